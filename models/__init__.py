@@ -1,0 +1,1 @@
+"""The Keras models, one file per family, each with one `build`."""

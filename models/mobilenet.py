@@ -1,0 +1,58 @@
+"""MobileNet and its successors: a pretrained trunk, frozen below a cut, under a new head."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from models.augmentation import AUGMENTATIONS, augmentation_layers
+from models.trunk import Trunk
+
+
+def build(
+    config: Mapping[str, Any], classes: int, *, seed: int, trunk: Trunk, augment: bool = True
+) -> keras.Model:
+    """The joined model: uint8 pictures (size, size, 3) to class probabilities."""
+    return join(build_tail(config, classes, seed=seed, trunk=trunk), config, seed=seed, trunk=trunk, augment=augment)
+
+
+def build_tail(config: Mapping[str, Any], classes: int, *, seed: int, trunk: Trunk) -> keras.Model:
+    """What is trained: from the activations at the cut (float32; pooled features if nothing is unfrozen) to probabilities."""
+    cut = trunk.frozen_blocks(config["unfrozen_blocks"])
+    if cut == trunk.blocks:
+        inputs = x = keras.Input((trunk.width,), name="pooled")
+    else:
+        inputs = keras.Input(trunk.shape(cut), name="activations")
+        upper = trunk.upper(cut)
+        upper.name = "upper"
+        x = keras.layers.GlobalAveragePooling2D()(upper(inputs))
+    if config["units"]:
+        initializer = keras.initializers.GlorotUniform(seed=seed)
+        x = keras.layers.Dense(config["units"], activation="relu", kernel_initializer=initializer)(x)
+    x = keras.layers.Dropout(config["dropout"], seed=seed)(x)
+    initializer = keras.initializers.GlorotUniform(seed=seed + 1)
+    logits = keras.layers.Dense(classes, kernel_initializer=initializer)(x)
+    return keras.Model(inputs, keras.layers.Softmax()(logits), name="tail")
+
+
+def trunk_variables(tail: keras.Model) -> list[str]:
+    """The paths of the tail's variables that belong to the trunk: they train at the smaller rate."""
+    upper = next((layer for layer in tail.layers if layer.name == "upper"), None)
+    return [variable.path for variable in upper.trainable_variables] if upper else []
+
+
+def join(
+    tail: keras.Model, config: Mapping[str, Any], *, seed: int, trunk: Trunk, augment: bool
+) -> keras.Model:
+    """The tail (its weights shared, not copied) on top of the frozen part, from uint8 pictures to probabilities."""
+    pictures = x = keras.Input(trunk.shape(0), dtype="uint8", name="pictures")
+    if augment:
+        for layer in augmentation_layers(**AUGMENTATIONS[config["augmentation"]], seed=seed):
+            x = layer(x)
+    cut = trunk.frozen_blocks(config["unfrozen_blocks"])
+    pooled = cut == trunk.blocks
+    # A cast by hand: without augmentation the first layer met is the nested trunk, which would take uint8 as it is.
+    x = keras.ops.cast(x, "float32")
+    x = trunk.lower(0, [] if pooled else [cut], pooled=pooled)(x)
+    x = x[0] if isinstance(x, list) else x
+    return keras.Model(pictures, tail(x))

@@ -1,0 +1,657 @@
+"""The documents of a run: results.json, report.md and report.html, written beside its rows."""
+
+import html
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from results import figures, numbers, verdict
+from results.figures import Figure
+from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Row, Rows, read_rows
+
+OUTPUTS = ("results.json", "report.md", "report.html")
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write results.json, report.md and report.html into a run folder from its contents alone; the path of report.html.
+
+    Raises FileNotFoundError where the folder holds no `trials.jsonl`.
+    """
+    summary = numbers.summarise(run_dir)
+    rows = read_rows(run_dir / "trials.jsonl")
+    texts = (
+        json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False),
+        markdown(summary, rows),
+        page(summary, rows),
+    )
+    for name, text in zip(OUTPUTS, texts, strict=True):
+        _write(run_dir / name, text)
+    return run_dir / "report.html"
+
+
+def _write(path: Path, text: str) -> None:
+    # Aside, then renamed: a browser left open on the report never reads half of it.
+    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        Path(aside).chmod(0o644)
+        Path(aside).replace(path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+SECTIONS = {
+    **{"verdict": "Verdict", "search": "Search", "mattered": "What mattered", "trust": "Trust"},
+    **{"trials": "Trials", "repeat": "How to repeat it"},
+}
+# The most trials that the page carries, draws as curves in a family, and draws as bars on the timeline.
+MOST_LISTED, MOST_CURVES, MOST_SPANS = 2000, 80, 1000
+
+
+def page(summary: dict[str, Any], rows: Rows) -> str:
+    """report.html: one file that needs nothing beside it, neither network nor server."""
+    drawn = Drawn(summary)
+    body = "".join(
+        f'<section id="{name}" aria-labelledby="{name}-head"><h2 id="{name}-head">{heading}</h2>{part}</section>'
+        for (name, heading), part in zip(
+            SECTIONS.items(),
+            (
+                _verdict(summary, drawn),
+                _search(summary, rows, drawn),
+                _mattered(summary, rows, drawn),
+                _trust(summary, drawn),
+                _trials(summary),
+                _repeat(summary),
+            ),
+            strict=True,
+        )
+    )
+    links = "".join(f'<li><a href="#{name}">{heading}</a></li>' for name, heading in SECTIONS.items())
+    accent = drawn.accents.get(summary["winner"], "currentcolor")
+    room = resources.files("results")
+    from plotly.offline import get_plotlyjs
+
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<title>{text(summary['name'])}: report</title><style>{room.joinpath('report.css').read_text('utf-8')}</style>"
+        '</head><body><a class="skip" href="#verdict">To the verdict</a>'
+        f'<header style="--accent:{accent}">'
+        f'<p class="eyebrow">Pedigree, report of run <b>{text(summary["name"])}</b></p>'
+        f'<h1>{text(verdict.headline(summary))}</h1><p class="effort">{text(verdict.effort(summary))}</p></header>'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav><main>{body}</main>'
+        '<dialog id="trial" aria-labelledby="trial-name"><form method="dialog"><button>Close</button></form>'
+        '<h3 id="trial-name"></h3><div></div></dialog>'
+        "<footer><p>Every figure here comes from the files of the run folder; <code>python -m results</code> with that "
+        "folder writes this page again.</p></footer>"
+        '<script type="application/json" id="figure-data">'
+        f"{embedded(drawn.figures | {'blank': figures.blank()})}</script>"
+        f'<script type="application/json" id="trial-data">{embedded(_listed(summary, rows, drawn.accents))}</script>'
+        f"<script>{get_plotlyjs()}</script><script>{room.joinpath('report.js').read_text('utf-8')}</script>"
+        "</body></html>\n"
+    )
+
+
+class Drawn:
+    """The figures of one page under their names, in the order drawn, and each family's accent colour."""
+
+    def __init__(self, summary: dict[str, Any]) -> None:
+        names = list(summary["families"])
+        self.accents = {family: figures.colour(family, names) for family in names}
+        self.figures: dict[str, dict[str, Any]] = {}
+
+    def add(self, name: str, figure: Figure | None) -> str:
+        """Keep a figure and give the markup of its place; nothing where there is nothing to draw."""
+        if figure is None or not figure.data:
+            return ""
+        self.figures[name] = {"data": figure.data, "layout": figure.layout}
+        return (
+            f'<figure class="sheet"><h3>{text(figure.title)}</h3>'
+            f'<div class="plot" role="img" data-figure="{text(name)}" aria-label="{text(figure.alt)}" '
+            f'style="min-height:{figure.layout["height"]}px"></div>'
+            f"<figcaption>{text(figure.caption)}</figcaption></figure>"
+        )
+
+
+def text(words: object) -> str:
+    """Words as they are, safe in markup and in attributes."""
+    # A line never ends between a number and its sign.
+    return html.escape(str(words)).replace(" %", "&nbsp;%")
+
+
+def embedded(value: Any) -> str:
+    """JSON that may stand inside a script element: no name in it can end the element."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _grid(caption: str, heads: Sequence[str], body: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
+    def kind(place: int) -> str:
+        return ' class="n"' if place in numeric else ""
+
+    head = "".join(f'<th scope="col"{kind(place)}>{text(name)}</th>' for place, name in enumerate(heads))
+    lines = "".join(
+        f'<tr><th scope="row">{text(first)}</th>'
+        + "".join(f"<td{kind(place)}>{text(entry)}</td>" for place, entry in enumerate(rest, 1))
+        + "</tr>"
+        for first, *rest in body
+    )
+    return (
+        f'<div class="scroll" tabindex="0"><table><caption>{text(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _items(lines: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{text(line)}</li>' for line in lines)}</ul>"
+
+
+def _verdict(summary: dict[str, Any], drawn: Drawn) -> str:
+    families = summary["families"]
+    cards = "".join(
+        _card(family, record, drawn.accents[family], family == summary["winner"]) for family, record in families.items()
+    )
+    said = verdict.caveats(summary)
+    caution = (
+        f'<aside class="caveats" aria-label="Limits"><h3>Before you believe it</h3>{_items(said)}</aside>'
+        if said
+        else ""
+    )
+    overview = _grid(
+        "Every family against the study that this search grew from, and against its own baseline, which is the study's "
+        "configuration trained here. Gained: best minus baseline. Gap: training minus validation accuracy at the best "
+        "epoch; training accuracy is measured while training, under augmentation and dropout. "
+        f"The winner has the {summary['winner_rule']}.",
+        FAMILY_HEADS,
+        [family_cells(family, record) for family, record in families.items()],
+        (2, 3, 4, 5),
+    )
+    told = "".join(_told(family, record, drawn.accents[family]) for family, record in families.items())
+    return f'<div class="grid">{cards}</div>{caution}<div class="sheet overview">{overview}</div>{told}'
+
+
+def _card(family: str, record: dict[str, Any], accent: str, won: bool) -> str:
+    best, test, baseline = record["best"], record["test"], record["baseline"]
+    strip = ""
+    if test is not None:
+        seeds = verdict.plural(len(test["seeds"]), "seed")
+        share, of = test["accuracy"], f"on test, {seeds}"
+        low, high = (test["low"], test["high"]) if test["low"] is not None else (share, share)
+        if test["low"] is not None:
+            of = f"on test (95 %: {100 * low:.1f} to {100 * high:.1f}), {seeds}"
+        strip = (
+            f'<div class="strip" aria-hidden="true"><i></i><i class="bar" style="width:{100 * share:.1f}%"></i>'
+            f'<i class="span" style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i></div>'
+        )
+    elif best is not None:
+        share, of = best["validation_accuracy"], "validation accuracy; not scored on test"
+    else:
+        share, of = None, "no usable trial"
+    facts = [
+        ("In the study", verdict.STUDY.get(family, verdict.NOT_KNOWN)),
+        ("Baseline, validation", verdict.percent(baseline and baseline["validation_accuracy"])),
+        ("Best, validation", verdict.percent(best and best["validation_accuracy"])),
+        ("Gained", f"{verdict.points(verdict.gained(record))} points"),
+        ("Gap", f"{verdict.points(best and best['overfit_gap'])} points"),
+        ("Validation loss", verdict.NOT_KNOWN if best is None else best["loss_trend"]["trend"] or "too short to say"),
+        ("Fit", verdict.NOT_KNOWN if best is None else verdict.FIT[best["fit"]]),
+    ]
+    tag = '<span class="tag">winner</span>' if won else ""
+    return (
+        f'<article class="sheet card family" style="--accent:{accent}"><h3>{text(verdict.title(family))}{tag}</h3>'
+        f'<p class="big">{verdict.percent(share)}</p><p class="of">{text(of)}</p>{strip}'
+        f"<dl>{''.join(f'<dt>{text(key)}</dt><dd>{text(fact)}</dd>' for key, fact in facts)}</dl></article>"
+    )
+
+
+def _told(family: str, record: dict[str, Any], accent: str) -> str:
+    hints = verdict.advice(family, record)
+    advice = f'<div class="advice"><h4>What the next search should change</h4>{_items(hints)}</div>' if hints else ""
+    settings = ""
+    if record["best"] is not None:
+        grid = _grid(
+            "Every setting of the best configuration beside the baseline's.", COMPARISON_HEADS, compared(record)
+        )
+        settings = f"<details><summary>Best configuration against the baseline</summary>{grid}</details>"
+    return (
+        f'<article class="sheet family told" style="--accent:{accent}"><h3>{text(verdict.title(family))}</h3>'
+        f'<div class="pair"><p>{text(verdict.paragraph(family, record))}</p>{advice}</div>{settings}</article>'
+    )
+
+
+def _search(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
+    families = summary["families"]
+    if not rows.trials:
+        return "<p>No trial has started.</p>"
+    steps = {family: numbers.best_so_far(rows.of(family)) for family in families}
+    ends = {
+        "time": {family: max((trial.last for trial in rows.of(family)), default=0.0) for family in families},
+        "epochs": {family: float(record["epochs"]) for family, record in families.items()},
+    }
+    parts = ["".join(drawn.add(f"best-by-{by}", figures.progress(steps, ends[by], by)) for by in ("time", "epochs"))]
+    parts[0] = f'<div class="pair">{parts[0]}</div>'
+    for family, record in families.items():
+        best = record["best"] and record["best"]["trial"]
+        trained = [trial for trial in rows.of(family) if trial.curve]
+        baseline = numbers.baseline_name(family)
+        chosen = numbers.sample(trained, MOST_CURVES, (best, baseline))
+        if chosen:
+            figure = figures.curves(family, chosen, len(trained), best, baseline, drawn.accents[family])
+            parts.append(drawn.add(f"curves-{family}", figure))
+    every = list(rows.trials.values())
+    spans = numbers.timeline(every)
+    stride = -(-len(spans) // MOST_SPANS)
+    parts.append(drawn.add("timeline", figures.timeline(spans[:: max(1, stride)], list(families), len(spans))))
+    rungs = drawn.add("rungs", figures.rungs({family: record["rungs"] for family, record in families.items()}))
+    spent = drawn.add("spent", figures.spent({family: record["spent"] for family, record in families.items()}))
+    parts.append(f'<div class="pair">{rungs}{spent}</div>')
+    lead = '<p class="lead">Hover a point to see its configuration; click it to see the whole trial.</p>'
+    return lead + "".join(parts)
+
+
+def _mattered(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
+    parts = []
+    for family, record in summary["families"].items():
+        accent = drawn.accents[family]
+        shares = record["importance"]
+        found = ""
+        if shares is not None:
+            found += drawn.add(f"importance-{family}", figures.importance(family, shares, accent))
+        if record["effects"]:
+            order = list(shares or record["effects"])
+            found += drawn.add(f"effects-{family}", figures.effects(family, record["effects"], order, accent))
+        missing = (
+            "<p>Too few trials with different results to rank its parameters: "
+            f"it takes {numbers.LEAST_FOR_IMPORTANCE}.</p>"
+            if shares is None
+            else ""
+        )
+        parts.append(
+            f"<h3>{text(verdict.title(family))}</h3>{missing}" + (f'<div class="pair">{found}</div>' if found else "")
+        )
+    transfer = [family for family in summary["families"] if numbers.depth(rows.of(family))]
+    for family in transfer:
+        points = numbers.sample(rows.of(family), MOST_LISTED)
+        parts.append(drawn.add(f"depth-{family}", figures.depth(numbers.depth(points), drawn.accents[family])))
+    return "".join(parts)
+
+
+def _trust(summary: dict[str, Any], drawn: Drawn) -> str:
+    families, data = summary["families"], summary["data"]
+    scored = {family: record for family, record in families.items() if record["test"] is not None}
+    judged = {
+        family: record["test"]["predictions"] for family, record in scored.items() if record["test"]["predictions"]
+    }
+    parts = []
+    if scored:
+        methods = dict.fromkeys(record["test"]["method"] for record in scored.values())
+        parts.append(drawn.add("seeds", figures.seeds(scored, drawn.accents)))
+        parts.append(
+            '<div class="sheet listed">'
+            + _grid(
+                "Difference: validation minus test. Choosing by validation accuracy pushes it up; that the final "
+                "models also learnt from the validation pictures pushes it down.",
+                ("Family", "Best, validation", "Test (95 % interval)", "Difference, points", "By seed"),
+                [
+                    [
+                        verdict.title(family),
+                        verdict.percent(record["best"] and record["best"]["validation_accuracy"]),
+                        verdict.interval(record["test"]),
+                        verdict.points(record["test"]["gap"]),
+                        ", ".join(
+                            f"{seed['seed']}: {verdict.percent(seed['accuracy'])}" for seed in record["test"]["seeds"]
+                        ),
+                    ]
+                    for family, record in scored.items()
+                ],
+                (1, 3),
+            )
+            + "".join(f'<p class="of">{text(method)}.</p>' for method in methods)
+            + "</div>"
+        )
+    else:
+        parts.append("<p>No family has been scored on the test pictures.</p>")
+    if judged:
+        leader = summary["winner"] if summary["winner"] in judged else next(iter(judged))
+        worst = sorted(judged[leader]["classes"], key=lambda record: (record["accuracy"] is None, record["accuracy"]))
+        by_class = {family: found["classes"] for family, found in judged.items()}
+        classes = [record["class"] for record in worst]
+        parts.append(drawn.add("classes", figures.per_class(by_class, classes, drawn.accents)))
+        grid = _grid(
+            f"Test accuracy of {verdict.title(leader)} by class, the worst first.",
+            ("Class", "Test pictures", "Accuracy", "Most often taken for"),
+            [
+                [
+                    record["class"],
+                    f"{record['pictures']:,}",
+                    verdict.percent(record["accuracy"]),
+                    record["taken_for"] or verdict.NOT_KNOWN,
+                ]
+                for record in worst
+            ],
+            (1, 2),
+        )
+        parts.append(f'<details class="sheet"><summary>Accuracy by class as a table</summary>{grid}</details>')
+        calibrations = {family: found["calibration"] for family, found in judged.items()}
+        matrix = figures.confusion(leader, judged[leader]["confusion"], data["classes"], drawn.accents[leader])
+        parts.append(
+            '<div class="pair">'
+            + drawn.add("confusion", matrix)
+            + drawn.add("calibration", figures.reliability(calibrations, drawn.accents))
+            + "</div>"
+        )
+    elif scored:
+        parts.append("<p>The predictions were not saved, so nothing is said by class.</p>")
+    return "".join(parts) + _data(data)
+
+
+def _data(data: dict[str, Any]) -> str:
+    if not data["classes"]:
+        return "<p>The split was not recorded, so the pictures cannot be described.</p>"
+    parts = [
+        "<h3>The pictures</h3>",
+        _items(data_notes(data)),
+        _grid(
+            "Pictures of each class in each part of the split.",
+            COUNT_HEADS,
+            count_cells(data),
+            (1, 2, 3, 4),
+        ),
+    ]
+    if data["left_out"]:
+        listed = [[str(file.get("name")), str(file.get("reason"))] for file in data["left_out"][:MOST_FILES]]
+        parts.append(_grid(f"Files left out{_cut(len(data['left_out']))}.", ("File", "Why"), listed))
+    if data["duplicates"]:
+        groups = [
+            [str(place), ", ".join(map(str, group))] for place, group in enumerate(data["duplicates"][:MOST_FILES], 1)
+        ]
+        parts.append(
+            _grid(f"Near-duplicates, kept on one side{_cut(len(data['duplicates']))}.", ("Group", "Pictures"), groups)
+        )
+    first, second, *tables = parts
+    return (
+        f'<div class="sheet">{first}{second}'
+        + "".join(
+            f"<details><summary>{name}</summary>{grid}</details>"
+            for name, grid in zip(_table_names(data), tables, strict=True)
+        )
+        + "</div>"
+    )
+
+
+def _table_names(data: dict[str, Any]) -> list[str]:
+    names = ["Pictures by class"]
+    if data["left_out"]:
+        names.append("Files left out")
+    if data["duplicates"]:
+        names.append("Near-duplicates")
+    return names
+
+
+def _cut(count: int) -> str:
+    return f", the first {MOST_FILES} of {count:,}" if count > MOST_FILES else ""
+
+
+def _trials(summary: dict[str, Any]) -> str:
+    total = sum(record["trials"] for record in summary["families"].values())
+    listed = (
+        f"<p>About {MOST_LISTED:,} of {total:,} trials, evenly over each family's ranking; "
+        "all of them are in <code>trials.jsonl</code>.</p>"
+        if total > MOST_LISTED
+        else ""
+    )
+    families = "".join(
+        f'<option value="{text(family)}">{text(verdict.title(family))}</option>' for family in summary["families"]
+    )
+    states = "".join(f"<option>{state}</option>" for state in (FINISHED, STOPPED, FAILED, RUNNING))
+    heads = "".join(
+        f'<th scope="col"{kind}><button>{head}</button></th>'
+        for head, kind in (
+            *(("Trial", ""), ("Family", ""), ("Status", ""), ("Epochs", ' class="n"')),
+            *(("Validation accuracy", ' class="n"'), ("At epoch", ' class="n"'), ("Gap", ' class="n"')),
+            *(("Seconds", ' class="n"'), ("Reason", "")),
+        )
+    )
+    return (
+        f'{listed}<div class="sheet"><div class="controls"><label>Search<input type="search" id="words" '
+        'placeholder="adam 160 stopped"></label>'
+        f'<label>Family<select id="by-family"><option value="">all</option>{families}</select></label>'
+        f'<label>Status<select id="by-status"><option value="">all</option>{states}</select></label></div>'
+        '<p id="found" role="status" class="of"></p><noscript>The table needs JavaScript.</noscript>'
+        '<div class="scroll" tabindex="0"><table id="table">'
+        "<caption>Choose a trial to see it whole; choose a heading to sort.</caption>"
+        f"<thead><tr>{heads}</tr></thead><tbody></tbody></table></div>"
+        '<button id="more">Show all</button></div>'
+    )
+
+
+def _listed(summary: dict[str, Any], rows: Rows, accents: dict[str, str]) -> list[dict[str, Any]]:
+    families = summary["families"]
+    share = max(1, MOST_LISTED // max(1, len(families)))
+    listed = []
+    for family, record in families.items():
+        own = rows.of(family)
+        trained = [trial for trial in own if trial.curve]
+        always = (record["best"] and record["best"]["trial"], numbers.baseline_name(family))
+        # What the curves draw is carried too, so that every point there opens its trial.
+        drawn = [trial.name for trial in numbers.sample(trained, MOST_CURVES, always)]
+        for trial in numbers.sample(own, share, (*always, *drawn)):
+            found = numbers.describe(trial) or {}
+            listed.append(
+                {
+                    **{"trial": trial.name, "family": family, "title": verdict.title(family), "status": trial.status},
+                    **{"reason": trial.reason, "config": trial.config, "seconds": _short(trial.last - trial.started)},
+                    **{"validation_accuracy": _short(found.get("validation_accuracy")), "epoch": found.get("epoch")},
+                    **{"gap": _short(found.get("overfit_gap")), "colour": accents[family]},
+                    "epochs": [row["epoch"] for row in trial.curve],
+                    "validation_accuracy_by_epoch": [_short(row["validation_accuracy"]) for row in trial.curve],
+                    **{
+                        metric: [_short(row[metric]) for row in trial.curve]
+                        for metric in ("train_accuracy", "train_loss", "validation_loss")
+                    },
+                }
+            )
+    return listed
+
+
+def _short(number: float | None) -> float | None:
+    return None if number is None else float(f"{number:.5g}")
+
+
+def _repeat(summary: dict[str, Any]) -> str:
+    command = summary["environment"].get("command") or "The command was not recorded."
+    facts = "".join(f"<dt>{text(key)}</dt><dd>{text(fact)}</dd>" for key, fact in repetition(summary))
+    return f'<div class="sheet"><pre><code>{text(command)}</code></pre><dl class="wide">{facts}</dl></div>'
+
+
+def markdown(summary: dict[str, Any], rows: Rows) -> str:
+    """report.md: the verdict and the tables."""
+    lines = [
+        f"# {cell(summary['name'])}",
+        "",
+        f"**{cell(verdict.headline(summary))}**",
+        "",
+        cell(verdict.effort(summary)),
+        "",
+    ]
+    lines += ["## Families", ""]
+    lines += table(FAMILY_HEADS, [family_cells(name, record) for name, record in summary["families"].items()])
+    said = verdict.caveats(summary)
+    if said:
+        lines += ["", "Before you believe it:", "", *(f"- {cell(line)}" for line in said)]
+    for family, record in summary["families"].items():
+        lines += ["", f"## {cell(verdict.title(family))}", "", cell(verdict.paragraph(family, record))]
+        hints = verdict.advice(family, record)
+        if hints:
+            lines += ["", "What the next search should change:", "", *(f"- {cell(hint)}" for hint in hints)]
+        if record["best"] is not None:
+            trial = rows.trials[record["best"]["trial"]]
+            lines += ["", *table(COMPARISON_HEADS, compared(record))]
+            lines += ["", f"The curve of {cell(trial.name)}:", "", *table(CURVE_HEADS, curve_cells(trial.curve))]
+            steps = numbers.best_so_far(rows.of(family))[-MOST_STEPS:]
+            lines += [
+                "",
+                f"Best so far, the last {len(steps)} improvements:",
+                "",
+                *table(STEP_HEADS, step_cells(steps)),
+            ]
+    scored = {family: record["test"] for family, record in summary["families"].items() if record["test"] is not None}
+    if scored:
+        lines += ["", "## Test", ""]
+        lines += [f"- {cell(verdict.title(name))}: {test_sentence(test)}" for name, test in scored.items()]
+    lines += ["", "## Data", ""]
+    if summary["data"]["classes"]:
+        lines += [*(f"- {cell(note)}" for note in data_notes(summary["data"])), ""]
+        lines += table(COUNT_HEADS, count_cells(summary["data"]))
+        listed = summary["data"]["left_out"][:MOST_FILES]
+        if listed:
+            lines += ["", f"Files left out{_cut(len(summary['data']['left_out']))}:", ""]
+            lines += [f"- {cell(str(file.get('name')))}: {cell(str(file.get('reason')))}" for file in listed]
+    else:
+        lines += ["The split was not recorded, so the pictures cannot be described."]
+    lines += ["", "## How to repeat it", ""]
+    lines += [f"    {' '.join(str(summary['environment'].get('command') or 'not recorded').split())}", ""]
+    lines += [f"- {cell(key)}: {cell(fact)}" for key, fact in repetition(summary)]
+    return "\n".join(lines) + "\n"
+
+
+CURVE_HEADS = ("Epoch", "Training accuracy", "Validation accuracy", "Training loss", "Validation loss")
+STEP_HEADS = ("Minutes", "Epochs trained", "Validation accuracy", "Trial")
+# The most epochs of a curve, and improvements of a family, that a table in Markdown lists.
+MOST_EPOCHS, MOST_STEPS = 20, 10
+
+
+def curve_cells(curve: Sequence[Row]) -> list[list[str]]:
+    """A learning curve under `CURVE_HEADS`, thinned evenly to about 20 epochs with the last one kept."""
+    stride = -(-len(curve) // MOST_EPOCHS)
+    kept = [row for place, row in enumerate(curve, 1) if place % stride == 0 or place in (1, len(curve))]
+    return [
+        [
+            str(row["epoch"]),
+            *(verdict.percent(row[metric]) for metric in ("train_accuracy", "validation_accuracy")),
+            *(
+                verdict.NOT_KNOWN if row[metric] is None else f"{row[metric]:.3f}"
+                for metric in ("train_loss", "validation_loss")
+            ),
+        ]
+        for row in kept
+    ]
+
+
+def step_cells(steps: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Improvements of the best validation accuracy under `STEP_HEADS`."""
+    return [
+        [f"{step['time'] / 60:.1f}", f"{step['epochs']:,}", verdict.percent(step["validation_accuracy"]), step["trial"]]
+        for step in steps
+    ]
+
+
+def test_sentence(test: dict[str, Any]) -> str:
+    """The test accuracy of a family with its seeds and the method of its interval."""
+    seeds = ", ".join(f"seed {seed['seed']} {verdict.percent(seed['accuracy'])}" for seed in test["seeds"])
+    return f"{verdict.interval(test)}; {seeds}. {test['method']}."
+
+
+FAMILY_HEADS = (
+    "Family",
+    "In the study",
+    "Baseline, validation",
+    "Best, validation",
+    "Gained, points",
+    "Gap, points",
+    "Validation loss",
+    "Test (95 % interval)",
+    "Trials",
+)
+
+
+def family_cells(family: str, record: dict[str, Any]) -> list[str]:
+    """A row of the table of families, in the order of `FAMILY_HEADS`."""
+    baseline, best = record["baseline"], record["best"]
+    return [
+        verdict.title(family),
+        verdict.STUDY.get(family, verdict.NOT_KNOWN),
+        verdict.percent(baseline and baseline["validation_accuracy"]),
+        verdict.percent(best and best["validation_accuracy"]),
+        verdict.points(verdict.gained(record)),
+        verdict.points(best and best["overfit_gap"]),
+        verdict.NOT_KNOWN if best is None else verdict.trend(best),
+        verdict.interval(record["test"]),
+        verdict.states(record),
+    ]
+
+
+COMPARISON_HEADS = ("Setting", "Baseline", "Best")
+
+
+def compared(record: dict[str, Any]) -> list[list[str]]:
+    """Every setting of a family's best configuration beside its baseline's, under `COMPARISON_HEADS`."""
+    best, baseline = record["best"]["config"], (record["baseline"] or {}).get("config", {})
+    return [
+        [
+            key.replace("_", " "),
+            *(verdict.value(config[key]) if key in config else verdict.NOT_KNOWN for config in (baseline, best)),
+        ]
+        for key in dict.fromkeys([*best, *baseline])
+    ]
+
+
+COUNT_HEADS = ("Class", "Training", "Validation", "Test", "All")
+# The most files and groups that a document lists by name.
+MOST_FILES = 200
+
+
+def count_cells(data: dict[str, Any]) -> list[list[str]]:
+    """Pictures of each class by part of the split, under `COUNT_HEADS`."""
+    parts = ("train", "validation", "test")
+    return [
+        [record["class"], *(f"{record[part]:,}" for part in parts), f"{sum(record[part] for part in parts):,}"]
+        for record in data["counts"]
+    ]
+
+
+def data_notes(data: dict[str, Any]) -> list[str]:
+    """What a reader should know of the pictures, in sentences."""
+    left, groups = len(data["left_out"]), data["duplicates"]
+    kept = sum(len(group) for group in groups)
+    said = [
+        f"{left} files were left out." if left != 1 else "1 file was left out.",
+        "No near-duplicates were found."
+        if not groups
+        else f"{verdict.plural(len(groups), 'group')} of near-duplicates, {verdict.plural(kept, 'picture')} in all; "
+        "each group was kept on one side of the split.",
+    ]
+    return said + [str(note) for note in data["notes"]]
+
+
+def repetition(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What it takes to repeat the run: data, seeds, settings, versions and machine, as far as they were recorded."""
+    data, settings, environment = summary["data"], summary["settings"], summary["environment"]
+    devices = environment.get("devices") or {}
+    facts = [
+        ("data", data["source"]),
+        ("data digest", data["digest"]),
+        ("seed of the split", data["seed"]),
+        ("python", environment.get("python")),
+        ("platform", environment.get("platform")),
+        ("backend", environment.get("backend")),
+        ("devices", ", ".join(f"{count} {kind}" for kind, count in devices.items()) or None),
+        ("versions", ", ".join(f"{name} {version}" for name, version in (environment.get("versions") or {}).items())),
+        ("settings", verdict.configuration(settings)),
+    ]
+    return [(key, verdict.NOT_KNOWN if fact in (None, "") else str(fact)) for key, fact in facts]
+
+
+def table(heads: tuple[str, ...], body: list[list[str]]) -> list[str]:
+    """A table in Markdown."""
+    return [f"| {' | '.join(map(cell, line))} |" for line in (heads, ["---"] * len(heads), *body)]
+
+
+def cell(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")

@@ -1,0 +1,582 @@
+"""Every number of the report, computed from the run folder alone and drawn elsewhere."""
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Row, Rows, Trial, read_rows
+
+# A fitted line that changes by less than this share of its mean over the whole curve is called flat.
+FLAT = 0.05
+# Training above validation accuracy by this much is called overfitted, by half as much leaning to it.
+OVERFITTED = 0.10
+# Below this training accuracy a model without a gap has not learnt its own training pictures.
+UNDERFITTED = 0.60
+CALIBRATION_BINS = 10
+# With fewer trials PED-ANOVA mostly ranks noise.
+LEAST_FOR_IMPORTANCE = 10
+MOST_FOR_IMPORTANCE = 1000
+# A number with at most this many different values is a choice, not a range.
+MOST_CHOICES = 6
+SPENT = ("waiting", "building", "training", "validating")
+
+Z95 = 1.959964
+# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; beyond, the last, wider one is kept.
+T95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+def loss_trend(losses: Sequence[float | None]) -> dict[str, Any]:
+    """Say whether losses rise or fall over the epochs, by the slope of their least-squares line.
+
+    `losses` are in order of epoch, None where not finite. The slope is in loss per epoch. "flat" means that the line
+    changes by less than 5 % of its mean from the first epoch to the last. Both are None with fewer than two losses.
+    """
+    points = [(epoch, loss) for epoch, loss in enumerate(losses, 1) if loss is not None]
+    if len(points) < 2:
+        return {"trend": None, "slope": None}
+    epochs, values = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+    centred = epochs - epochs.mean()
+    slope = float((centred * values).sum() / (centred**2).sum())
+    change = slope * float(epochs[-1] - epochs[0])
+    if abs(change) < FLAT * abs(float(values.mean())) or change == 0:
+        trend = "flat"
+    else:
+        trend = "rising" if slope > 0 else "falling"
+    return {"trend": trend, "slope": slope}
+
+
+def best_epoch(trial: Trial) -> Row | None:
+    """The epoch row with the highest validation accuracy; ties by the lower validation loss, then the earlier epoch."""
+    known = [row for row in trial.curve if row["validation_accuracy"] is not None]
+    return min(known, key=_rank, default=None)
+
+
+def _rank(row: Row) -> tuple[float, float]:
+    loss = row["validation_loss"]
+    return (-row["validation_accuracy"], math.inf if loss is None else loss)
+
+
+def describe(trial: Trial) -> dict[str, Any] | None:
+    """What a trial reached at its best epoch; None where no epoch has a validation accuracy."""
+    row = best_epoch(trial)
+    if row is None:
+        return None
+    train, validation = row["train_accuracy"], row["validation_accuracy"]
+    gap = None if train is None else train - validation
+    trend = loss_trend([epoch["validation_loss"] for epoch in trial.curve])
+    return {
+        "trial": trial.name,
+        "config": trial.config,
+        "status": trial.status,
+        "full_budget": trial.status == FINISHED,
+        "epochs": len(trial.curve),
+        "epoch": row["epoch"],
+        "validation_accuracy": validation,
+        "validation_loss": row["validation_loss"],
+        "train_accuracy": train,
+        "train_loss": row["train_loss"],
+        "overfit_gap": gap,
+        "loss_trend": trend,
+        "fit": fit(train, gap, trend["trend"]),
+    }
+
+
+def fit(train_accuracy: float | None, gap: float | None, trend: str | None) -> str:
+    """One word for how a model sits between its training and its validation pictures."""
+    if train_accuracy is None or gap is None:
+        return "unknown"
+    if gap >= OVERFITTED or (gap >= OVERFITTED / 2 and trend == "rising"):
+        return "overfitted"
+    if gap >= OVERFITTED / 2:
+        return "leaning"
+    return "underfitted" if train_accuracy < UNDERFITTED else "sound"
+
+
+def best_trial(rows: Rows, family: str) -> dict[str, Any] | None:
+    """The best configuration of a family, as `describe` gives it.
+
+    Among trials that ran their full budget, the highest validation accuracy at the trial's best epoch, ties by the
+    lower validation loss. Where none did, the trial that ran longest, ties by accuracy, and `full_budget` is False.
+    Failed trials are never chosen; None where no other trial has a validation accuracy.
+    """
+    candidates = [
+        (trial, row) for trial in rows.of(family) if trial.status != FAILED and (row := best_epoch(trial)) is not None
+    ]
+    finished = [(trial, row) for trial, row in candidates if trial.status == FINISHED]
+    if finished:
+        return describe(min(finished, key=lambda pair: (*_rank(pair[1]), pair[0].name))[0])
+    if candidates:
+        return describe(min(candidates, key=lambda pair: (-len(pair[0].curve), *_rank(pair[1]), pair[0].name))[0])
+    return None
+
+
+def baseline_name(family: str) -> str:
+    """The name of the trial that carries the study's own configuration."""
+    return f"{family}-000"
+
+
+def choose_winner(best: dict[str, dict[str, Any] | None]) -> str | None:
+    """The family whose best configuration has the highest validation accuracy; ties by the lower loss, then by name.
+
+    The test set does not choose: it is read once, for the figure that is reported.
+    """
+    known = [(family, record) for family, record in best.items() if record is not None]
+    return min(known, key=lambda pair: (*_rank(pair[1]), pair[0]), default=(None, None))[0]
+
+
+def wilson(accuracy: float, pictures: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share seen on so many pictures (Wilson 1927)."""
+    share = Z95**2 / pictures
+    centre = (accuracy + share / 2) / (1 + share)
+    half = Z95 / (1 + share) * math.sqrt(accuracy * (1 - accuracy) / pictures + share / (4 * pictures))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def accuracy_interval(accuracies: Sequence[float], pictures: int) -> tuple[float, float, str]:
+    """A 95 % interval for the mean test accuracy over seeds, and a sentence that states the method.
+
+    Two sources of error are joined by square-and-add (MOVER: Newcombe 1998, Zou and Donner 2008): which pictures fell
+    into the test set (Wilson's interval at the mean accuracy) and which seed trained the model (Student's t over the
+    seeds). Wilson's interval is that of a single model, and averaging over seeds only makes it narrower: the result
+    errs on the wide side.
+    """
+    mean = statistics.fmean(accuracies)
+    low, high = wilson(mean, pictures)
+    seeds = len(accuracies)
+    if seeds == 1:
+        return (
+            low,
+            high,
+            f"95 % Wilson score interval on {pictures} test pictures; one seed, so its spread is not covered",
+        )
+    half = T95[min(seeds - 1, len(T95)) - 1] * statistics.stdev(accuracies) / math.sqrt(seeds)
+    method = (
+        f"95 % interval: Wilson score on {pictures} test pictures and Student's t over {seeds} seeds, "
+        "joined by square-and-add (MOVER); assumes that test pictures are independent and seeds exchangeable"
+    )
+    return max(0.0, mean - math.hypot(mean - low, half)), min(1.0, mean + math.hypot(high - mean, half)), method
+
+
+def summarise_test(rows: Rows, family: str, pictures: int) -> dict[str, Any] | None:
+    """Mean test accuracy of a family's retrained best over its seeds, with its interval; None without test rows."""
+    tests = rows.tests(family)
+    if not tests:
+        return None
+    accuracies = [float(row["accuracy"]) for row in tests]
+    count = min((row["pictures"] for row in tests if isinstance(row.get("pictures"), int)), default=pictures)
+    summary: dict[str, Any] = {"accuracy": statistics.fmean(accuracies)}
+    if count > 0:
+        summary["low"], summary["high"], summary["method"] = accuracy_interval(accuracies, count)
+    else:
+        summary |= {"low": None, "high": None, "method": "no interval: the number of test pictures is not known"}
+    summary["pictures"] = count
+    summary["epochs"] = tests[0].get("epochs")
+    summary["seeds"] = [
+        {key: row.get(key) for key in ("seed", "accuracy", "loss", "train_accuracy", "seconds")} for row in tests
+    ]
+    return summary
+
+
+def summarise(run_dir: Path) -> dict[str, Any]:
+    """The content of `results.json`: every figure that the report states, from the run folder alone.
+
+    Raises FileNotFoundError where the folder holds no `trials.jsonl`.
+    """
+    rows = read_rows(run_dir / "trials.jsonl")
+    settings, environment, split = (
+        read_record(run_dir / f"{name}.json") for name in ("settings", "environment", "split")
+    )
+    sizes = {part: _count(split, part) for part in ("train", "validation", "test")}
+    wanted = settings.get("families")
+    names = [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list) else []
+    names += [family for family in rows.families if family not in names]
+    families = {family: _family(run_dir, rows, family, split, sizes["test"]) for family in names}
+    classes = split.get("classes") or []
+    return {
+        "name": run_dir.resolve().name,
+        "seconds": rows.seconds,
+        "data": {
+            "title": split.get("title"),
+            "source": split.get("data"),
+            "digest": split.get("digest"),
+            "seed": split.get("seed"),
+            "classes": classes,
+            "images": sum(sizes.values()),
+            "split": sizes,
+            "counts": class_counts(split),
+            "left_out": split.get("left_out") or [],
+            "duplicates": split.get("duplicates") or [],
+            "notes": split.get("notes") or [],
+        },
+        "families": families,
+        "winner": choose_winner({family: record["best"] for family, record in families.items()}),
+        "winner_rule": "highest validation accuracy of a family's best configuration; the test set does not choose",
+        "skipped_rows": rows.skipped,
+        "overlap": overlap(split, settings, families),
+        "settings": settings,
+        "environment": environment,
+    }
+
+
+def _family(run_dir: Path, rows: Rows, family: str, split: dict[str, Any], pictures: int) -> dict[str, Any]:
+    trials = rows.of(family)
+    best = best_trial(rows, family)
+    base = rows.trials.get(baseline_name(family))
+    test = summarise_test(rows, family, pictures)
+    if test is not None:
+        test["gap"] = None if best is None else best["validation_accuracy"] - test["accuracy"]
+        test["predictions"] = judge_predictions(run_dir, family, split, [seed["seed"] for seed in test["seeds"]])
+    model = rows.model(family)
+    return {
+        "trials": len(trials),
+        **{status: len(rows.ended(family, status)) for status in (FINISHED, STOPPED, FAILED, RUNNING)},
+        "epochs": sum(len(trial.curve) for trial in trials),
+        "baseline": None if base is None else describe(base),
+        "best": best,
+        "test": test,
+        "model": None if model is None else {key: model.get(key) for key in ("path", "seed", "parameters", "bytes")},
+        "loss_trends": dict(Counter(str(trend["trend"]) for trend in map(_trend, trials) if trend["trend"])),
+        "failures": dict(Counter(trial.reason or "no reason given" for trial in rows.ended(family, FAILED))),
+        "spent": spent(trials),
+        "rungs": rung_table(trials),
+        "importance": importance(trials),
+        "effects": effects(trials),
+    }
+
+
+def _trend(trial: Trial) -> dict[str, Any]:
+    return loss_trend([row["validation_loss"] for row in trial.curve])
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a JSON object of the run folder; empty where absent or broken, since a report must still be written."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _count(split: dict[str, Any], part: str) -> int:
+    size = (split.get("sizes") or {}).get(part)
+    return size if isinstance(size, int) else len(split.get(part) or [])
+
+
+def class_counts(split: dict[str, Any]) -> list[dict[str, Any]]:
+    """Pictures of each class in each part of the split, in the order of the classes."""
+    parts = ("train", "validation", "test")
+    counted = {part: Counter(label for _, label in split.get(part) or []) for part in parts}
+    return [
+        {"class": name, **{part: counted[part][label] for part in parts}}
+        for label, name in enumerate(split.get("classes") or [])
+    ]
+
+
+def overlap(split: dict[str, Any], settings: dict[str, Any], families: dict[str, Any]) -> bool:
+    """Whether ImageNet weights were scored on Stanford Dogs, whose pictures are part of ImageNet's training set.
+
+    The data is known by its title or by three class folders or more that carry a WordNet number, as ImageNet's own do.
+    """
+    if "mobilenet" not in families or settings.get("weights") == "none":
+        return False
+    title = f"{split.get('title') or ''} {split.get('data') or ''}".lower().replace("-", " ").replace("_", " ")
+    folders = {
+        str(name).split("/")[-2] for part in ("train", "test") for name, _ in split.get(part) or [] if "/" in name
+    }
+    numbered = [folder for folder in folders if folder[:1] == "n" and folder[1:9].isdigit() and len(folder[:9]) == 9]
+    return "stanford dogs" in title or len(numbered) >= 3
+
+
+def spent(trials: Iterable[Trial]) -> dict[str, float]:
+    """Seconds of trials by what they went into; what an epoch row does not explain is `other`."""
+    totals = dict.fromkeys((*SPENT, "other"), 0.0)
+    for trial in trials:
+        for row in trial.curve:
+            parts = {part: row[part] or 0.0 for part in SPENT}
+            for part, seconds in parts.items():
+                totals[part] += seconds
+            totals["other"] += max(0.0, (row["seconds"] or 0.0) - sum(parts.values()))
+    return totals
+
+
+def rung_table(trials: Iterable[Trial]) -> list[dict[str, Any]]:
+    """For each rung, how many trials were compared there, how many went on, and the lowest value that did."""
+    decided: dict[int, list[Row]] = {}
+    for trial in trials:
+        for row in trial.rungs:
+            decided.setdefault(row["epoch"], []).append(row)
+    table = []
+    for epoch in sorted(decided):
+        promoted = [row for row in decided[epoch] if row.get("promoted")]
+        values = [row["value"] for row in promoted if isinstance(row.get("value"), int | float)]
+        table.append(
+            {"epoch": epoch, "in": len(decided[epoch]), "out": len(promoted), "lowest": min(values, default=None)}
+        )
+    return table
+
+
+def observations(trials: Iterable[Trial]) -> list[tuple[dict[str, Any], float]]:
+    """Configuration and best validation accuracy of every trial that has one and did not fail."""
+    return [
+        (trial.config, row["validation_accuracy"])
+        for trial in trials
+        if trial.status != FAILED and trial.config and (row := best_epoch(trial)) is not None
+    ]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a configured value is a number; a bool is a choice."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def varied(configs: Sequence[dict[str, Any]]) -> dict[str, list[Any] | None]:
+    """The parameters that took more than one value: their choices, or None for a range of numbers."""
+    found: dict[str, list[Any] | None] = {}
+    for key in sorted({key for config in configs for key in config}):
+        values = [_plain(config[key]) for config in configs if key in config]
+        distinct = list(dict.fromkeys(values))
+        if len(distinct) < 2:
+            continue
+        numeric = all(is_number(value) for value in distinct)
+        if numeric and len(distinct) > MOST_CHOICES:
+            found[key] = None
+        else:
+            found[key] = sorted(distinct) if numeric else sorted(distinct, key=str)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | bool | int | float) else json.dumps(value, sort_keys=True)
+
+
+def importance(trials: Sequence[Trial]) -> dict[str, float] | None:
+    """The share of each parameter in what separates a family's best trials from the rest, largest first.
+
+    PED-ANOVA (Watanabe et al. 2023) over the last 1,000 trials; the space is inferred from the values that were tried,
+    and the best are the first quarter, or eight trials where that is more, but at most half. None with fewer than 10
+    trials, without a varied parameter, or where all trials did equally well.
+    """
+    seen = observations(trials)[-MOST_FOR_IMPORTANCE:]
+    choices = varied([config for config, _ in seen])
+    if len(seen) < LEAST_FOR_IMPORTANCE or not choices or len({value for _, value in seen}) < 2:
+        return None
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+    space: dict[str, BaseDistribution] = {}
+    for key, options in choices.items():
+        if options is not None:
+            space[key] = CategoricalDistribution(options)
+        else:
+            values = [float(config[key]) for config, _ in seen if key in config]
+            space[key] = FloatDistribution(min(values), max(values), log=_log_spread(values))
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(direction="maximize")
+        study.add_trials(
+            [
+                optuna.trial.create_trial(
+                    params={key: _plain(config[key]) for key in space if key in config},
+                    distributions={key: kind for key, kind in space.items() if key in config},
+                    value=value,
+                )
+                for config, value in seen
+            ]
+        )
+        # The paper takes the best tenth. Of the few trials of a search that is a handful, in which ranges of numbers
+        # look important by chance: of 40 trials where one choice decided all, a quarter told so, a tenth at times not.
+        quantile = min(0.5, max(0.25, 8 / len(seen)))
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(space))
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    return {key: float(share) for key, share in shares.items()}
+
+
+def _log_spread(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) / min(values) >= 20
+
+
+def effects(trials: Sequence[Trial]) -> dict[str, list[dict[str, Any]]]:
+    """Mean best validation accuracy at each level of each varied parameter, with a 95 % interval of the mean.
+
+    A range of numbers is cut into three levels with as many trials each. These are means over whatever else the search
+    tried at that level, not controlled comparisons. A level with one trial has no interval.
+    """
+    seen = observations(trials)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for key, options in varied([config for config, _ in seen]).items():
+        pairs = [(_plain(config[key]), value) for config, value in seen if key in config]
+        if options is not None:
+            levels = [(option, [value for chosen, value in pairs if chosen == option]) for option in options]
+        else:
+            pairs.sort(key=lambda pair: pair[0])
+            thirds = [pairs[len(pairs) * third // 3 : len(pairs) * (third + 1) // 3] for third in range(3)]
+            levels = [
+                (f"{third[0][0]:.2g} to {third[-1][0]:.2g}", [value for _, value in third]) for third in thirds if third
+            ]
+        found[key] = [{"level": level, **_mean_interval(values)} for level, values in levels]
+    return found
+
+
+def _mean_interval(values: Sequence[float]) -> dict[str, Any]:
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return {"trials": len(values), "mean": mean, "low": None, "high": None}
+    half = T95[min(len(values) - 1, len(T95)) - 1] * statistics.stdev(values) / math.sqrt(len(values))
+    return {"trials": len(values), "mean": mean, "low": mean - half, "high": mean + half}
+
+
+def judge_predictions(run_dir: Path, family: str, split: dict[str, Any], seeds: Sequence[int]) -> dict[str, Any] | None:
+    """Accuracy per class, confusion and calibration on the test pictures, from the probabilities of all seeds.
+
+    `confusion[i][j]` counts pictures of class i called j, summed over seeds. None where no usable file was saved.
+    """
+    classes = split.get("classes") or []
+    labels = np.array([label for _, label in split.get("test") or []], dtype=int)
+    read: dict[int, Any] = {}
+    for seed in seeds:
+        probabilities = read_probabilities(run_dir / "predictions" / f"{family}-{seed}.npz")
+        if probabilities is not None and probabilities.shape == (len(labels), len(classes)) and len(labels):
+            read[seed] = probabilities
+    if not read:
+        return None
+    stacked = np.concatenate(list(read.values()))
+    truth = np.tile(labels, len(read))
+    counts = confusion(stacked.argmax(axis=1), truth, len(classes))
+    return {
+        "seeds": list(read),
+        "accuracy": float((stacked.argmax(axis=1) == truth).mean()),
+        "confusion": counts,
+        "classes": per_class(counts, classes, len(read)),
+        "calibration": calibration(stacked, truth),
+    }
+
+
+def read_probabilities(path: Path) -> Any | None:
+    """The `probabilities` array of a predictions file, float (pictures, classes); None where absent or broken."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return np.asarray(saved["probabilities"], dtype=float)
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+
+
+def confusion(predicted: Any, truth: Any, classes: int) -> list[list[int]]:
+    """Counts of pictures by true class (rows) and predicted class (columns)."""
+    counts = np.zeros((classes, classes), dtype=int)
+    np.add.at(counts, (truth, predicted), 1)
+    return [[int(count) for count in row] for row in counts]
+
+
+def per_class(counts: Sequence[Sequence[int]], classes: Sequence[str], seeds: int = 1) -> list[dict[str, Any]]:
+    """Accuracy of each class (its recall), with the class that it is most often taken for."""
+    found = []
+    for label, name in enumerate(classes):
+        row = counts[label]
+        total = sum(row)
+        others = [(-count, other) for other, count in enumerate(row) if other != label and count]
+        found.append(
+            {
+                "class": name,
+                "pictures": total // seeds,
+                "accuracy": row[label] / total if total else None,
+                "taken_for": classes[min(others)[1]] if others else None,
+            }
+        )
+    return found
+
+
+def calibration(probabilities: Any, truth: Any) -> dict[str, Any]:
+    """Expected calibration error over ten equal bins of the top probability (Naeini et al. 2015), and the bins."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    which = np.clip((confidence * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
+    bins = []
+    error = 0.0
+    for index in range(CALIBRATION_BINS):
+        inside = which == index
+        if not inside.any():
+            continue
+        sure, share = float(confidence[inside].mean()), float(right[inside].mean())
+        error += float(inside.mean()) * abs(sure - share)
+        low, high = index / CALIBRATION_BINS, (index + 1) / CALIBRATION_BINS
+        bins.append({"low": low, "high": high, "pictures": int(inside.sum()), "confidence": sure, "accuracy": share})
+    return {"expected_error": error, "bins": bins}
+
+
+def best_so_far(trials: Iterable[Trial]) -> list[dict[str, Any]]:
+    """Each improvement of the best validation accuracy, with the seconds and the epochs that the family had spent."""
+    told = sorted(
+        ((row["time"], row["validation_accuracy"], trial.name) for trial in trials for row in trial.curve),
+        key=lambda point: point[0],
+    )
+    steps: list[dict[str, Any]] = []
+    best = -math.inf
+    for epochs, (seconds, accuracy, name) in enumerate(told, 1):
+        if accuracy is not None and accuracy > best:
+            best = accuracy
+            steps.append({"time": seconds, "epochs": epochs, "validation_accuracy": accuracy, "trial": name})
+    return steps
+
+
+def depth(trials: Iterable[Trial]) -> list[dict[str, Any]]:
+    """Unfrozen blocks, best validation accuracy and seconds per epoch of every transfer trial that did not fail."""
+    found = []
+    for trial in trials:
+        row = best_epoch(trial)
+        blocks = trial.config.get("unfrozen_blocks")
+        if row is None or trial.status == FAILED or not is_number(blocks):
+            continue
+        seconds = [epoch["seconds"] for epoch in trial.curve if epoch["seconds"] is not None]
+        found.append(
+            {
+                "trial": trial.name,
+                "unfrozen_blocks": blocks,
+                "validation_accuracy": row["validation_accuracy"],
+                "seconds_per_epoch": statistics.median(seconds) if seconds else None,
+                "status": trial.status,
+            }
+        )
+    return found
+
+
+def timeline(trials: Iterable[Trial]) -> list[dict[str, Any]]:
+    """Start and last second of each trial, with the lowest lane that was free; as many lanes as ran at once.
+
+    Lanes are told from the times alone: rows do not name the worker.
+    """
+    free: list[float] = []
+    spans = []
+    for trial in sorted(trials, key=lambda trial: trial.started):
+        end = trial.last
+        lane = next((index for index, until in enumerate(free) if until <= trial.started), len(free))
+        free[lane : lane + 1] = [end]
+        spans.append({"trial": trial, "start": trial.started, "end": end, "lane": lane})
+    return spans
+
+
+def ranked(trials: Iterable[Trial]) -> list[Trial]:
+    """Trials by their best epoch, best first; those without a validation accuracy come last."""
+    judged = [(best_epoch(trial), trial) for trial in trials]
+    return [trial for row, trial in sorted(judged, key=lambda pair: (2.0, 0.0) if pair[0] is None else _rank(pair[0]))]
+
+
+def sample(trials: Sequence[Trial], most: int, always: Iterable[str | None] = ()) -> list[Trial]:
+    """All trials where they are few, else about `most`, evenly over the ranking, and those named in `always`."""
+    if len(trials) <= most:
+        return list(trials)
+    order = ranked(trials)
+    kept = {order[index * len(order) // most].name for index in range(most)} | {name for name in always if name}
+    return [trial for trial in trials if trial.name in kept]

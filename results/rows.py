@@ -1,0 +1,208 @@
+"""The rows of a run: `trials.jsonl` read into flat records, and short queries over them."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+FINISHED = "finished"
+STOPPED = "stopped"
+FAILED = "failed"
+RUNNING = "running"
+
+# What a row of each event must carry to be of use; anything else it carries is kept as it came.
+REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "start": {"trial": str, "family": str, "config": dict},
+    "epoch": {"trial": str, "family": str, "epoch": int},
+    "end": {"trial": str, "family": str, "status": str},
+    "rung": {"trial": str, "family": str, "epoch": int},
+    "test": {"family": str, "seed": int, "accuracy": (int, float)},
+    "model": {"family": str, "path": str},
+}
+
+# The measurements of an epoch row: a number each, or None where it was not finite or not given.
+MEASURED = (
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "seconds",
+    "waiting",
+    "building",
+    "training",
+    "validating",
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial put together from its rows.
+
+    `curve` holds one epoch row per epoch, in order. `status` is "running" where no end row has been read.
+    """
+
+    name: str
+    family: str
+    config: dict[str, Any]
+    started: float
+    curve: tuple[Row, ...]
+    status: str
+    reason: str
+    ended: float | None
+    rungs: tuple[Row, ...]
+
+    @property
+    def last(self) -> float:
+        """Seconds into the run at which the trial was last heard of."""
+        times: list[float] = [self.started, *(row["time"] for row in self.curve)]
+        return max(times) if self.ended is None else max(self.ended, *times)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Every usable row of a run in the order written, and the number of lines that were skipped."""
+
+    records: tuple[Row, ...]
+    skipped: int = 0
+
+    @cached_property
+    def trials(self) -> dict[str, Trial]:
+        """Every trial by name, in order of its first row."""
+        starts: dict[str, Row] = {}
+        ends: dict[str, Row] = {}
+        families: dict[str, str] = {}
+        first: dict[str, float] = {}
+        curves: dict[str, dict[int, Row]] = {}
+        rungs: dict[str, dict[int, Row]] = {}
+        for row in self.records:
+            event = row["event"]
+            if event not in ("start", "epoch", "end", "rung"):
+                continue
+            name = row["trial"]
+            families.setdefault(name, row["family"])
+            first.setdefault(name, row["time"])
+            if event == "start":
+                # A resumed run starts a trial again: it is open until its next end row.
+                starts[name] = row
+                ends.pop(name, None)
+            elif event == "epoch":
+                # An epoch trained again after a resume replaces the one that was lost.
+                curves.setdefault(name, {})[row["epoch"]] = row
+            elif event == "rung":
+                rungs.setdefault(name, {})[row["epoch"]] = row
+            else:
+                ends[name] = row
+        trials = {}
+        for name, family in families.items():
+            end = ends.get(name, {})
+            curve = curves.get(name, {})
+            decided = rungs.get(name, {})
+            trials[name] = Trial(
+                name=name,
+                family=family,
+                config=starts.get(name, {}).get("config", {}),
+                started=first[name],
+                curve=tuple(curve[epoch] for epoch in sorted(curve)),
+                status=end.get("status", RUNNING),
+                reason=str(end.get("reason") or ""),
+                ended=end.get("time"),
+                rungs=tuple(decided[epoch] for epoch in sorted(decided)),
+            )
+        return trials
+
+    @cached_property
+    def families(self) -> list[str]:
+        """The families that have a row, sorted by name."""
+        return sorted({row["family"] for row in self.records})
+
+    @cached_property
+    def _by_family(self) -> dict[str, list[Trial]]:
+        grouped: dict[str, list[Trial]] = {family: [] for family in self.families}
+        for trial in self.trials.values():
+            grouped[trial.family].append(trial)
+        return grouped
+
+    def of(self, family: str) -> list[Trial]:
+        """The trials of a family in the order they started."""
+        return self._by_family.get(family, [])
+
+    def ended(self, family: str, status: str) -> list[Trial]:
+        """The trials of a family whose state is `status`."""
+        return [trial for trial in self.of(family) if trial.status == status]
+
+    def tests(self, family: str) -> list[Row]:
+        """The test rows of a family, one per seed in order of seed; a repeated seed counts by its last row."""
+        last = {row["seed"]: row for row in self.records if row["event"] == "test" and row["family"] == family}
+        return [last[seed] for seed in sorted(last)]
+
+    def model(self, family: str) -> Row | None:
+        """The last model row of a family, if one was exported."""
+        found = None
+        for row in self.records:
+            if row["event"] == "model" and row["family"] == family:
+                found = row
+        return found
+
+    @cached_property
+    def seconds(self) -> float:
+        """Seconds from the start of the run to its last row."""
+        return float(max((row["time"] for row in self.records), default=0.0))
+
+
+def read_rows(path: Path) -> Rows:
+    """Read `trials.jsonl`; a torn or foreign line is skipped and counted, never fatal.
+
+    Raises FileNotFoundError where there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"needs the rows of a run, got no file at `{path}`")
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return parse_rows(lines)
+
+
+def parse_rows(lines: Iterable[str]) -> Rows:
+    """Parse lines of JSON into rows; blank lines are no rows and are not counted as skipped."""
+    records: list[Row] = []
+    skipped = 0
+    for line in lines:
+        if not line.strip():
+            continue
+        row = _parse(line)
+        if row is None:
+            skipped += 1
+        else:
+            records.append(row)
+    return Rows(tuple(records), skipped)
+
+
+def _parse(line: str) -> Row | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("event"), str) or row["event"] not in REQUIRED:
+        return None
+    row = {key: _finite(value) for key, value in row.items()}
+    if row["event"] == "epoch":
+        row |= {key: _number(row.get(key)) for key in MEASURED}
+    needed = {"time": (int, float), **REQUIRED[row["event"]]}
+    for key, kind in needed.items():
+        # A bool is an int to Python, but never a time, an epoch or an accuracy.
+        if not isinstance(row.get(key), kind) or isinstance(row[key], bool):
+            return None
+    if row["event"] == "end" and row["status"] not in (FINISHED, STOPPED, FAILED):
+        return None
+    return row
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,312 @@
+"""The sentences of the report: what the numbers say, in plain words, for both documents."""
+
+from collections.abc import Iterable
+from typing import Any
+
+TITLES = {"scratch_pillow": "Pillow from scratch", "scratch_keras": "Keras from scratch", "mobilenet": "MobileNet"}
+# What the notebook study found on the ten best-represented Stanford Dogs breeds, in validation accuracy.
+STUDY = {
+    "scratch_pillow": "unusable: every loss rose",
+    "scratch_keras": "about 35 %",
+    "mobilenet": "92 %, overfitted",
+}
+FIT = {
+    "overfitted": "overfitted",
+    "leaning": "leaning to overfitting",
+    "underfitted": "underfitted",
+    "sound": "not overfitted",
+    "unknown": "not known",
+}
+# With this share of its trials' losses rising a whole family is called out, as the study did with Pillow's.
+MOSTLY = 0.5
+# The most reasons of failures that are told apart for a family.
+MOST_REASONS = 3
+NOT_KNOWN = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def title(family: str) -> str:
+    """The name of a family in print."""
+    return TITLES.get(family, family.replace("_", " "))
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as a percentage; a dash where it is not known."""
+    return NOT_KNOWN if share is None else f"{100 * share:.{digits}f} %"
+
+
+def points(share: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return NOT_KNOWN if share is None else f"{100 * share:+.1f}".replace("-", MINUS)
+
+
+def interval(test: dict[str, Any] | None) -> str:
+    """The test accuracy with its interval: "94.2 % (92.0 to 95.9)"."""
+    if test is None:
+        return "not scored"
+    if test["low"] is None:
+        return percent(test["accuracy"])
+    return f"{percent(test['accuracy'])} ({100 * test['low']:.1f} to {100 * test['high']:.1f})"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the words of a clock: "48 s", "12 min 05 s", "3 h 20 min"."""
+    if seconds is None:
+        return NOT_KNOWN
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: "1 trial", "3 trials", "1,316 pictures"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def value(setting: Any) -> str:
+    """A configured value in print."""
+    if setting is None:
+        return "none"
+    if isinstance(setting, bool):
+        return "yes" if setting else "no"
+    if isinstance(setting, float):
+        return f"{setting:.4g}"
+    return str(setting)
+
+
+def configuration(config: dict[str, Any]) -> str:
+    """A configuration in one line: "image size 160, dropout 0.2"."""
+    return ", ".join(f"{key.replace('_', ' ')} {value(config[key])}" for key in config) or "not recorded"
+
+
+def trend(record: dict[str, Any]) -> str:
+    """The trend of the validation loss with its slope per epoch."""
+    found = record["loss_trend"]
+    if found["trend"] is None:
+        return "too short to say"
+    return f"{found['trend']} ({found['slope']:+.3g} per epoch)".replace("-", MINUS)
+
+
+def gained(record: dict[str, Any]) -> float | None:
+    """How much the best configuration of a family gained over its baseline, in validation accuracy."""
+    if record["best"] is None or record["baseline"] is None:
+        return None
+    return float(record["best"]["validation_accuracy"] - record["baseline"]["validation_accuracy"])
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The winner in one sentence."""
+    winner = summary["winner"]
+    if winner is None:
+        return "No family has a trial to choose from yet."
+    record = summary["families"][winner]
+    test = record["test"]
+    if test is None:
+        return (
+            f"{title(winner)} leads with {percent(record['best']['validation_accuracy'])} validation accuracy; "
+            "it has not been scored on the test pictures."
+        )
+    spread = "" if test["low"] is None else f" (95 % interval {100 * test['low']:.1f} to {percent(test['high'])})"
+    pictures = plural(test["pictures"], "test picture") if test["pictures"] else "test pictures of unknown number"
+    wins = " wins: it" if len(summary["families"]) > 1 else ""
+    return f"{title(winner)}{wins} names {percent(test['accuracy'])} of {pictures} rightly{spread}."
+
+
+def effort(summary: dict[str, Any]) -> str:
+    """What the search did, in one sentence."""
+    families = summary["families"].values()
+    trials, epochs = (sum(record[key] for record in families) for key in ("trials", "epochs"))
+    data = summary["data"]
+    done = f"{plural(trials, 'trial')} and {plural(epochs, 'epoch')} in {duration(summary['seconds'])}"
+    if not data["images"]:
+        return f"{done}."
+    split = data["split"]
+    return (
+        f"{done}, on {plural(data['images'], 'picture')} of {len(data['classes'])} classes: "
+        f"{split['train']:,} for training, {split['validation']:,} for validation, {split['test']:,} for the test."
+    )
+
+
+def caveats(summary: dict[str, Any]) -> list[str]:
+    """What a reader must know before believing the table, most important first."""
+    said = []
+    for family, record in summary["families"].items():
+        name = title(family)
+        if record["trials"] == 0:
+            said.append(f"{name}: no trial was started.")
+        elif record["best"] is None:
+            said.append(f"{name}: none of {plural(record['trials'], 'trial')} gave a usable configuration.")
+        elif not record["best"]["full_budget"]:
+            said.append(
+                f"{name}: no trial ran its full budget; its best is the one that ran longest, "
+                f"{plural(record['best']['epochs'], 'epoch')}."
+            )
+        if record["best"] is not None and record["test"] is None:
+            said.append(f"{name}: not scored on the test pictures.")
+        if record["trials"] and record["baseline"] is None:
+            said.append(f"{name}: the baseline gave no validation accuracy, so what the search gained is not known.")
+        elif record["baseline"] is not None and not record["baseline"]["full_budget"]:
+            said.append(
+                f"{name}: the baseline is {record['baseline']['status']} after "
+                f"{plural(record['baseline']['epochs'], 'epoch')}, not finished; the gain over it may be flattered."
+            )
+        if record["running"]:
+            said.append(f"{name}: {plural(record['running'], 'trial')} had not ended when the rows were read.")
+    if summary["overlap"]:
+        said.append(
+            "Stanford Dogs is part of the ImageNet training set: the pretrained trunk has seen these pictures, "
+            "so MobileNet's figures are optimistic for new photographs."
+        )
+    if not summary["data"]["classes"]:
+        said.append(
+            "The split was not recorded (`split.json` is missing or broken): nothing can be said about the data."
+        )
+    if summary["skipped_rows"]:
+        count = summary["skipped_rows"]
+        said.append(f"{plural(count, 'line')} of `trials.jsonl` left out: torn, or not a row of this search.")
+    for family, record in summary["families"].items():
+        reasons = sorted(record["failures"].items(), key=lambda pair: (-pair[1], pair[0]))
+        said += [
+            f"{title(family)}: {plural(count, 'trial')} failed: {reason}" for reason, count in reasons[:MOST_REASONS]
+        ]
+        if reasons[MOST_REASONS:]:
+            said.append(
+                f"{title(family)}: failures had {len(reasons) - MOST_REASONS} other reasons; the table has them."
+            )
+    return said
+
+
+def paragraph(family: str, record: dict[str, Any]) -> str:
+    """A family in plain words: its best configuration, its gap, its loss, and whether it is overfitted."""
+    best = record["best"]
+    if best is None:
+        if record["trials"] == 0:
+            return "No trial was started."
+        return f"None of {plural(record['trials'], 'trial')} gave a usable configuration ({states(record)})."
+    ran = "ran its full budget" if best["full_budget"] else f"is {best['status']} and ran longest"
+    said = [
+        f"The best configuration is trial {best['trial']}, which {ran}: {percent(best['validation_accuracy'])} "
+        f"validation accuracy at epoch {best['epoch']} of {best['epochs']}."
+    ]
+    gain = gained(record)
+    if best["trial"] == (record["baseline"] or {}).get("trial"):
+        better = ": the search found nothing better" if record["trials"] > 1 else ", the only trial"
+        said.append(f"That is the baseline itself{better}.")
+    elif gain is not None:
+        said.append(
+            f"The baseline reached {percent(record['baseline']['validation_accuracy'])}, "
+            f"so the search {'gained' if gain >= 0 else 'lost'} {abs(100 * gain):.1f} points."
+        )
+    if best["overfit_gap"] is not None:
+        said.append(
+            f"At that epoch it stood at {percent(best['train_accuracy'])} on its training pictures, a gap of "
+            f"{points(best['overfit_gap'])} points, and its validation loss is {trend(best)}: {FIT[best['fit']]}."
+        )
+    rising, judged = record["loss_trends"].get("rising", 0), sum(record["loss_trends"].values())
+    if judged:
+        said.append(f"The validation loss rose in {rising:,} of {plural(judged, 'trial')} long enough to tell.")
+    if record["importance"]:
+        leading = list(record["importance"].items())[:3]
+        said.append(
+            "What mattered most: " + ", ".join(f"{_words(key)} ({percent(share, 0)})" for key, share in leading) + "."
+        )
+    model = record["model"]
+    if model is not None:
+        size = f", {model['parameters']:,} parameters" if isinstance(model["parameters"], int) else ""
+        size += f", {model['bytes'] / 1e6:.1f} MB" if isinstance(model["bytes"], int) else ""
+        said.append(f"Its model is {model['path']}{size}.")
+    return " ".join(said)
+
+
+def states(record: dict[str, Any]) -> str:
+    """How the trials of a family ended: "4 finished, 7 stopped, 1 failed"."""
+    told = [f"{record[status]} {status}" for status in ("finished", "stopped", "failed", "running") if record[status]]
+    return ", ".join(told) or "none"
+
+
+def advice(family: str, record: dict[str, Any]) -> list[str]:
+    """What the next search of a family should change, as far as its numbers tell."""
+    best = record["best"]
+    if best is None:
+        return [] if record["trials"] == 0 else ["Read the reasons of the failed trials first."]
+    said = []
+    config = best["config"]
+    if not best["full_budget"]:
+        said.append("Give it time for at least one full trial.")
+    if best["fit"] in ("overfitted", "leaning"):
+        said.append(_against_overfitting(config))
+    elif best["fit"] == "underfitted":
+        said.append(
+            "It has not learnt its own training pictures: more epochs, a higher learning rate or a larger model."
+        )
+    if best["full_budget"] and best["epoch"] == best["epochs"] and best["fit"] != "overfitted":
+        said.append("Its best epoch was its last, so a larger budget of epochs may still gain.")
+    elif best["epoch"] * 2 <= best["epochs"]:
+        said.append(
+            f"Its best epoch, {best['epoch']} of {best['epochs']}, came early: fewer epochs and more trials would do."
+        )
+    said += [
+        f"{_words(key).capitalize()} {value(config[key])} is the {end} value tried: search beyond it."
+        for key, end in edges(record)
+    ]
+    rising, judged = record["loss_trends"].get("rising", 0), sum(record["loss_trends"].values())
+    if judged and rising / judged > MOSTLY:
+        said.append("Most of its losses rise: lower learning rates and stronger regularisation before anything else.")
+    if best["trial"] == (record["baseline"] or {}).get("trial") and record["trials"] > 1:
+        said.append("Nothing beat the baseline: try more trials, or a narrower space around it.")
+    if record["failed"]:
+        said.append(f"{plural(record['failed'], 'trial')} failed: cut what failed out of the space.")
+    return said or ["Nothing stands out: more trials are the next step."]
+
+
+def _against_overfitting(config: dict[str, Any]) -> str:
+    ways = []
+    blocks = config.get("unfrozen_blocks")
+    if isinstance(blocks, int) and blocks > 0:
+        ways.append(f"fewer than {blocks} unfrozen blocks")
+    if config.get("augmentation") in ("none", "flip"):
+        ways.append("stronger augmentation")
+    if config.get("flip") == "none":
+        ways.append("flips")
+    if config.get("transpose") is False:
+        ways.append("mirrored copies")
+    dropout = config.get("dropout")
+    if isinstance(dropout, float | int) and dropout < 0.5:
+        ways.append(f"dropout above {dropout:.2g}")
+    if not config.get("label_smoothing", True):
+        ways.append("label smoothing")
+    return "Against overfitting try " + (_list(ways) if ways else "more weight decay, or more pictures") + "."
+
+
+def edges(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Numbers of the best configuration at an end of what was tried: three levels or more, in ten trials or more."""
+    found = []
+    config = record["best"]["config"]
+    for key, levels in record["effects"].items():
+        numbers = [level["level"] for level in levels]
+        tried = sum(level["trials"] for level in levels)
+        chosen = config.get(key)
+        if tried < 10 or len(numbers) < 3 or not all(_numeric(number) for number in [*numbers, chosen]):
+            continue
+        # The lowest number of blocks, of dropout and the like is often zero, and nothing lies beyond it.
+        if chosen == max(numbers):
+            found.append((key, "highest"))
+        elif chosen == min(numbers) and chosen > 0:
+            found.append((key, "lowest"))
+    return found
+
+
+def _numeric(number: Any) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _list(items: Iterable[str]) -> str:
+    *head, last = items
+    return f"{', '.join(head)} or {last}" if head else last

@@ -1,0 +1,136 @@
+"""Expensive arrays, computed once on a node whoever asks, and memory-mapped by everyone after that.
+
+Two kinds of entry. `once` is for what one process builds whole: aside, then renamed. `Rows` is for an array that many
+processes fill together, a chunk of rows each: a chunk belongs to whoever holds its lock, and the kernel drops the
+lock of a process that dies, so the others take its chunks over.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Cache:
+    """A folder of entries, each named by a digest of the values that decide its content."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def place(self, kind: str, key: Mapping[str, Any]) -> Path:
+        """Where the entry of this key is or would be."""
+        text = json.dumps({**key, "kind": kind}, sort_keys=True)
+        return self.root / kind / hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+    def once(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+        """The entry's folder, built by `build(folder)` if nobody has: one process at a time, the others wait."""
+        place = self.place(kind, key)
+        if place.exists():
+            return place
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with locked(place.with_suffix(".lock")):
+            if not place.exists():
+                aside = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}.part")
+                aside.mkdir()
+                try:
+                    build(aside)
+                    (aside / "key.json").write_text(json.dumps(dict(key), indent=2, sort_keys=True))
+                    aside.rename(place)
+                except BaseException:
+                    shutil.rmtree(aside, ignore_errors=True)
+                    raise
+        return place
+
+
+class Rows:
+    """An array on disk that several processes fill chunk by chunk; a chunk is done when its marker stands.
+
+    Args:
+        path: the `.npy` file; the markers lie beside it.
+        shape: of the whole array, rows first.
+        chunk: rows of one chunk.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any, chunk: int) -> None:
+        self.path = path
+        self.chunk = chunk
+        self.chunks = -(-shape[0] // chunk)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = path.with_name(f"{path.stem}.{uuid.uuid4().hex[:8]}.part")
+            np.lib.format.open_memmap(aside, mode="w+", dtype=dtype, shape=shape).flush()
+            try:
+                # A link, unlike a rename, fails where another process was first: its file may hold rows already.
+                os.link(aside, path)
+            except FileExistsError:
+                pass
+            finally:
+                aside.unlink()
+        self._array: Array | None = None
+
+    def slice(self, chunk: int) -> slice:
+        """The rows of a chunk."""
+        return slice(chunk * self.chunk, (chunk + 1) * self.chunk)
+
+    def done(self, chunk: int) -> bool:
+        """Whether the chunk's rows are on disk."""
+        return self._marker(chunk).exists()
+
+    def complete(self) -> bool:
+        """Whether every chunk is done."""
+        if self._marker("all").exists():
+            return True
+        if all(self.done(chunk) for chunk in range(self.chunks)):
+            self._marker("all").touch()
+            return True
+        return False
+
+    def write(self, chunk: int, values: Array) -> None:
+        """Puts a chunk's rows on disk, then says so."""
+        array = np.load(self.path, mmap_mode="r+")
+        array[self.slice(chunk)] = values
+        array.flush()
+        self._marker(chunk).touch()
+
+    def read(self) -> Array:
+        """The array, memory-mapped and read-only; only done chunks hold values."""
+        if self._array is None:
+            self._array = np.load(self.path, mmap_mode="r")
+        return self._array
+
+    def _marker(self, chunk: int | str) -> Path:
+        return self.path.with_name(f"{self.path.stem}.{chunk}.done")
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Holds an exclusive lock on a file; without `wait` gives False where another holds it.
+
+    The lock ends with its process, however that ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Writes a file so that readers see the old content or the new, never a part."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)

@@ -1,0 +1,99 @@
+"""What a process may use of its machine; the one place of calls that only one backend knows.
+
+TensorFlow and JAX are set up before their first operation, and the frozen trunk is compiled with its weights as
+constants, which lets TensorFlow fold the batch norms into the convolutions: 1.3 times as fast on CPU cores, and
+1.8 times with bfloat16 on cores that have the instructions for it.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Inference = Callable[[Array], list[Array]]
+
+
+def native_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware (AMX or AVX-512)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+@functools.cache
+def prepare(threads: int, precision: str) -> str:
+    """Sets this process up, once, before any operation; returns the precision that convolutions compute in.
+
+    On a CPU under TensorFlow bfloat16 is a rewriting of the graph (weights and sums stay float32); on a GPU, and under
+    JAX, it is Keras's mixed policy, taken only when asked for by name.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        gpus = tf.config.list_physical_devices("GPU")
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        if not gpus and (precision == "bfloat16" or (precision == "auto" and native_bfloat16())):
+            tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
+            return "bfloat16"
+    if precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        return "bfloat16"
+    return "float32"
+
+
+def inference(model: Any) -> Inference:
+    """A compiled forward pass of a model that will never be trained again, from arrays to arrays.
+
+    It takes pictures or activations of any number, as uint8 or floating point, and gives float16, one array for each
+    output of the model.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        trained = [tf.constant(variable.numpy()) for variable in model.trainable_variables]
+        fixed = [tf.constant(variable.numpy()) for variable in model.non_trainable_variables]
+
+        @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])  # type: ignore[misc]
+        def run(batch: Any) -> Any:
+            outputs, _ = model.stateless_call(trained, fixed, batch, training=False)
+            return [tf.cast(output, tf.float16) for output in _as_list(outputs)]
+
+        return lambda batch: [output.numpy() for output in run(tf.cast(batch, tf.float32))]
+    if keras.backend.backend() == "jax":
+        import jax
+        import jax.numpy as jnp
+
+        trained = [variable.value for variable in model.trainable_variables]
+        fixed = [variable.value for variable in model.non_trainable_variables]
+
+        @jax.jit
+        def forward(batch: Any) -> Any:
+            outputs, _ = model.stateless_call(trained, fixed, batch.astype(jnp.float32), training=False)
+            return [output.astype(jnp.float16) for output in _as_list(outputs)]
+
+        return lambda batch: [np.asarray(output) for output in forward(batch)]
+
+    def plain(batch: Array) -> list[Array]:
+        outputs = _as_list(model(np.asarray(batch, np.float32), training=False))
+        return [keras.ops.convert_to_numpy(output).astype(np.float16) for output in outputs]
+
+    return plain
+
+
+def _as_list(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]

@@ -1,0 +1,1 @@
+"""Pictures: folders of them, their pixels, their duplicates, their split and their treatment."""

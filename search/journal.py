@@ -1,0 +1,93 @@
+"""The run's single truth: `trials.jsonl`, written by the driver as things happen, and what it knows of each trial."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Rows
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Record:
+    """What the driver knows of a trial while the run lasts."""
+
+    name: str
+    family: str
+    config: dict[str, Any]
+    point: dict[str, Any]  # the values of the space that the configuration was made from
+    values: dict[int, float] = field(default_factory=dict)  # validation accuracy by epoch
+    losses: dict[int, float] = field(default_factory=dict)  # validation loss by epoch
+    seconds: float = 0.0  # of its epochs so far
+    status: str = RUNNING
+    reason: str = ""
+
+    @property
+    def best(self) -> float:
+        """The highest validation accuracy so far, 0 before the first epoch."""
+        return max(self.values.values(), default=0.0)
+
+
+class Journal:
+    """Appends rows, each flushed whole, and keeps a record per trial."""
+
+    def __init__(self, path: Path, began: float | None = None) -> None:
+        self.began = time.monotonic() if began is None else began
+        self.records: dict[str, Record] = {}
+        self.rows: list[Row] = []
+        self._file = path.open("a", encoding="utf-8")
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.began
+
+    def start(self, name: str) -> None:
+        """The trial is on a worker."""
+        record = self.records[name]
+        self.write("start", name, record.family, config=record.config, point=record.point)
+
+    def epochs(self, name: str, rows: list[Row]) -> None:
+        """The trial has trained these epochs."""
+        record = self.records[name]
+        for row in rows:
+            record.values[row["epoch"]] = row["validation_accuracy"]
+            record.losses[row["epoch"]] = row["validation_loss"]
+            record.seconds += row["seconds"]
+            self.write("epoch", name, record.family, **row)
+
+    def end(self, name: str, status: str, reason: str) -> None:
+        """The trial is over; only the first end counts."""
+        record = self.records[name]
+        if record.status == RUNNING:
+            record.status, record.reason = status, reason
+            self.write("end", name, record.family, status=status, reason=reason)
+
+    def write(self, event: str, trial: str, family: str, **values: Any) -> None:
+        """Appends one row."""
+        row = {"event": event, "time": round(self.elapsed, 3), "trial": trial, "family": family, **values}
+        self.rows.append(row)
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def of(self, family: str, *statuses: str) -> list[Record]:
+        """The records of a family, of all or of some statuses."""
+        return [
+            record
+            for record in self.records.values()
+            if record.family == family and (not statuses or record.status in statuses)
+        ]
+
+    def read(self) -> Rows:
+        """The rows so far, for the queries of `results`."""
+        return Rows(tuple(self.rows))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+__all__ = ["FAILED", "FINISHED", "RUNNING", "STOPPED", "Journal", "Record"]

@@ -1,0 +1,81 @@
+"""What a person sees while the search runs: one live block on a terminal, plain lines elsewhere and in the log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from search.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal
+from search.settings import Settings
+
+
+class Progress:
+    """Says lines, and draws the state of a run."""
+
+    def __init__(self, settings: Settings, console: Console | None = None) -> None:
+        self.settings = settings
+        self.console = console or Console()
+        self.journal: Journal | None = None
+        self._log: Path | None = None
+
+    def log_to(self, path: Path) -> None:
+        """From here on every line also goes to this file, with the time of day."""
+        self._log = path
+
+    def say(self, line: str) -> None:
+        """One line for people: above the live block, and to the log."""
+        self.console.print(line, highlight=False, markup=False)
+        self.note(line)
+
+    def note(self, line: str) -> None:
+        """One line for the log alone."""
+        if self._log is not None:
+            with self._log.open("a", encoding="utf-8") as log:
+                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    @contextmanager
+    def live(self, journal: Journal) -> Iterator[None]:
+        """Draws the block while the search runs; where there is no terminal, nothing is drawn."""
+        self.journal = journal
+        if not self.console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=self.block, console=self.console, refresh_per_second=2, redirect_stdout=False):
+            yield
+
+    def block(self) -> Table:
+        """Trials by family and state, the best accuracy, and the time."""
+        assert self.journal is not None
+        settings, journal = self.settings, self.journal
+        remaining = ""
+        if settings.time_budget is not None:
+            remaining = f", {duration(max(0.0, settings.time_budget - journal.elapsed))} left"
+        table = Table(title=f"{settings.name}: {duration(journal.elapsed)}{remaining}", title_justify="left")
+        table.add_column("family")
+        for column in ("finished", "running", "stopped", "failed", "of", "best validation accuracy"):
+            table.add_column(column, justify="right")
+        for family in settings.families:
+            counts = [str(len(list(journal.of(family, state)))) for state in (FINISHED, RUNNING, STOPPED, FAILED)]
+            best = max((record.best for record in list(journal.of(family))), default=0.0)
+            table.add_row(family, *counts, str(settings.trials), f"{best:.3f}" if best else "")
+        return table
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def fail(message: str) -> int:
+    """Prints what the user has to change, and gives the exit status for it."""
+    print(f"pedigree: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,250 @@
+"""Search image classifiers: python search/run.py [DATA] [options]
+
+DATA is a folder with one folder of pictures per class, `stanford-dogs`, or `demo` (the default: drawn pictures, no
+download). The run's folder, report included, is runs/NAME.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__" and not __package__:
+    # Run as a script, Python looks for modules in this file's folder first: `search/` is no place to import from. Its
+    # parent is, unless `ray submit` has copied the file away from the project.
+    _here = Path(__file__).resolve().parent
+    sys.path[0:1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
+
+from search.progress import Progress, fail
+from search.settings import DEMO, FAMILIES, PRECISIONS, STANFORD_DOGS, Settings, default_cache, seconds
+
+# Minutes on two cores: enough to see every part of a search at work.
+DEMO_SETTINGS: dict[str, Any] = {"trials": 4, "epochs": 6, "image_sizes": (64,), "weights": "none"}
+PACKAGES = ("ray", "optuna", "keras", "tensorflow", "jax", "keras-tuner", "numpy", "pillow", "pedigree")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the arguments, runs the search, writes the report; returns the exit status."""
+    began = time.monotonic()
+    try:
+        return run(parse(arguments), began, [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)])
+    except (ValueError, OSError) as error:
+        return fail(str(error))
+    except KeyboardInterrupt:
+        return fail("interrupted; the rows so far are kept")
+
+
+def run(settings: Settings, began: float, command: Sequence[str]) -> int:
+    """One run from beginning to end."""
+    from search import pictures as data
+    from search.cache import locked, write_aside
+    from search.weights import find_weights
+
+    progress = Progress(settings)
+    folder = settings.folder
+    if folder.exists():
+        raise FileExistsError(f"a run needs a name of its own, and `{folder}` exists; choose another with --name")
+    check_writable(Path(settings.runs_dir), "--runs-dir")
+    check_writable(settings.cache, "--cache-dir")
+    weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
+    pictures, split = data.prepare(settings, os.cpu_count() or 1, progress.say)
+    progress.say(describe(split))
+
+    folder.mkdir(parents=True)
+    with locked(folder / "lock"):
+        progress.log_to(folder / "log.txt")
+        write_aside(folder / "settings.json", settings.to_json())
+        write_aside(folder / "split.json", json.dumps(split))
+        search(settings, progress, pictures, weights, began, command)
+    return report(settings, progress)
+
+
+def search(
+    settings: Settings, progress: Progress, pictures: Any, weights: Any, began: float, command: Sequence[str]
+) -> None:
+    """Starts Ray and runs the experiment."""
+    from search.cache import write_aside
+    from search.cluster import connect
+    from search.journal import Journal
+    from search.study import spaces_of, studies_of
+    from search.tuning import Course
+    from search.tuning import search as tune
+    from search.worker import Setup
+
+    cluster = connect(settings)
+    write_aside(settings.folder / "environment.json", json.dumps(environment(command, cluster.devices), indent=2))
+    pictures = cluster.ship(pictures, weights)
+    backbones = tuple((item.backbone, item.alpha) for item in weights)
+    journal = Journal(settings.folder / "trials.jsonl", began)
+    course = Course(
+        settings, studies_of(settings, spaces_of(settings, backbones)), journal, cluster.workers, pictures, progress.say
+    )
+    progress.say(
+        f"searching {', '.join(settings.families)}: {settings.trials} trials each of up to {settings.epochs} epochs, "
+        f"{cluster.workers} at a time"
+    )
+    setup = Setup(max(1, int(settings.cpus_per_trial)), settings.precision, settings.worker_memory)
+    try:
+        with progress.live(journal):
+            tune(settings, course, pictures, setup, cluster.resources)
+    finally:
+        journal.close()
+        cluster.close()
+
+
+def report(settings: Settings, progress: Progress) -> int:
+    """Writes the report and prints its summary; the exit status is 1 where no trial finished."""
+    from results.document import write_report
+
+    page = write_report(settings.folder)
+    results = json.loads((settings.folder / "results.json").read_text())
+    for family, record in results["families"].items():
+        best, test = record.get("best"), record.get("test")
+        if best is None:
+            progress.say(f"{family}: no result")
+            continue
+        scored = f", test {test['accuracy']:.3f} ({test['low']:.3f} to {test['high']:.3f})" if test else ""
+        progress.say(f"{family}: {best['trial']}, validation {best['validation_accuracy']:.3f}{scored}")
+    progress.say(f"report: {page}")
+    return 0 if results["winner"] else 1
+
+
+def describe(split: dict[str, Any]) -> str:
+    """The data in one line, and every note about it."""
+    sizes = split["sizes"]
+    line = (
+        f"{split['title']}: {len(split['classes'])} classes, {sizes['train']} train, {sizes['validation']} validation, "
+        f"{sizes['test']} test pictures"
+    )
+    if split["left_out"]:
+        line += f", {len(split['left_out'])} files left out (named in split.json)"
+    return "\n".join([line, *split["notes"]])
+
+
+def environment(command: Sequence[str], devices: dict[str, Any]) -> dict[str, Any]:
+    """What somebody needs to know to repeat the run."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "command": " ".join(command),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "devices": devices,
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+    }
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Makes a folder if need be; raises OSError that names the option where nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"{option} needs a folder that can be written, and `{folder}` cannot: {error.strerror}") from error
+
+
+def parse(arguments: Sequence[str] | None) -> Settings:
+    """The settings that the command line asks for."""
+    given = {name: value for name, value in vars(parser().parse_args(arguments)).items() if value is not None}
+    settings = Settings(**{**(DEMO_SETTINGS if given.get("data", DEMO) == DEMO else {}), **given})
+    if settings.name:
+        return settings
+    stem = "".join(c if c.isalnum() else "-" for c in Path(settings.data).name or "run").strip("-") or "run"
+    return replace(settings, name=f"{stem[:60]}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; every option's default is the field of the same name in `Settings`."""
+    default = {field.name: field.default for field in fields(Settings)}
+    command = argparse.ArgumentParser(
+        prog="search/run.py",
+        description=(__doc__ or "").split("\n\n", 1)[0],
+        epilog="The demo searches smaller: " + ", ".join(f"{name} {value}" for name, value in DEMO_SETTINGS.items()),
+        argument_default=None,
+    )
+
+    def add(group: Any, option: str, text: str, kind: Any = str, **more: Any) -> None:
+        name = option.lstrip("-").replace("-", "_")
+        shown = default[name]
+        if isinstance(shown, tuple):
+            shown = ",".join(str(item) for item in shown)
+        suffix = "" if shown in (None, "") else f" (default: {shown})"
+        group.add_argument(option, type=kind, help=text + suffix, **more)
+
+    command.add_argument(
+        "data",
+        nargs="?",
+        default=None,
+        metavar="DATA",
+        help=f"a folder with one folder of pictures per class, `{STANFORD_DOGS}`, or `{DEMO}` (default: {DEMO})",
+    )
+    what = command.add_argument_group("what is searched")
+    add(what, "--classes", "keep the N best-represented classes (default: all; 10 for stanford-dogs)", whole, metavar="N")
+    add(what, "--families", f"families, separated by commas, from {', '.join(FAMILIES)}", names, metavar="A,B")
+    add(what, "--trials", "configurations of each family", whole, metavar="N")
+    add(what, "--epochs", "budget of a full trial", whole, metavar="E")
+    add(what, "--time-budget", "bound on the whole command, as 90s, 30m or 1h30m (default: none)", seconds, metavar="T")
+    add(what, "--image-sizes", "sides in pixels that may be chosen", sizes, metavar="S,S")
+    add(what, "--weights", "imagenet, none, a weights file, or a folder of them", metavar="W")
+    add(what, "--views", "augmented versions of the training set that are cached, the plain one included", whole, metavar="V")
+    add(what, "--reduction", "at each rung the best 1/N of the trials goes on", whole, metavar="N")
+    add(what, "--first-rung", "epochs before trials are first compared", whole, metavar="E")
+    add(what, "--final-seeds", "retrainings of each family's best configuration", whole, metavar="N")
+    add(what, "--seed", "of the split, the spaces, the trials and the retrainings", whole, metavar="N")
+    where = command.add_argument_group("where it runs")
+    add(where, "--concurrency", "trials at a time (default: as many as the cluster holds)", whole, metavar="N")
+    add(where, "--cpus-per-trial", "CPU cores of one trial, and its threads", real, metavar="N")
+    add(where, "--gpus-per-trial", "GPU share of one trial (default: 1 where there is a GPU)", real, metavar="X")
+    add(where, "--precision", f"of convolutions: {', '.join(PRECISIONS)}", metavar="P")
+    add(where, "--worker-memory", "GiB past which a worker is replaced between trials", real, metavar="GIB")
+    add(where, "--address", "an existing Ray cluster (default: Ray is started here)", metavar="A")
+    kept = command.add_argument_group("what is kept")
+    add(kept, "--name", "of the run and its folder (default: data and time)", metavar="NAME")
+    add(kept, "--runs-dir", "where run folders are made", metavar="DIR")
+    add(kept, "--cache-dir", f"shared cache of pixels and activations (default: {default_cache()})", metavar="DIR")
+    return command
+
+
+def whole(text: str) -> int:
+    """A whole number, or the error that argparse prints with the option's name."""
+    return _number(int, text, "a whole number")
+
+
+def real(text: str) -> float:
+    """A number, or the error that argparse prints with the option's name."""
+    return _number(float, text, "a number")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Whole numbers separated by commas."""
+    return tuple(whole(part) for part in names(text))
+
+
+def _number(kind: Any, text: str, rule: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"needs {rule}, got {text!r}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""What a run is asked to do: one flat record, saved with the run."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
+PRECISIONS = ("auto", "float32", "bfloat16")
+DEMO = "demo"
+STANFORD_DOGS = "stanford-dogs"
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def default_cache() -> str:
+    """The folder of the shared cache: `$PEDIGREE_CACHE`, else below the user's own cache folder."""
+    own = os.environ.get("PEDIGREE_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return own or str(Path(base) / "pedigree")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a run does; `settings.json` is this record."""
+
+    data: str = DEMO  # a folder of class folders, `stanford-dogs`, or `demo`
+    classes: int | None = None  # keep the N best-represented; None keeps all (10 for stanford-dogs)
+    families: tuple[str, ...] = FAMILIES  # which kinds of model are searched
+    trials: int = 20  # configurations of each family
+    epochs: int = 9  # budget of a full trial
+    time_budget: float | None = None  # seconds for the whole command, retraining and report included
+    image_sizes: tuple[int, ...] = (96, 160, 224)  # sides in pixels that the spaces may choose
+    weights: str = "imagenet"  # `imagenet`, `none`, a weights file, or a folder of them
+    views: int = 4  # augmented versions of the training set whose activations are cached, the plain one included
+    concurrency: int | None = None  # trials at a time; None fills the cluster
+    cpus_per_trial: float = 1.0  # CPU cores of one trial, and its threads
+    gpus_per_trial: float | None = None  # GPU share of one trial; None is one GPU where there is one, else none
+    precision: str = "auto"  # of convolutions: float32, bfloat16, or auto: bfloat16 where the CPU computes it natively
+    reduction: int = 3  # ASHA keeps the best 1/reduction at each rung
+    first_rung: int = 1  # epochs before the first comparison
+    final_seeds: int = 3  # retrainings of each family's best configuration
+    seed: int = 0  # of the split, the spaces, the trials and the retrainings
+    name: str = ""  # of the run and its folder; by default data and time
+    runs_dir: str = "runs"  # where run folders are made
+    cache_dir: str = ""  # pixels and activations, shared by all runs and by the trials of a node
+    address: str | None = None  # an existing Ray cluster; None starts Ray here
+    worker_memory: float = 6.0  # GiB past which a worker is replaced between trials
+
+    def __post_init__(self) -> None:
+        _check(self.families != (), "families", "at least one family", self.families)
+        for family in self.families:
+            _check(family in FAMILIES, "families", f"names from {', '.join(FAMILIES)}", family)
+        _check(len(set(self.families)) == len(self.families), "families", "each family once", self.families)
+        _check(self.classes is None or self.classes >= 2, "classes", "2 or more", self.classes)
+        for name in ("trials", "epochs", "views", "first_rung", "final_seeds"):
+            _check(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        _check(self.reduction >= 2, "reduction", "2 or more", self.reduction)
+        _check(self.image_sizes != (), "image_sizes", "at least one size", self.image_sizes)
+        for size in self.image_sizes:
+            _check(32 <= size <= 1024, "image_sizes", "sides from 32 to 1024 pixels", size)
+        _check(len(set(self.image_sizes)) == len(self.image_sizes), "image_sizes", "each size once", self.image_sizes)
+        _check(self.time_budget is None or self.time_budget > 0, "time_budget", "more than 0 seconds", self.time_budget)
+        _check(self.concurrency is None or self.concurrency >= 1, "concurrency", "1 or more", self.concurrency)
+        _check(self.cpus_per_trial > 0, "cpus_per_trial", "more than 0", self.cpus_per_trial)
+        _check(self.gpus_per_trial is None or self.gpus_per_trial >= 0, "gpus_per_trial", "0 or more", self.gpus_per_trial)
+        _check(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+        _check(self.worker_memory > 0, "worker_memory", "more than 0 GiB", self.worker_memory)
+        _check(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
+        _check(
+            not self.name or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name) is not None,
+            "name",
+            "letters, digits, dot, dash and underscore, starting with a letter or digit, 100 at most",
+            self.name,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.runs_dir) / self.name
+
+    @property
+    def cache(self) -> Path:
+        """The cache folder."""
+        return Path(self.cache_dir or default_cache())
+
+    def to_json(self) -> str:
+        """The record as `settings.json` holds it."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """Reads `settings.json`; raises ValueError for an unknown field or a bad value."""
+        values = json.loads(text)
+        known = {field.name for field in fields(cls)}
+        for name in values:
+            _check(name in known, "settings.json", f"fields from {', '.join(sorted(known))}", name)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def seconds(text: str) -> float:
+    """A duration such as `90`, `90s`, `30m`, `1h30m` or `2d`, in seconds; raises ValueError for anything else."""
+    compact = text.strip().lower()
+    parts = _DURATION.findall(compact)
+    if not parts or "".join(number + unit for number, unit in parts) != compact.replace(" ", ""):
+        raise ValueError(f"a duration needs a form such as 90s, 30m or 1h30m, got {text!r}")
+    total = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if not math.isfinite(total) or total <= 0:
+        raise ValueError(f"a duration needs more than 0 seconds, got {text!r}")
+    return total
+
+
+
+
+def _check(holds: bool, field: str, rule: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"`{field}` needs {rule}, got {value!r}")

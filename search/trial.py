@@ -1,0 +1,262 @@
+"""One trial: arrays from the cache, a model of what changes, epochs, one flat row for each."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.activations import Source, views
+from search.pictures import Indices, Pictures, one_hot
+
+if TYPE_CHECKING:
+    import keras
+
+Array = NDArray[Any]
+Row = dict[str, Any]
+Report = Callable[[Row], None]
+
+PARTS = ("waiting", "building", "training", "validating")  # where the seconds of an epoch go
+SCORING_BATCH = 64
+
+
+class Diverged(Exception):
+    """Training gave a loss that is not a number; nothing that follows could be compared."""
+
+
+@dataclass
+class Clock:
+    """Seconds by part since they were last taken."""
+
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[part] += time.perf_counter() - start
+
+    def take(self) -> dict[str, float]:
+        """The seconds of each part and their sum, and starts again from zero."""
+        spent = {part: round(seconds, 4) for part, seconds in self.spent.items()}
+        self.spent = dict.fromkeys(PARTS, 0.0)
+        return {"seconds": round(sum(spent.values()), 4), **spent}
+
+
+class Inputs(NamedTuple):
+    """Model inputs: rows of an array, or the whole of it in order."""
+
+    array: Array
+    rows: Indices | None = None
+
+    def __len__(self) -> int:
+        return len(self.array) if self.rows is None else len(self.rows)
+
+    def take(self, places: Any) -> Array:
+        """A batch in memory, as the model takes it."""
+        batch = self.array[places if self.rows is None else self.rows[places]]
+        return batch.astype(np.float32) if batch.dtype == np.float16 else np.asarray(batch)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a family trains on, and what it makes of it."""
+
+    model: "keras.Model"
+    training: Callable[[int], Inputs]  # by epoch, counted from 0
+    labels: Indices  # of the training inputs
+    validation: Inputs | None
+    exported: Callable[[], "keras.Model"]  # takes raw uint8 pictures of the configured size
+    slow: tuple[str, ...] = ()  # paths of the variables that train at the trunk's rate
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model after its last epoch."""
+
+    model: "keras.Model"
+    exported: Callable[[], "keras.Model"]
+    train_accuracy: float
+
+
+def train(
+    family: str,
+    config: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    seed: int,
+    epochs: int,
+    planned: int,
+    most_views: int,
+    threads: int,
+    report: Report,
+) -> Trained:
+    """Trains one configuration and reports one row per epoch.
+
+    `planned` is the budget of a full trial: schedules are laid out over it, `epochs` of it are run. A row has `epoch`
+    (from 1), cross-entropy and accuracy on train (running averages, under augmentation and dropout) and validation
+    (after the epoch; absent where there are no validation pictures), and the seconds of each of `PARTS`.
+    Raises `Diverged` where the loss is not finite.
+    """
+    import keras
+
+    from models.compiling import compile_model
+
+    clock = Clock()
+    keras.utils.set_random_seed(seed)
+    material = MATERIALS[family](config, pictures, seed=seed, most_views=most_views, threads=threads, clock=clock)
+    with clock("building"):
+        batch = min(int(config["batch_size"]), len(material.labels))
+        steps = len(material.labels) // batch
+        compile_model(material.model, config, steps=steps, epochs=planned, trunk=material.slow)
+    labels = one_hot(material.labels, len(pictures.classes))
+    truth = pictures.labels[pictures.validation]
+    order = np.random.default_rng(seed)
+    row: Row = {}
+    for epoch in range(epochs):
+        with clock("waiting"):
+            inputs = material.training(epoch)
+        with clock("training"):
+            totals = np.zeros(2)
+            places = order.permutation(len(labels))
+            # Full batches only, of one shape; what is left over is another handful of pictures in every epoch.
+            for start in range(0, steps * batch, batch):
+                chosen = places[start : start + batch]
+                logs = material.model.train_on_batch(inputs.take(chosen), labels[chosen], return_dict=True)
+                if not math.isfinite(logs["loss"]):
+                    raise Diverged(f"the training loss became {float(logs['loss'])} in epoch {epoch + 1}")
+                totals += logs["crossentropy"], logs["accuracy"]
+        loss, accuracy = (totals / steps).tolist()
+        row = {"epoch": epoch + 1, "train_loss": loss, "train_accuracy": accuracy}
+        if material.validation is not None:
+            with clock("validating"):
+                probabilities = predict(material.model, material.validation)
+                if not np.isfinite(probabilities).all():
+                    raise Diverged(f"the predictions on validation are not numbers after epoch {epoch + 1}")
+                row["validation_loss"], row["validation_accuracy"] = score(probabilities, truth)
+        report({**row, **clock.take()})
+    return Trained(material.model, material.exported, row["train_accuracy"])
+
+
+def predict(model: "keras.Model", inputs: Inputs) -> NDArray[np.float32]:
+    """Class probabilities (n, classes)."""
+    parts = []
+    for start in range(0, len(inputs), SCORING_BATCH):
+        places = np.arange(start, min(start + SCORING_BATCH, len(inputs)))
+        # Padded to one shape: a compiler that specialises on shapes would start again for the last batch.
+        padded = np.concatenate([places, np.repeat(places[-1:], SCORING_BATCH - len(places))])
+        parts.append(np.asarray(model.predict_on_batch(inputs.take(padded)), np.float32)[: len(places)])
+    return np.concatenate(parts)
+
+
+def score(probabilities: Array, truth: Indices) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy of probabilities (n, classes) against labels (n,)."""
+    likely = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    return float(-np.log(np.clip(likely, 1e-7, 1.0)).mean()), float((probabilities.argmax(axis=1) == truth).mean())
+
+
+def _scratch_keras(
+    config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
+) -> Material:
+    from models import scratch_keras
+    from models.augmentation import without_augmentation
+
+    pixels = pictures.pixels(config["image_size"])
+    with clock("building"):
+        model = scratch_keras.build(config, len(pictures.classes), seed=seed)
+    return Material(
+        model,
+        lambda epoch: Inputs(pixels, pictures.train),
+        pictures.labels[pictures.train],
+        Inputs(pixels, pictures.validation) if len(pictures.validation) else None,
+        lambda: without_augmentation(model),
+    )
+
+
+def _scratch_pillow(
+    config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
+) -> Material:
+    from models import scratch_pillow
+
+    size, resize_filter = config["image_size"], config["resize_filter"]
+    steps = {name: bool(config[name]) for name in ("whitening", "auto_contrast", "equalize")}
+    with clock("waiting"):
+        treated = pictures.treated(size, resize_filter, threads=threads, **steps)
+        copies = pictures.copies(
+            size, resize_filter, transpose=config["transpose"], rotation=config["rotation"], threads=threads, **steps
+        )
+    with clock("building"):
+        model = scratch_pillow.build(config, len(pictures.classes), seed=seed)
+    return Material(
+        model,
+        lambda epoch: Inputs(copies),
+        np.tile(pictures.labels[pictures.train], len(copies) // len(pictures.train)),
+        Inputs(treated, pictures.validation) if len(pictures.validation) else None,
+        lambda: scratch_pillow.with_treatment(model, config),
+    )
+
+
+def _mobilenet(
+    config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
+) -> Material:
+    from models import mobilenet
+
+    size, augmentation = config["image_size"], config["augmentation"]
+    source = Source(pictures, pictures.train, config["backbone"], config["alpha"], size)
+    with clock("building"):
+        trunk = source.trunk
+        tail = mobilenet.build_tail(config, len(pictures.classes), seed=seed, trunk=trunk)
+    slow = tuple(mobilenet.trunk_variables(tail))
+    labels = pictures.labels[pictures.train]
+
+    def exported() -> "keras.Model":
+        return mobilenet.join(tail, config, seed=seed, trunk=trunk, augment=False)
+
+    frozen = trunk.frozen_blocks(config["unfrozen_blocks"])
+    cut = None if frozen == trunk.blocks else frozen
+    if cut is not None and not source.stored(cut):
+        # So deep that little is saved: the whole network runs, on fresh augmentation.
+        pixels = pictures.pixels(size)
+        with clock("building"):
+            model = mobilenet.join(tail, config, seed=seed, trunk=trunk, augment=True)
+            paths = {variable.path for variable in model.trainable_variables}
+        return Material(
+            model,
+            lambda epoch: Inputs(pixels, pictures.train),
+            labels,
+            Inputs(pixels, pictures.validation) if len(pictures.validation) else None,
+            exported,
+            tuple(path for path in slow if path in paths),
+        )
+    versions = views(augmentation, most_views)
+    validation = None
+    with clock("waiting"):
+        source.read(cut, augmentation, 0)
+        if len(pictures.validation):
+            held_out = Source(pictures, pictures.validation, config["backbone"], config["alpha"], size)
+            validation = Inputs(_in_memory(held_out.read(cut, augmentation, 0)))
+    return Material(
+        tail,
+        lambda epoch: Inputs(source.read(cut, augmentation, epoch % versions)),
+        labels,
+        validation,
+        exported,
+        slow,
+    )
+
+
+def _in_memory(array: Array, most: int = 2**28) -> Array:
+    return np.asarray(array).copy() if array.nbytes <= most else array
+
+
+MATERIALS: dict[str, Callable[..., Material]] = {
+    "scratch_pillow": _scratch_pillow,
+    "scratch_keras": _scratch_keras,
+    "mobilenet": _mobilenet,
+}

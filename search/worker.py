@@ -1,0 +1,219 @@
+"""A process that imports Keras once and trains one job after another.
+
+It is a child of the actor that Tune runs, and not the actor itself: TensorFlow never gives back all memory of a model,
+so past a bound the child is replaced between two trials, at the price of an import and no more; and a child that
+the system kills takes one trial with it, while Tune's actor stays to say so.
+"""
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+from search import devices
+from search.pictures import Pictures
+from search.trial import Diverged, Row, train
+
+# Rows of a trial travel together while they come faster than this, in seconds: each journey costs what a head-only
+# epoch costs.
+GATHER = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial or one retraining, as plain values."""
+
+    kind: str  # "search" or "retrain"
+    family: str
+    config: dict[str, Any]
+    seed: int
+    epochs: int
+    planned: int
+    most_views: int
+    rungs: tuple[int, ...] = ()  # epochs after which the answer to a report may be to stop
+    export: bool = False
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker is set up for, once."""
+
+    threads: int
+    precision: str
+    memory: float  # GiB
+
+
+class WorkerDied(Exception):
+    """The child ended without an answer; the message says how."""
+
+
+class Worker:
+    """The actor's handle on its child."""
+
+    def __init__(self, setup: Setup, pictures: Pictures) -> None:
+        self._setup = setup
+        self._pictures = pictures
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
+        self._start()
+
+    def run(self, job: Job, report: Callable[[list[Row]], None]) -> tuple[str, Any]:
+        """Runs a job; `report` is given rows as they come and may raise to end the trial.
+
+        Returns ("finished", result or None) or ("failed", reason). Raises `WorkerDied`, after which the next job has a
+        new child.
+        """
+        pipe = self._pipe or self._start()
+        ended = False
+        try:
+            pipe.send(job)
+            while True:
+                kind, value = pipe.recv()
+                if kind == "rows":
+                    report(value)
+                    pipe.send("go on")
+                    continue
+                ended = True
+                return kind, value
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            ended = True
+            raise WorkerDied(self._death()) from error
+        finally:
+            if not ended:
+                # The report raised: the child waits for its answer.
+                pipe.send("stop")
+                pipe.recv()
+            self._recycle()
+
+    def _start(self) -> Connection:
+        ours, theirs = Pipe()
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
+        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "search.worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        ours.send((self._setup, self._pictures))
+        self._pipe = ours
+        return ours
+
+    def _death(self) -> str:
+        assert self._process is not None
+        code = self._process.wait()
+        self._pipe = None
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        memory = " (often the system's answer to a lack of memory)" if code == -9 else ""
+        return f"the worker process {how}{memory}"
+
+    def _recycle(self) -> None:
+        if self._process is None or self._pipe is None:
+            return
+        if _resident(self._process.pid) > self._setup.memory * 2**30:
+            self._pipe.close()
+            self._process.wait()
+            self._start()
+
+
+class _Stopped(Exception):
+    pass
+
+
+def serve(pipe: Connection) -> None:
+    """The child's whole life: jobs from the pipe until it closes."""
+    setup, pictures = pipe.recv()
+    _end_with_parent()
+    devices.prepare(setup.threads, setup.precision)
+    import keras
+
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        pipe.send(_answer(pipe, setup, pictures, job))
+        keras.backend.clear_session()
+        gc.collect()
+
+
+def _answer(pipe: Connection, setup: Setup, pictures: Pictures, job: Job) -> tuple[str, Any]:
+    rows: list[Row] = []
+    sent = time.monotonic()
+
+    def report(row: Row) -> None:
+        nonlocal sent
+        rows.append(row)
+        due = time.monotonic() - sent > GATHER
+        if job.kind == "search" and (due or row["epoch"] in job.rungs or row["epoch"] == job.epochs):
+            pipe.send(("rows", list(rows)))
+            rows.clear()
+            if pipe.recv() == "stop":
+                raise _Stopped
+            sent = time.monotonic()
+
+    common = {
+        "seed": job.seed,
+        "epochs": job.epochs,
+        "planned": job.planned,
+        "most_views": job.most_views,
+        "threads": setup.threads,
+        "report": report,
+    }
+    try:
+        if job.kind == "search":
+            train(job.family, job.config, pictures.without_test(), **common)
+            return "finished", None
+        from search.retraining import retrain
+
+        return "finished", retrain(job.family, job.config, pictures, export=job.export, **common)
+    except _Stopped:
+        return "stopped", None
+    except Diverged as error:
+        return "failed", str(error)
+    except Exception as error:  # whatever a configuration does, it fails alone
+        traceback.print_exc()
+        return "failed", describe(error)
+
+
+def describe(error: Exception) -> str:
+    """An error in one line, lack of memory told apart."""
+    text = " ".join(str(error).split())[:300]
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == "ResourceExhaustedError" or "out of memory" in text.lower():
+        return f"out of memory: {text}" if text else "out of memory"
+    return f"{kind}: {text}"
+
+
+def _end_with_parent() -> None:
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _resident(process: int) -> int:
+    try:
+        with open(f"/proc/{process}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+if __name__ == "__main__":
+    # Under this name the module would be another one than the one whose classes arrive through the pipe.
+    from search import worker
+
+    worker.serve(Connection(int(sys.argv[1])))

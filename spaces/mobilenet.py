@@ -1,0 +1,61 @@
+"""A MobileNet trunk trained on ImageNet, its new head, and how deep the training reaches into the trunk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+# Each point keeps the base's value for what it does not name. A head alone costs seconds on cached activations, so
+# it is tried first: a good model then exists before the first fine-tuning is done.
+STARTS: tuple[dict[str, Any], ...] = (
+    {"fine_tune": False, "augmentation": "none", "learning_rate": 3e-3},
+    {"fine_tune": False, "label_smoothing": 0.1, "learning_rate": 3e-3, "schedule": "cosine"},
+    {"unfrozen_blocks": 3, "trunk_rate": 0.1, "label_smoothing": 0.1, "schedule": "cosine"},
+)
+
+
+def space(
+    hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...]
+) -> dict[str, Any]:
+    """The space of transfer and fine-tuning; its defaults are the study's MobileNet, transferred then retrained.
+
+    `image_sizes` in pixels; `backbones` are the (name, alpha) pairs that have weights, the base's first.
+    `trunk_rate` is the fraction of the head's learning rate at which the unfrozen blocks are trained.
+    """
+    names = [f"{name}-{alpha}" for name, alpha in backbones]
+    backbone = hp.Choice("backbone", names, default="MobileNet-1.0" if "MobileNet-1.0" in names else names[0])
+    name, alpha = backbone.rsplit("-", 1)
+    image_size = hp.Choice("image_size", list(image_sizes), default=sorted(image_sizes)[len(image_sizes) // 2])
+    hp.Boolean("fine_tune", default=True)
+    with hp.conditional_scope("fine_tune", [True]):
+        unfrozen_blocks = hp.Int("unfrozen_blocks", 1, 19, sampling="log", default=1)
+        trunk_rate = hp.Float("trunk_rate", 0.01, 1.0, sampling="log", default=0.1)
+    augmentation = hp.Choice("augmentation", ["none", "flip", "light", "strong"], default="flip")
+    units = hp.Choice("units", [0, 128, 256, 512], default=0)
+    dropout = hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.2)
+    label_smoothing = hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
+    optimizer = hp.Choice("optimizer", ["adam", "adamw", "sgd"], default="adam")
+    with hp.conditional_scope("optimizer", ["adamw", "sgd"]):
+        weight_decay = hp.Float("weight_decay", 1e-5, 1e-1, sampling="log", default=1e-3)
+    learning_rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
+    schedule = hp.Choice("schedule", ["constant", "cosine"], default="constant")
+    batch_size = hp.Choice("batch_size", [16, 32, 64], default=32)
+    return {
+        "backbone": name,
+        "alpha": float(alpha),
+        "image_size": image_size,
+        "unfrozen_blocks": unfrozen_blocks or 0,
+        "trunk_rate": trunk_rate or 0.0,
+        "augmentation": augmentation,
+        "units": units,
+        "dropout": dropout,
+        "weight_decay": weight_decay or 0.0,
+        "label_smoothing": label_smoothing,
+        "optimizer": optimizer,
+        # SGD with momentum wants about ten times the rate of Adam; on one scale every draw suits its optimizer.
+        "learning_rate": learning_rate * 10 if optimizer == "sgd" else learning_rate,
+        "schedule": schedule,
+        "batch_size": batch_size,
+    }

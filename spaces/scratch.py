@@ -1,0 +1,81 @@
+"""What the two families that start from scratch have in common: a small stack of convolutions and how it is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+# Each point keeps the base's value for what it does not name.
+STARTS: tuple[dict[str, Any], ...] = (
+    {
+        "blocks": 5,
+        "filters": 32,
+        "growth": 1.5,
+        "stem_stride": 2,
+        "batch_norm": True,
+        "head": "average",
+        "units": 0,
+        "label_smoothing": 0.1,
+        "optimizer": "adamw",
+        "weight_decay": 1e-2,
+        "learning_rate": 3e-3,
+        "schedule": "cosine",
+    },
+    {
+        "blocks": 4,
+        "filters": 32,
+        "growth": 2.0,
+        "stem_stride": 2,
+        "batch_norm": True,
+        "head": "average",
+        "units": 0,
+        "dropout": 0.2,
+        "learning_rate": 2e-3,
+        "schedule": "cosine",
+    },
+)
+
+
+def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> dict[str, Any]:
+    """The shared part of both scratch spaces; its defaults are the study's three convolutions and one dense layer.
+
+    `image_sizes` in pixels. Filters 16, 32, 64 and 128 units are those of the Keras tutorial on image classification.
+    """
+    image_size = hp.Choice("image_size", list(image_sizes), default=sorted(image_sizes)[(len(image_sizes) - 1) // 2])
+    blocks = hp.Int("blocks", 2, 5, default=3)
+    filters = hp.Choice("filters", [16, 24, 32, 48, 64], default=16)
+    growth = hp.Choice("growth", [1.0, 1.5, 2.0], default=2.0)
+    kernel = hp.Choice("kernel", [3, 5], default=3)
+    stem_stride = hp.Choice("stem_stride", [1, 2], default=1)
+    batch_norm = hp.Boolean("batch_norm", default=False)
+    head = hp.Choice("head", ["flatten", "average"], default="flatten")
+    units = hp.Choice("units", [0, 64, 128, 256], default=128)
+    dropout = hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.0)
+    label_smoothing = hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
+    optimizer = hp.Choice("optimizer", ["adam", "adamw", "sgd"], default="adam")
+    with hp.conditional_scope("optimizer", ["adamw", "sgd"]):
+        weight_decay = hp.Float("weight_decay", 1e-5, 1e-1, sampling="log", default=1e-3)
+    learning_rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
+    schedule = hp.Choice("schedule", ["constant", "cosine"], default="constant")
+    batch_size = hp.Choice("batch_size", [16, 32, 64], default=32)
+    return {
+        "image_size": image_size,
+        "blocks": blocks,
+        "filters": filters,
+        "growth": growth,
+        "kernel": kernel,
+        "stem_stride": stem_stride,
+        "batch_norm": batch_norm,
+        "head": head,
+        "units": units,
+        "dropout": dropout,
+        "weight_decay": weight_decay or 0.0,
+        "label_smoothing": label_smoothing,
+        "optimizer": optimizer,
+        # SGD with momentum wants about ten times the rate of Adam; on one scale every draw suits its optimizer.
+        "learning_rate": learning_rate * 10 if optimizer == "sgd" else learning_rate,
+        "schedule": schedule,
+        "batch_size": batch_size,
+    }

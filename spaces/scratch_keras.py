@@ -1,0 +1,24 @@
+"""A small network from scratch with augmentation by Keras layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spaces import scratch
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+STARTS = scratch.STARTS
+
+
+def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> dict[str, Any]:
+    """The shared space and Keras's augmentation; `rotation` in fractions of a turn, the others of the picture."""
+    return {
+        **scratch.space(hp, image_sizes=image_sizes),
+        "flip": hp.Choice("flip", ["none", "horizontal", "both"], default="horizontal"),
+        "rotation": hp.Float("rotation", 0.0, 0.25, step=0.05, default=0.1),
+        "zoom": hp.Float("zoom", 0.0, 0.3, step=0.05, default=0.1),
+        "translation": hp.Float("translation", 0.0, 0.2, step=0.05, default=0.0),
+        "contrast": hp.Float("contrast", 0.0, 0.4, step=0.1, default=0.0),
+    }

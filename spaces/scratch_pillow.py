@@ -1,0 +1,25 @@
+"""A small network from scratch on pictures that Pillow has treated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spaces import scratch
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+STARTS = scratch.STARTS
+
+
+def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> dict[str, Any]:
+    """The shared space and what Pillow does to the pictures; `rotation` in degrees, 0 for no turned copies."""
+    return {
+        **scratch.space(hp, image_sizes=image_sizes),
+        "whitening": hp.Boolean("whitening", default=True),
+        "auto_contrast": hp.Boolean("auto_contrast", default=True),
+        "equalize": hp.Boolean("equalize", default=True),
+        "transpose": hp.Boolean("transpose", default=True),
+        "rotation": hp.Int("rotation", 0, 30, step=5, default=15),
+        "resize_filter": hp.Choice("resize_filter", ["bilinear", "lanczos"], default="bilinear"),
+    }

@@ -1,0 +1,224 @@
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from search.images.decode import Decoded, decode, difference_hash, fit_square, read_picture
+from search.images.folder import read_folder
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def halves(left: object = RED, right: object = BLUE, mode: str = "RGB", size: int = 16) -> Image.Image:
+    image = Image.new(mode, (size, size), left)  # type: ignore[arg-type]
+    image.paste(right, (size // 2, 0, size, size))  # type: ignore[arg-type]
+    return image
+
+
+def bytes_of(image: Image.Image, kind: str, **options: object) -> bytes:
+    target = io.BytesIO()
+    image.save(target, kind, **options)
+    return target.getvalue()
+
+
+def grey_16() -> bytes:
+    return bytes_of(Image.fromarray(np.repeat(np.array([[0, 65535]], np.uint16), 8, axis=1).repeat(16, axis=0)), "PNG")
+
+
+def floats() -> bytes:
+    return bytes_of(Image.fromarray(np.repeat(np.array([[0, 1]], np.float32), 8, axis=1).repeat(16, axis=0)), "TIFF")
+
+
+def palette_with_transparency() -> bytes:
+    image = Image.new("P", (16, 16), 0)
+    image.putpalette([0, 0, 0, *BLUE])
+    image.paste(1, (8, 0, 16, 16))
+    return bytes_of(image, "PNG", transparency=0)
+
+
+def turned_by_exif() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its left side
+    return bytes_of(halves().transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
+
+
+def animated() -> bytes:
+    return bytes_of(halves(), "GIF", save_all=True, append_images=[halves(GREEN, GREEN)])
+
+
+READ_RIGHTLY: dict[str, tuple[Callable[[], bytes], object, object]] = {
+    "rgb.png": (lambda: bytes_of(halves(), "PNG"), RED, BLUE),
+    "wrong-extension.jpg": (lambda: bytes_of(halves(), "PNG"), RED, BLUE),
+    "no-extension": (lambda: bytes_of(halves(), "BMP"), RED, BLUE),
+    "cmyk.jpg": (lambda: bytes_of(halves().convert("CMYK"), "JPEG", quality=95, subsampling=0), RED, BLUE),
+    "grey.png": (lambda: bytes_of(halves(0, 200, "L"), "PNG"), (0, 0, 0), (200, 200, 200)),
+    "one-bit.png": (lambda: bytes_of(halves(0, 1, "1"), "PNG"), (0, 0, 0), WHITE),
+    "grey-16.png": (grey_16, (0, 0, 0), WHITE),
+    "floats.tif": (floats, (0, 0, 0), WHITE),
+    "palette.gif": (lambda: bytes_of(halves().convert("P"), "GIF"), RED, BLUE),
+    "palette-transparent.png": (palette_with_transparency, WHITE, BLUE),
+    "transparent.png": (lambda: bytes_of(halves((9, 9, 9, 0), (*BLUE, 255), "RGBA"), "PNG"), WHITE, BLUE),
+    "half-transparent.png": (lambda: bytes_of(halves((0, 0, 0, 51), (*BLUE, 255), "RGBA"), "PNG"), (204,) * 3, BLUE),
+    "grey-transparent.png": (lambda: bytes_of(halves((0, 0), (90, 255), "LA"), "PNG"), WHITE, (90, 90, 90)),
+    "one-colour-transparent.png": (lambda: bytes_of(halves(), "PNG", transparency=RED), WHITE, BLUE),
+    "turned.png": (turned_by_exif, RED, BLUE),
+    "animated.gif": (animated, RED, BLUE),
+    "lossless.webp": (lambda: bytes_of(halves(), "WEBP", lossless=True), RED, BLUE),
+}
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """A small file that claims to be a huge picture."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+LEFT_OUT: dict[str, tuple[Callable[[], bytes], str]] = {
+    "truncated.jpg": (lambda: bytes_of(halves(size=256), "JPEG")[:-200], "cannot be decoded: image file is truncated"),
+    "truncated.png": (lambda: bytes_of(halves(size=64), "PNG")[:60], "cannot be decoded: "),
+    "only-a-header.jpg": (lambda: bytes_of(halves(), "JPEG")[:20], "not a picture in a format"),
+    "not-a-picture.jpg": (lambda: b"<html>404</html>", "not a picture in a format that Pillow reads"),
+    "zeros.png": (lambda: bytes(100), "not a picture in a format that Pillow reads"),
+    "program.jpg": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture in a format"),
+    "bomb.png": (lambda: png_of_size(20_000, 20_000), "more than 89,478,485 pixels"),
+    "large-bomb.png": (lambda: png_of_size(10_000, 10_000), "more than 89,478,485 pixels"),
+}
+
+
+def written(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in {**files, "other/plain.png": bytes_of(halves(), "PNG")}.items():
+        path = root / (name if "/" in name else f"class/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+def test_every_kind_of_picture_is_read_rightly(tmp_path: Path) -> None:
+    folder = read_folder(written(tmp_path / "data", {name: make() for name, (make, _, _) in READ_RIGHTLY.items()}))
+    decoded = decode(folder, [(8, "bilinear")], tmp_path, threads=2)
+    pack = np.load(tmp_path / "8-bilinear.npy")
+    assert decoded.reasons == {}
+    assert decoded.readable.all()
+    for row, found in enumerate(folder.pictures[:-1]):
+        _, left, right = READ_RIGHTLY[found.path.name]
+        assert pack[row, 4, 1].tolist() == pytest.approx(left, abs=3), found.name
+        assert pack[row, 4, 6].tolist() == pytest.approx(right, abs=3), found.name
+    assert (decoded.width == 16).all()
+    assert (decoded.height == 16).all()
+
+
+def test_every_kind_of_broken_file_is_left_out_by_name(tmp_path: Path) -> None:
+    files = {name: make() for name, (make, _) in LEFT_OUT.items()} | {"good.png": bytes_of(halves(), "PNG")}
+    folder = read_folder(written(tmp_path / "data", files))
+    decoded = decode(folder, [(8, "bilinear"), (12, "lanczos")], tmp_path, threads=2)
+    assert sorted(decoded.reasons) == sorted(f"class/{name}" for name in LEFT_OUT)
+    for name, (_, reason) in LEFT_OUT.items():
+        assert decoded.reasons[f"class/{name}"].startswith(reason)
+    assert [found.path.name for found, ok in zip(folder.pictures, decoded.readable, strict=True) if ok] == [
+        "good.png",
+        "plain.png",
+    ]
+    for pack in (np.load(tmp_path / "8-bilinear.npy"), np.load(tmp_path / "12-lanczos.npy")):
+        assert pack.any(axis=(1, 2, 3)).tolist() == decoded.readable.tolist()
+    assert not decoded.hashes[~decoded.readable].any()
+
+
+def test_a_damaged_exif_block_costs_nothing(tmp_path: Path) -> None:
+    damaged = bytes_of(halves(), "JPEG", quality=95, subsampling=0, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
+    decoded = decode(read_folder(written(tmp_path / "data", {"1.jpg": damaged})), [(8, "bilinear")], tmp_path, 1)
+    assert decoded.readable.all()
+    assert np.load(tmp_path / "8-bilinear.npy")[0, 4, 1].tolist() == pytest.approx(RED, abs=3)
+
+
+def test_shorter_side_to_size_then_centre_crop() -> None:
+    wide = Image.new("RGB", (40, 8), RED)
+    wide.paste(GREEN, (12, 0, 28, 8))
+    square = np.asarray(fit_square(wide, 4, "bilinear"))
+    assert square.shape == (4, 4, 3)
+    assert (square == GREEN).all()
+    assert (np.asarray(fit_square(wide.transpose(Image.Transpose.ROTATE_90), 4, "bilinear")) == GREEN).all()
+
+
+def test_a_picture_of_the_right_size_keeps_its_pixels() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    assert (np.asarray(fit_square(Image.fromarray(pixels), 9, "bilinear")) == pixels).all()
+
+
+def test_a_thin_picture_is_read() -> None:
+    assert (np.asarray(fit_square(Image.new("RGB", (1, 500), BLUE), 4, "bilinear")) == BLUE).all()
+
+
+def test_sizes_are_those_of_the_upright_file(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("RGB", (30, 20), RED).save(tmp_path / "1.jpg", exif=exif)
+    image, size = read_picture(tmp_path / "1.jpg")
+    assert (image.size, size) == ((20, 30), (20, 30))
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_keeps_its_size_on_record(tmp_path: Path) -> None:
+    halves(size=4096).save(tmp_path / "1.jpg")
+    image, size = read_picture(tmp_path / "1.jpg")
+    assert (image.size, size) == ((1024, 1024), (4096, 4096))
+
+
+def test_rows_do_not_depend_on_other_shapes_or_threads(drawn: Path, tmp_path: Path) -> None:
+    folder = read_folder(drawn)
+    for name, shapes, threads in (("one", [(24, "bilinear")], 1), ("two", [(24, "bilinear"), (40, "lanczos")], 3)):
+        (tmp_path / name).mkdir()
+        decode(folder, shapes, tmp_path / name, threads)
+    one, two = (np.load(tmp_path / name / "24-bilinear.npy") for name in ("one", "two"))
+    assert (one.shape, one.dtype) == ((96, 24, 24, 3), np.uint8)
+    assert (one == two).all()
+
+
+def test_progress_ends_at_the_number_of_pictures(drawn: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    decode(read_folder(drawn), [], tmp_path, 2, lambda done, every: calls.append((done, every)))
+    assert calls == [(32, 96), (64, 96), (96, 96)]
+
+
+def test_what_decoding_found_is_saved_and_loaded(tmp_path: Path) -> None:
+    folder = read_folder(written(tmp_path / "data", {"good.png": bytes_of(halves(), "PNG"), "nö.jpg": b"\x01"}))
+    saved = decode(folder, [(8, "bilinear")], tmp_path, threads=1)
+    saved.save(tmp_path / "scan.npz")
+    loaded = Decoded.load(tmp_path / "scan.npz")
+    assert loaded.reasons == {"class/nö.jpg": "not a picture in a format that Pillow reads"}
+    for name in ("readable", "hashes", "width", "height"):
+        assert (getattr(loaded, name) == getattr(saved, name)).all()
+        assert getattr(loaded, name).dtype == getattr(saved, name).dtype
+
+
+def test_the_hash_compares_neighbours_in_rows_and_in_columns() -> None:
+    across = Image.linear_gradient("L").rotate(90)  # brighter to the right
+    assert difference_hash(across.convert("RGB")).tolist() == [2**64 - 1, 0]
+    assert difference_hash(across.rotate(-90).convert("RGB")).tolist() == [0, 2**64 - 1]
+
+
+def test_a_class_without_a_readable_picture(tmp_path: Path) -> None:
+    folder = read_folder(written(tmp_path / "data", {"a.jpg": b"text", "b.jpg": b"text"}))
+    with pytest.raises(
+        ValueError, match=r"every class needs readable pictures, and `class` .* `class/a.jpg`: not a pic"
+    ):
+        decode(folder, [(8, "bilinear")], tmp_path, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((8, "nearest"), "a resize filter is one of bilinear, bicubic, lanczos, got `nearest`"),
+        ((0, "bilinear"), "needs an image size >= 1 pixel, got 0"),
+    ],
+)
+def test_impossible_shapes(drawn: Path, tmp_path: Path, shape: tuple[int, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        decode(read_folder(drawn), [shape], tmp_path, threads=1)

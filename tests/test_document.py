@@ -1,0 +1,198 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from written_run import end_row, epoch_row, start_row, write_rows, write_run
+
+from results import write_report
+from results.__main__ import main
+from results.document import OUTPUTS, cell, embedded
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, found no browser to open the report in")
+ODD = ["<script>alert(1)</script>", "Ünï|cødé \N{DOG FACE}", "\"quoted\" & 'so'"]
+
+
+def opened(page: Path, profile: Path, script: str = "") -> tuple[str, str]:
+    """The document after its scripts ran, and what the browser logged; `script` runs once every figure is drawn."""
+    if script:
+        probe = page.with_name("probe.html")
+        waiting = (
+            "<script>const wait = setInterval(async () => { if (!document.documentElement.dataset.drawn) return;"
+            f"clearInterval(wait); {script} }}, 50);</script></body>"
+        )
+        probe.write_text(page.read_text(encoding="utf-8").replace("</body></html>", waiting), encoding="utf-8")
+        page = probe
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1280,900"]
+    flags += [f"--user-data-dir={profile}", "--virtual-time-budget=60000", "--enable-logging=stderr", "--v=0"]
+    # Any request would have to pass this proxy, and nothing listens there.
+    flags += ["--proxy-server=127.0.0.1:9", "--dump-dom"]
+    done = subprocess.run(
+        [str(CHROMIUM), *flags, page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        encoding="utf-8",
+    )
+    console = "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+    return done.stdout, console
+
+
+@needs_chromium
+def test_the_document_draws_every_figure_without_an_error_or_a_request(tmp_path: Path) -> None:
+    page = write_report(write_run(tmp_path / "demo"))
+    # What the page loads must be in it; a link that a reader follows would be `<a href`, and there is none.
+    markup = re.sub(r"<script>.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.S)
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", markup)
+    assert "url(" not in markup
+    seen, console = opened(page, tmp_path / "profile")
+    assert console == ""
+    assert 'data-drawn="yes"' in seen
+    assert seen.count('class="main-svg"') >= 17
+    headings = re.findall(r"<h2[^>]*>([^<]*)</h2>", seen)
+    assert headings == ["Verdict", "Search", "What mattered", "Trust", "Trials", "How to repeat it"]
+    assert "60 of 60 trials match, 50 shown." in seen
+
+
+@needs_chromium
+def test_sorting_filtering_hovering_and_looking_at_a_trial(tmp_path: Path) -> None:
+    page = write_report(write_run(tmp_path / "demo"))
+    script = """
+      const first = () => document.querySelector("#table tbody td").textContent;
+      const heads = [...document.querySelectorAll("#table th button")];
+      const told = { best: first() };
+      heads[0].click(); told.byName = first();
+      heads[0].click(); told.byNameDown = first();
+      const words = document.getElementById("words");
+      words.value = "mobilenet-003"; words.dispatchEvent(new Event("input"));
+      told.found = document.getElementById("found").textContent;
+      document.querySelector("#table tbody button").click();
+      told.dialog = document.getElementById("trial").open;
+      told.head = document.getElementById("trial-name").textContent;
+      document.getElementById("trial").close();
+      const place = document.querySelector('[data-figure="curves-mobilenet"]');
+      Plotly.Fx.hover(place, [{ curveNumber: 0, pointNumber: 0 }]);
+      told.hover = place.querySelector(".hoverlayer").textContent;
+      document.title = JSON.stringify(told);
+    """
+    seen, console = opened(page, tmp_path / "profile", script)
+    assert console == ""
+    title = re.search(r"<title>(.*?)</title>", seen)
+    assert title is not None
+    told = json.loads(title[1])
+    best = json.loads((tmp_path / "demo" / "results.json").read_text(encoding="utf-8"))["families"]["mobilenet"]["best"]
+    assert told["best"] == best["trial"]
+    assert told["byName"] == "mobilenet-000"
+    assert told["byNameDown"] == "scratch_pillow-019"
+    assert told["found"] == "1 of 60 trials match, 1 shown."
+    assert told["dialog"] is True
+    assert told["head"] == "mobilenet-003"
+    assert "unfrozen blocks" in told["hover"]
+
+
+@needs_chromium
+def test_odd_class_names_are_text(tmp_path: Path) -> None:
+    page = write_report(write_run(tmp_path / "odd", classes=ODD))
+    seen, console = opened(page, tmp_path / "profile", 'document.title = document.body.innerText.includes("<script>");')
+    assert console == ""
+    assert "<script>alert(1)" not in seen
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in seen
+    # In a drawing the name is a text node of the picture, whole.
+    assert re.search(r"<text[^>]*>&lt;script&gt;alert\(1\)&lt;/script&gt;</text>", seen)
+
+
+def test_the_markdown_says_the_same(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "demo", classes=ODD)
+    write_report(run)
+    told = (run / "report.md").read_text(encoding="utf-8")
+    summary = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    accuracy = summary["families"]["mobilenet"]["test"]["accuracy"]
+    assert told.startswith(
+        f"# demo\n\n**MobileNet wins: it names {100 * accuracy:.1f} % of 90 test pictures rightly (95 %"
+    )
+    assert "| MobileNet | 92 %, overfitted |" in told
+    assert "Stanford Dogs is part of the ImageNet training set" in told
+    assert "- Samoyed/broken.jpg: truncated after 512 bytes" in told
+    assert "    python search/run.py dogs --trials 20" in told
+    assert "<script>" not in told
+    for heading in ("Families", "Pillow from scratch", "Keras from scratch", "MobileNet", "Test", "Data"):
+        assert f"\n## {heading}\n" in told
+
+
+def test_a_run_without_a_finished_trial_says_so(tmp_path: Path) -> None:
+    write_rows(
+        tmp_path,
+        [
+            *(start_row("mobilenet-000", dropout=0.2), epoch_row("mobilenet-000", 1, 0.5), start_row("mobilenet-001")),
+            *(start_row("scratch_keras-000"), epoch_row("scratch_keras-000", 1, None, None)),
+            end_row("scratch_keras-000", "failed", "the loss is not a number"),
+        ],
+    )
+    with (tmp_path / "trials.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"event": "epoch", "tri')
+    write_report(tmp_path)
+    told = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "**MobileNet leads with 50.0 % validation accuracy; it has not been scored on the test pictures.**" in told
+    assert "- MobileNet: no trial ran its full budget; its best is the one that ran longest, 1 epoch." in told
+    assert "- MobileNet: 2 trials had not ended when the rows were read." in told
+    assert "- Keras from scratch: none of 1 trial gave a usable configuration." in told
+    assert "- Keras from scratch: 1 trial failed: the loss is not a number" in told
+    assert (
+        "- The split was not recorded (`split.json` is missing or broken): nothing can be said about the data." in told
+    )
+    assert "- 1 line of `trials.jsonl` left out: torn, or not a row of this search." in told
+
+
+@pytest.mark.parametrize("trials", [0, 1])
+@pytest.mark.parametrize("scored", [False, True])
+def test_a_small_run_still_gives_a_report(tmp_path: Path, trials: int, scored: bool) -> None:
+    if trials:
+        run = write_run(tmp_path / "small", trials=1, families=("scratch_keras",), scored=scored)
+    else:
+        run = tmp_path
+        (run / "trials.jsonl").touch()
+    told = write_report(run).with_name("report.md").read_text(encoding="utf-8")
+    assert ("No family has a trial to choose from yet." in told) is (trials == 0)
+    assert ("That is the baseline itself, the only trial." in told) is (trials == 1)
+    assert ("**Keras from scratch names " in told) is (trials == 1 and scored)
+
+
+def test_many_trials_are_thinned_in_the_page_and_counted_whole(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "many", trials=1500, epochs=3, families=("mobilenet", "scratch_keras"))
+    page = write_report(run)
+    assert page.stat().st_size < 10_000_000
+    told = page.read_text(encoding="utf-8")
+    assert "About 2,000 of 3,000 trials" in told
+    assert "3,000 trials and" in told
+
+
+def test_the_command_prints_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "demo", trials=2)
+    assert main([str(run)]) == 0
+    assert capsys.readouterr().out.split() == [str(run / name) for name in OUTPUTS]
+    assert not [path for path in run.iterdir() if path.name.startswith(".")]
+
+
+def test_the_command_names_a_folder_without_rows(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "results", str(tmp_path)], capture_output=True, text=True, check=False,
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == f"needs the rows of a run, got no file at `{tmp_path / 'trials.jsonl'}`\n"
+
+
+def test_json_cannot_end_its_script_element() -> None:
+    assert embedded({"a": "</script>"}) == '{"a":"\\u003c/script>"}'
+
+
+def test_a_cell_stays_one_cell() -> None:
+    assert cell("a|b\nc <i>") == "a\\|b c &lt;i&gt;"
