@@ -9,15 +9,16 @@ from models.augmentation import AUGMENTATIONS, augmentation_layers
 from models.trunk import Trunk
 
 
-def build(
-    config: Mapping[str, Any], classes: int, *, seed: int, trunk: Trunk, augment: bool = True
-) -> keras.Model:
+def build(config: Mapping[str, Any], classes: int, *, seed: int, trunk: Trunk, augment: bool = True) -> keras.Model:
     """The joined model: uint8 pictures (size, size, 3) to class probabilities."""
     return join(build_tail(config, classes, seed=seed, trunk=trunk), config, seed=seed, trunk=trunk, augment=augment)
 
 
 def build_tail(config: Mapping[str, Any], classes: int, *, seed: int, trunk: Trunk) -> keras.Model:
-    """What is trained: from the activations at the cut (float32; pooled features if nothing is unfrozen) to probabilities."""
+    """What is trained: from the activations at the cut to probabilities.
+
+    Activations are float32; where nothing is unfrozen they are the pooled features.
+    """
     cut = trunk.frozen_blocks(config["unfrozen_blocks"])
     if cut == trunk.blocks:
         inputs = x = keras.Input((trunk.width,), name="pooled")
@@ -37,13 +38,21 @@ def build_tail(config: Mapping[str, Any], classes: int, *, seed: int, trunk: Tru
 
 def trunk_variables(tail: keras.Model) -> list[str]:
     """The paths of the tail's variables that belong to the trunk: they train at the smaller rate."""
-    upper = next((layer for layer in tail.layers if layer.name == "upper"), None)
+    upper = _upper(tail)
     return [variable.path for variable in upper.trainable_variables] if upper else []
 
 
-def join(
-    tail: keras.Model, config: Mapping[str, Any], *, seed: int, trunk: Trunk, augment: bool
-) -> keras.Model:
+def parameters(tail: keras.Model, trunk: Trunk) -> int:
+    """How many parameters the joined model has."""
+    upper = _upper(tail)
+    return int(tail.count_params() + trunk.model.count_params() - (upper.count_params() if upper else 0))
+
+
+def _upper(tail: keras.Model) -> keras.Model | None:
+    return next((layer for layer in tail.layers if layer.name == "upper"), None)
+
+
+def join(tail: keras.Model, config: Mapping[str, Any], *, seed: int, trunk: Trunk, augment: bool) -> keras.Model:
     """The tail (its weights shared, not copied) on top of the frozen part, from uint8 pictures to probabilities."""
     pictures = x = keras.Input(trunk.shape(0), dtype="uint8", name="pictures")
     if augment:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -28,20 +29,33 @@ class Trunk:
         alpha: the width multiplier.
         size: the side of the square pictures, in pixels.
         weights: a weights file of this backbone and alpha, or None for random weights drawn from `seed`.
+        sample: for random weights, some pictures (n, size, size, 3) of values 0 to 255. Batch norms that never train
+            must know the scale of what passes through them, or nothing is left of it after a few blocks.
     """
 
-    def __init__(self, backbone: str, alpha: float, size: int, weights: Path | None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        alpha: float,
+        size: int,
+        weights: Path | None,
+        *,
+        seed: int = 0,
+        sample: Any = None,
+    ) -> None:
         extra = {"include_preprocessing": False} if backbone.startswith("MobileNetV3") else {}
         if weights is None:
             keras.utils.set_random_seed(seed)
         self.model: keras.Model = getattr(keras.applications, backbone)(
             input_shape=(size, size, 3), alpha=alpha, include_top=False, weights=None, **extra
         )
+        self._scale = keras.layers.Rescaling(1 / 127.5, offset=-1.0)
         if weights is not None:
             self.model.load_weights(str(weights))
+        elif sample is not None and len(sample):
+            _measure_norms(self.model, self._scale(sample))
         self.model.trainable = False
         self._cuts = [self.model.input, *_boundaries(self.model), self.model.output]
-        self._scale = keras.layers.Rescaling(1 / 127.5, offset=-1.0)
 
     @property
     def blocks(self) -> int:
@@ -90,6 +104,17 @@ class Trunk:
         for layer in copy.layers:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
         return copy
+
+
+def _measure_norms(model: keras.Model, sample: Any) -> None:
+    """Sets the mean and variance of every batch norm to those of a sample."""
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    usual = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    model(sample, training=True)
+    for layer, momentum in zip(norms, usual, strict=True):
+        layer.momentum = momentum
 
 
 def _boundaries(model: keras.Model) -> list[keras.KerasTensor]:

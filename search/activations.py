@@ -41,13 +41,11 @@ class Source:
     @property
     def trunk(self) -> "Trunk":
         """The trunk, loaded once per process."""
-        file = self.pictures.weights[self.backbone, self.alpha]
-        path = None if file is None else self.pictures.local(file)
-        return load_trunk(self.backbone, self.alpha, self.size, path, self.pictures.seed)
+        return load_trunk(self.pictures, self.backbone, self.alpha, self.size)
 
     def stored(self, cut: int) -> bool:
         """Whether activations at this cut are worth storing."""
-        return cut > 0 and np.prod(self.trunk.shape(cut)) * 2 <= LARGEST * np.prod(self.trunk.shape(0))
+        return cut > 0 and bool(np.prod(self.trunk.shape(cut)) * 2 <= LARGEST * np.prod(self.trunk.shape(0)))
 
     def read(self, cut: int | None, augmentation: str, view: int) -> Array:
         """Activations (pictures, ...) at a cut, or the pooled features for None; computes what is not there yet.
@@ -114,12 +112,11 @@ class Source:
         return Rows(path, (len(self.rows), *shape), np.float16, CHUNK)
 
     def _path(self, name: str, augmentation: str, view: int) -> Path:
-        file = self.pictures.weights[self.backbone, self.alpha]
         key = {
             "pictures": subset_digest(self.pictures.digest, self.rows),
             "backbone": self.backbone,
             "alpha": self.alpha,
-            "weights": f"random-{self.pictures.seed}" if file is None else file.digest,
+            "weights": weights_name(self.pictures, self.backbone, self.alpha),
             "size": self.size,
             "view": view_name(augmentation, view),
             "seed": self.pictures.seed if view else 0,
@@ -128,12 +125,28 @@ class Source:
         return Cache(self.pictures.cache).place("activations", key) / f"{name}.npy"
 
 
-@functools.lru_cache(maxsize=8)
-def load_trunk(backbone: str, alpha: float, size: int, weights: Path | None, seed: int) -> "Trunk":
-    """A trunk, kept for the next trial of this process."""
+_trunks: dict[tuple[Any, ...], "Trunk"] = {}
+
+
+def load_trunk(pictures: Pictures, backbone: str, alpha: float, size: int) -> "Trunk":
+    """A trunk, kept for the later trials of this process."""
     from models.trunk import Trunk
 
-    return Trunk(backbone, alpha, size, weights, seed=seed)
+    key = (backbone, alpha, size, weights_name(pictures, backbone, alpha))
+    if key not in _trunks:
+        file = pictures.weights[backbone, alpha]
+        path = None if file is None else pictures.local(file)
+        sample = pictures.pixels(size)[pictures.sample] if file is None else None
+        _trunks[key] = Trunk(backbone, alpha, size, path, seed=pictures.seed, sample=sample)
+    return _trunks[key]
+
+
+def weights_name(pictures: Pictures, backbone: str, alpha: float) -> str:
+    """What tells the weights of a trunk from others in the cache; random ones depend on the seed and the sample."""
+    file = pictures.weights[backbone, alpha]
+    if file is not None:
+        return file.digest
+    return f"random-{pictures.seed}-{subset_digest(pictures.digest, pictures.sample)}"
 
 
 def views(augmentation: str, most: int) -> int:

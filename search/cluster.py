@@ -60,7 +60,9 @@ def connect(settings: Settings) -> Cluster:
                 **({} if settings.address else {"include_dashboard": None}),
             )
         except ConnectionError as error:
-            raise OSError(f"--address needs a running Ray cluster, and `{settings.address}` does not answer: {error}") from error
+            raise OSError(
+                f"--address needs a running Ray cluster, and `{settings.address}` does not answer: {error}"
+            ) from error
     offered = ray.cluster_resources()
     cpus, gpus = offered.get("CPU", 0.0), offered.get("GPU", 0.0)
     nodes = sum(1 for node in ray.nodes() if node["Alive"])
@@ -74,7 +76,8 @@ def connect(settings: Settings) -> Cluster:
         with contextlib.suppress(Exception):
             ray.shutdown() if ours else None
         raise ValueError(
-            f"a trial needs {settings.cpus_per_trial:g} CPU and {share:g} GPU, and the cluster has {cpus:g} CPU and {gpus:g} GPU"
+            f"a trial needs {settings.cpus_per_trial:g} CPU and {share:g} GPU, "
+            f"and the cluster has {cpus:g} CPU and {gpus:g} GPU"
         )
     workers = min(settings.concurrency or fitting, fitting)
     return Cluster(resources, workers, {"cpus": int(cpus), "gpus": int(gpus), "nodes": nodes}, nodes, ours)

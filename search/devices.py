@@ -68,7 +68,7 @@ def inference(model: Any) -> Inference:
         trained = [tf.constant(variable.numpy()) for variable in model.trainable_variables]
         fixed = [tf.constant(variable.numpy()) for variable in model.non_trainable_variables]
 
-        @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])  # type: ignore[untyped-decorator]
         def run(batch: Any) -> Any:
             outputs, _ = model.stateless_call(trained, fixed, batch, training=False)
             return [tf.cast(output, tf.float16) for output in _as_list(outputs)]
@@ -81,7 +81,7 @@ def inference(model: Any) -> Inference:
         trained = [variable.value for variable in model.trainable_variables]
         fixed = [variable.value for variable in model.non_trainable_variables]
 
-        @jax.jit
+        @jax.jit  # type: ignore[untyped-decorator]
         def forward(batch: Any) -> Any:
             outputs, _ = model.stateless_call(trained, fixed, batch.astype(jnp.float32), training=False)
             return [output.astype(jnp.float16) for output in _as_list(outputs)]

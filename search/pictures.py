@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from search.cache import Cache, locked
 from search.images import decode as decoding
-from search.images import treatment
-from search.images.demo import draw_demo
+from search.images import demo, treatment
 from search.images.duplicates import near_duplicates
 from search.images.folder import Folder, read_folder
 from search.images.split import split_pictures
@@ -28,7 +27,7 @@ Shape = tuple[int, str]  # side in pixels, resize filter
 
 FILTER = "bilinear"  # what Keras's Resizing does, so that the exported model sees what training saw
 # Part of every key below: raise it when the same input would give other arrays.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ class Pictures:
     packs: dict[Shape, File]
     weights: dict[tuple[str, float], File | None] = field(default_factory=dict)  # None: random weights
     seed: int = 0  # of random weights and of the augmented views
+    sample: Indices = field(default_factory=lambda: np.zeros(0, np.int64))  # of train: scales a trunk of random weights
 
     def without_test(self) -> "Pictures":
         """What the trials are given."""
@@ -87,7 +87,9 @@ class Pictures:
         treated: Pixels = np.load(Cache(self.cache).once("treated", key, build) / "pixels.npy", mmap_mode="r")
         return treated
 
-    def copies(self, size: int, resize_filter: str, *, transpose: bool, rotation: float, threads: int, **steps: bool) -> Pixels:
+    def copies(
+        self, size: int, resize_filter: str, *, transpose: bool, rotation: float, threads: int, **steps: bool
+    ) -> Pixels:
         """The treated training pictures followed by their mirrored and turned copies, from the cache of the node."""
 
         def build(folder: Path) -> None:
@@ -138,9 +140,7 @@ def shapes_needed(settings: Settings) -> list[Shape]:
     return [(size, name) for size in settings.image_sizes for name in filters]
 
 
-def prepare(
-    settings: Settings, threads: int, say: Callable[[str], None]
-) -> tuple[Pictures, dict[str, Any]]:
+def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Pictures, dict[str, Any]]:
     """Lists, decodes and splits the data of a run; returns its pictures and the content of `split.json`.
 
     Everything that is wrong with the data raises here, before Ray starts.
@@ -161,7 +161,7 @@ def prepare(
     ]
     pictures = Pictures(
         folder.digest, folder.classes, labels, split.train, split.validation, split.test, settings.cache, packs,
-        seed=settings.seed,
+        seed=settings.seed, sample=_spread(split.train, 64),
     )  # fmt: skip
     record = {
         "data": settings.data,
@@ -184,7 +184,8 @@ def prepare(
 def _root(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Path, str, int | None]:
     if settings.data == DEMO:
         say("drawing the demo set")
-        return draw_demo(settings.cache / "demo", threads=threads), "the drawn demo set", settings.classes
+        root = demo.draw_demo(settings.cache / f"demo-{demo.VERSION}", threads=threads)
+        return root, "the drawn demo set", settings.classes
     if settings.data == STANFORD_DOGS:
         return fetch_stanford_dogs(settings.cache), "Stanford Dogs", settings.classes or 10
     return Path(settings.data), Path(settings.data).resolve().name, settings.classes
@@ -223,9 +224,15 @@ def _save(decoded: decoding.Decoded, place: Path) -> None:
     decoded.save(place / "scan.npz")
 
 
+def _spread(rows: Indices, most: int) -> Indices:
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
+
+
 def _check_readable(folder: Folder, decoded: decoding.Decoded) -> None:
     if not decoded.readable.any():
-        raise ValueError(f"the data needs readable pictures, and none of the {len(folder.pictures)} in `{folder.root}` is one")
+        raise ValueError(
+            f"the data needs readable pictures, and none of the {len(folder.pictures)} in `{folder.root}` is one"
+        )
 
 
 def _duplicates(groups: Indices, names: Sequence[str], readable: NDArray[np.bool_]) -> list[list[str]]:

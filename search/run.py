@@ -10,11 +10,11 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 if __name__ == "__main__" and not __package__:
     # Run as a script, Python looks for modules in this file's folder first: `search/` is no place to import from. Its
@@ -27,6 +27,7 @@ from search.settings import DEMO, FAMILIES, PRECISIONS, STANFORD_DOGS, Settings,
 
 # Minutes on two cores: enough to see every part of a search at work.
 DEMO_SETTINGS: dict[str, Any] = {"trials": 4, "epochs": 6, "image_sizes": (64,), "weights": "none"}
+Number = TypeVar("Number", int, float)
 PACKAGES = ("ray", "optuna", "keras", "tensorflow", "jax", "keras-tuner", "numpy", "pillow", "pedigree")
 
 
@@ -73,7 +74,7 @@ def search(
     from search.cache import write_aside
     from search.cluster import connect
     from search.journal import Journal
-    from search.study import spaces_of, studies_of
+    from search.study import studies_of
     from search.tuning import Course
     from search.tuning import search as tune
     from search.worker import Setup
@@ -81,10 +82,9 @@ def search(
     cluster = connect(settings)
     write_aside(settings.folder / "environment.json", json.dumps(environment(command, cluster.devices), indent=2))
     pictures = cluster.ship(pictures, weights)
-    backbones = tuple((item.backbone, item.alpha) for item in weights)
     journal = Journal(settings.folder / "trials.jsonl", began)
     course = Course(
-        settings, studies_of(settings, spaces_of(settings, backbones)), journal, cluster.workers, pictures, progress.say
+        settings, studies_of(settings, weights), journal, cluster.workers, pictures, progress.say
     )
     progress.say(
         f"searching {', '.join(settings.families)}: {settings.trials} trials each of up to {settings.epochs} epochs, "
@@ -154,7 +154,9 @@ def check_writable(folder: Path, option: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OSError(f"{option} needs a folder that can be written, and `{folder}` cannot: {error.strerror}") from error
+        raise OSError(
+            f"{option} needs a folder that can be written, and `{folder}` cannot: {error.strerror}"
+        ) from error
 
 
 def parse(arguments: Sequence[str] | None) -> Settings:
@@ -193,14 +195,26 @@ def parser() -> argparse.ArgumentParser:
         help=f"a folder with one folder of pictures per class, `{STANFORD_DOGS}`, or `{DEMO}` (default: {DEMO})",
     )
     what = command.add_argument_group("what is searched")
-    add(what, "--classes", "keep the N best-represented classes (default: all; 10 for stanford-dogs)", whole, metavar="N")
+    add(
+        what,
+        "--classes",
+        "keep the N best-represented classes (default: all; 10 for stanford-dogs)",
+        whole,
+        metavar="N",
+    )
     add(what, "--families", f"families, separated by commas, from {', '.join(FAMILIES)}", names, metavar="A,B")
     add(what, "--trials", "configurations of each family", whole, metavar="N")
     add(what, "--epochs", "budget of a full trial", whole, metavar="E")
     add(what, "--time-budget", "bound on the whole command, as 90s, 30m or 1h30m (default: none)", seconds, metavar="T")
     add(what, "--image-sizes", "sides in pixels that may be chosen", sizes, metavar="S,S")
     add(what, "--weights", "imagenet, none, a weights file, or a folder of them", metavar="W")
-    add(what, "--views", "augmented versions of the training set that are cached, the plain one included", whole, metavar="V")
+    add(
+        what,
+        "--views",
+        "augmented versions of the training set that are cached, the plain one included",
+        whole,
+        metavar="V",
+    )
     add(what, "--reduction", "at each rung the best 1/N of the trials goes on", whole, metavar="N")
     add(what, "--first-rung", "epochs before trials are first compared", whole, metavar="E")
     add(what, "--final-seeds", "retrainings of each family's best configuration", whole, metavar="N")
@@ -239,7 +253,7 @@ def sizes(text: str) -> tuple[int, ...]:
     return tuple(whole(part) for part in names(text))
 
 
-def _number(kind: Any, text: str, rule: str) -> Any:
+def _number(kind: Callable[[str], Number], text: str, rule: str) -> Number:
     try:
         return kind(text)
     except ValueError:

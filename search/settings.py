@@ -4,7 +4,6 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,8 +66,13 @@ class Settings:
         _check(len(set(self.image_sizes)) == len(self.image_sizes), "image_sizes", "each size once", self.image_sizes)
         _check(self.time_budget is None or self.time_budget > 0, "time_budget", "more than 0 seconds", self.time_budget)
         _check(self.concurrency is None or self.concurrency >= 1, "concurrency", "1 or more", self.concurrency)
-        _check(self.cpus_per_trial > 0, "cpus_per_trial", "more than 0", self.cpus_per_trial)
-        _check(self.gpus_per_trial is None or self.gpus_per_trial >= 0, "gpus_per_trial", "0 or more", self.gpus_per_trial)
+        _check(0 < self.cpus_per_trial < math.inf, "cpus_per_trial", "more than 0", self.cpus_per_trial)
+        _check(
+            self.gpus_per_trial is None or 0 <= self.gpus_per_trial < math.inf,
+            "gpus_per_trial",
+            "0 or more",
+            self.gpus_per_trial,
+        )
         _check(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
         _check(self.worker_memory > 0, "worker_memory", "more than 0 GiB", self.worker_memory)
         _check(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
@@ -96,11 +100,12 @@ class Settings:
     @classmethod
     def from_json(cls, text: str) -> "Settings":
         """Reads `settings.json`; raises ValueError for an unknown field or a bad value."""
-        values = json.loads(text)
+        values: dict[str, Any] = json.loads(text)
         known = {field.name for field in fields(cls)}
         for name in values:
             _check(name in known, "settings.json", f"fields from {', '.join(sorted(known))}", name)
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**{**values, **lists})
 
 
 def seconds(text: str) -> float:
@@ -113,8 +118,6 @@ def seconds(text: str) -> float:
     if not math.isfinite(total) or total <= 0:
         raise ValueError(f"a duration needs more than 0 seconds, got {text!r}")
     return total
-
-
 
 
 def _check(holds: bool, field: str, rule: str, value: object) -> None:

@@ -1,7 +1,7 @@
 """The searcher: one Optuna study per family, told the truth about every trial."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 
 from search.hyperparameters import TrialHyperParameters, values_to_point
 from search.journal import FAILED, FINISHED, Record
-from search.settings import Settings
+from search.settings import FAMILIES, Settings
+from search.weights import Weights
 from spaces import SPACES, STARTS
 
 Space = Callable[[Any], dict[str, Any]]
@@ -30,9 +31,8 @@ class Study:
         self._space = space
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(
-                multivariate=True, group=True, constant_liar=True, seed=seed, warn_independent_sampling=False
-            )
+            sampler = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(direction="maximize", sampler=sampler)
         self._trials: dict[str, optuna.trial.Trial] = {}
         # The defaults of the space are the study's own configuration: it always comes first.
@@ -58,15 +58,18 @@ class Study:
         self.study.tell(trial, record.best if state == TrialState.COMPLETE else None, state=state)
 
 
-def spaces_of(settings: Settings, backbones: tuple[tuple[str, float], ...]) -> dict[str, Space]:
-    """The space of each family of a run, with what the run allows bound to it."""
-    bound: dict[str, Space] = {}
+def studies_of(settings: Settings, weights: Sequence[Weights]) -> dict[str, Study]:
+    """A fresh study for each family of a run, over the spaces that its settings and weights allow."""
+    studies = {}
     for family in settings.families:
-        more = {"backbones": backbones} if family == "mobilenet" else {}
-        bound[family] = partial(SPACES[family], image_sizes=settings.image_sizes, **more)
-    return bound
-
-
-def studies_of(settings: Settings, spaces: Mapping[str, Space]) -> dict[str, Study]:
-    """A fresh study for each family."""
-    return {family: Study(space, STARTS[family], seed=settings.seed) for family, space in spaces.items()}
+        bound: dict[str, Any] = {"image_sizes": settings.image_sizes}
+        starts = STARTS[family]
+        if family == "mobilenet":
+            bound["backbones"] = tuple((item.backbone, item.alpha) for item in weights)
+            bound["pretrained"] = all(item.path for item in weights)
+            # What is known to be good of a trained trunk says nothing of a random one.
+            starts = starts if bound["pretrained"] else ()
+        # Seeds of their own, or families that share a space would draw the same points.
+        seed = settings.seed + 1000 * FAMILIES.index(family)
+        studies[family] = Study(partial(SPACES[family], **bound), starts, seed=seed)
+    return studies

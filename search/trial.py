@@ -73,6 +73,7 @@ class Material:
     labels: Indices  # of the training inputs
     validation: Inputs | None
     exported: Callable[[], "keras.Model"]  # takes raw uint8 pictures of the configured size
+    parameters: int  # of the exported model
     slow: tuple[str, ...] = ()  # paths of the variables that train at the trunk's rate
 
 
@@ -133,7 +134,7 @@ def train(
                     raise Diverged(f"the training loss became {float(logs['loss'])} in epoch {epoch + 1}")
                 totals += logs["crossentropy"], logs["accuracy"]
         loss, accuracy = (totals / steps).tolist()
-        row = {"epoch": epoch + 1, "train_loss": loss, "train_accuracy": accuracy}
+        row = {"epoch": epoch + 1, "parameters": material.parameters, "train_loss": loss, "train_accuracy": accuracy}
         if material.validation is not None:
             with clock("validating"):
                 probabilities = predict(material.model, material.validation)
@@ -176,6 +177,7 @@ def _scratch_keras(
         pictures.labels[pictures.train],
         Inputs(pixels, pictures.validation) if len(pictures.validation) else None,
         lambda: without_augmentation(model),
+        model.count_params(),
     )
 
 
@@ -199,6 +201,7 @@ def _scratch_pillow(
         np.tile(pictures.labels[pictures.train], len(copies) // len(pictures.train)),
         Inputs(treated, pictures.validation) if len(pictures.validation) else None,
         lambda: scratch_pillow.with_treatment(model, config),
+        model.count_params(),
     )
 
 
@@ -213,6 +216,7 @@ def _mobilenet(
         trunk = source.trunk
         tail = mobilenet.build_tail(config, len(pictures.classes), seed=seed, trunk=trunk)
     slow = tuple(mobilenet.trunk_variables(tail))
+    parameters = mobilenet.parameters(tail, trunk)
     labels = pictures.labels[pictures.train]
 
     def exported() -> "keras.Model":
@@ -232,6 +236,7 @@ def _mobilenet(
             labels,
             Inputs(pixels, pictures.validation) if len(pictures.validation) else None,
             exported,
+            parameters,
             tuple(path for path in slow if path in paths),
         )
     versions = views(augmentation, most_views)
@@ -247,6 +252,7 @@ def _mobilenet(
         labels,
         validation,
         exported,
+        parameters,
         slow,
     )
 

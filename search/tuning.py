@@ -250,7 +250,7 @@ class CourseScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         goes_on = self.course.reported(trial.config["name"], result)
-        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -45,7 +45,7 @@ def find_weights(choice: str, *, seed: int) -> tuple[Weights, ...]:
     files = [path] if path.is_file() else sorted(path.glob("*.h5"))
     if not files:
         raise ValueError(f"--weights needs a folder with .h5 files in it, and `{choice}` has none")
-    found = {}
+    found: dict[Backbone, Weights] = {}
     for file in files:
         weights = _weights(file)
         found.setdefault((weights.backbone, weights.alpha), weights)
@@ -80,7 +80,8 @@ def identify(path: Path) -> Backbone:
             return backbone
     known = ", ".join(f"{name} {alpha}" for name, alpha in PARAMETERS)
     raise ValueError(
-        f"a weights file must hold a backbone without its top ({known}), and `{path}` has {count:,} parameters: none of them"
+        f"a weights file must hold a backbone without its top ({known}), "
+        f"and `{path}` has {count:,} parameters: none of them"
     )
 
 
@@ -95,6 +96,7 @@ def _download(url: str) -> Path:
         return Path(keras.utils.get_file(name, url, cache_subdir="models"))
     except Exception as error:  # get_file wraps whatever urllib raises
         raise OSError(
-            f"ImageNet weights could not be downloaded from {url} ({error}). Three ways out: put that file at `{stored}`; "
+            f"ImageNet weights could not be downloaded from {url} ({error}). Three ways out: "
+            f"put that file at `{stored}`; "
             "give a file or folder of weights with --weights PATH; or search without them with --weights none"
         ) from error

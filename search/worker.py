@@ -160,7 +160,7 @@ def _answer(pipe: Connection, setup: Setup, pictures: Pictures, job: Job) -> tup
                 raise _Stopped
             sent = time.monotonic()
 
-    common = {
+    common: dict[str, Any] = {
         "seed": job.seed,
         "epochs": job.epochs,
         "planned": job.planned,

@@ -17,11 +17,16 @@ STARTS: tuple[dict[str, Any], ...] = (
 
 
 def space(
-    hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...]
+    hp: keras_tuner.HyperParameters,
+    *,
+    image_sizes: tuple[int, ...],
+    backbones: tuple[tuple[str, float], ...],
+    pretrained: bool = True,
 ) -> dict[str, Any]:
     """The space of transfer and fine-tuning; its defaults are the study's MobileNet, transferred then retrained.
 
-    `image_sizes` in pixels; `backbones` are the (name, alpha) pairs that have weights, the base's first.
+    `image_sizes` in pixels; `backbones` are the (name, alpha) pairs that have weights, the base's first. Where they are
+    not `pretrained` there is nothing to transfer, and the base trains all of it at one rate.
     `trunk_rate` is the fraction of the head's learning rate at which the unfrozen blocks are trained.
     """
     names = [f"{name}-{alpha}" for name, alpha in backbones]
@@ -30,8 +35,8 @@ def space(
     image_size = hp.Choice("image_size", list(image_sizes), default=sorted(image_sizes)[len(image_sizes) // 2])
     hp.Boolean("fine_tune", default=True)
     with hp.conditional_scope("fine_tune", [True]):
-        unfrozen_blocks = hp.Int("unfrozen_blocks", 1, 19, sampling="log", default=1)
-        trunk_rate = hp.Float("trunk_rate", 0.01, 1.0, sampling="log", default=0.1)
+        unfrozen_blocks = hp.Int("unfrozen_blocks", 1, 19, sampling="log", default=1 if pretrained else 19)
+        trunk_rate = hp.Float("trunk_rate", 0.01, 1.0, sampling="log", default=0.1 if pretrained else 1.0)
     augmentation = hp.Choice("augmentation", ["none", "flip", "light", "strong"], default="flip")
     units = hp.Choice("units", [0, 128, 256, 512], default=0)
     dropout = hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.2)

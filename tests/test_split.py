@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -66,6 +66,7 @@ def test_a_large_group_leaves_every_side_something() -> None:
     assert counts(split, labels)[0][0] == counts(split, labels)[1][0] == counts(split, labels)[2][0] == 5
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(3, 40), min_size=2, max_size=5),
     st.integers(0, 2**32 - 1),

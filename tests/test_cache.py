@@ -1,0 +1,127 @@
+"""One build however many ask, and arrays that several processes fill together."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.cache import Cache, Rows, locked, write_aside
+
+# Takes the lock of chunk 0, says so, and waits for its end.
+HOLDER = """
+import sys, time
+from pathlib import Path
+from search.cache import locked
+with locked(Path(sys.argv[1])) as ours:
+    print("holds", ours, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_key_decides_the_place(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    place = cache.place("pixels", {"size": 96, "filter": "bilinear"})
+    assert place.parent == tmp_path / "pixels"
+    assert place == cache.place("pixels", {"filter": "bilinear", "size": 96})
+    assert place != cache.place("pixels", {"size": 160, "filter": "bilinear"})
+    assert place.name != cache.place("treated", {"size": 96, "filter": "bilinear"}).name
+
+
+def test_an_entry_is_built_once_however_many_ask(tmp_path: Path) -> None:
+    built = []
+
+    def build(folder: Path) -> None:
+        built.append(folder)
+        (folder / "content").write_text("dogs")
+
+    with ThreadPoolExecutor(8) as threads:
+        places = list(threads.map(lambda _: Cache(tmp_path).once("pixels", {"size": 96}, build), range(8)))
+    assert len(built) == 1
+    assert len(set(places)) == 1
+    assert (places[0] / "content").read_text() == "dogs"
+    assert (places[0] / "key.json").read_text() == '{\n  "size": 96\n}'
+
+
+def test_a_failed_build_leaves_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise OSError("disk full")
+
+    def build(folder: Path) -> None:
+        (folder / "content").touch()
+
+    cache = Cache(tmp_path)
+    with pytest.raises(OSError, match="disk full"):
+        cache.once("pixels", {}, fail)
+    assert [path.suffix for path in (tmp_path / "pixels").iterdir()] == [".lock"]
+    assert sorted(path.name for path in cache.once("pixels", {}, build).iterdir()) == ["content", "key.json"]
+
+
+def test_rows_are_filled_by_chunks(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "rows.npy", (5, 2), np.float16, 2)
+    assert rows.chunks == 3
+    rows.write(2, np.array([[9, 9]]))
+    assert [rows.done(chunk) for chunk in range(3)] == [False, False, True]
+    assert not rows.complete()
+    rows.write(0, np.array([[1, 2], [3, 4]]))
+    rows.write(1, np.array([[5, 6], [7, 8]]))
+    assert rows.complete()
+    read = rows.read()
+    assert read.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8], [9, 9]]
+    assert read.dtype == np.float16
+    assert isinstance(read, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        read[0] = 0
+
+
+def test_a_second_process_finds_what_the_first_wrote(tmp_path: Path) -> None:
+    first = Rows(tmp_path / "rows.npy", (4,), np.float32, 2)
+    first.write(0, np.array([1.0, 2.0]))
+    second = Rows(tmp_path / "rows.npy", (4,), np.float32, 2)
+    assert second.done(0)
+    second.write(1, np.array([3.0, 4.0]))
+    assert first.complete()
+    assert first.read().tolist() == [1, 2, 3, 4]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "rows.0.done",
+        "rows.1.done",
+        "rows.all.done",
+        "rows.npy",
+    ]
+
+
+def test_many_at_once_make_one_file(tmp_path: Path) -> None:
+    def fill(chunk: int) -> None:
+        Rows(tmp_path / "rows.npy", (16,), np.int64, 2).write(chunk, np.array([chunk, chunk]))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(fill, range(8)))
+    rows = Rows(tmp_path / "rows.npy", (16,), np.int64, 2)
+    assert rows.complete()
+    assert rows.read().tolist() == np.repeat(np.arange(8), 2).tolist()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
+    lock = tmp_path / "0.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "holds True\n"
+        with locked(lock, wait=False) as ours:
+            assert not ours
+        os.kill(holder.pid, signal.SIGKILL)
+        with locked(lock) as ours:
+            assert ours
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    write_aside(path, "old")
+    write_aside(path, "Löwchen")
+    assert path.read_text(encoding="utf-8") == "Löwchen"
+    assert [item.name for item in tmp_path.iterdir()] == ["split.json"]
