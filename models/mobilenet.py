@@ -9,6 +9,10 @@ from models.augmentation import AUGMENTATIONS, augmentation_layers
 from models.trunk import Trunk
 
 
+# What pooled features are scaled to where a configuration normalizes them: about the length that MobileNet's have.
+LENGTH = 10.0
+
+
 def build(config: Mapping[str, Any], classes: int, *, seed: int, trunk: Trunk, augment: bool = True) -> keras.Model:
     """The joined model: uint8 pictures (size, size, 3) to class probabilities."""
     return join(build_tail(config, classes, seed=seed, trunk=trunk), config, seed=seed, trunk=trunk, augment=augment)
@@ -27,6 +31,8 @@ def build_tail(config: Mapping[str, Any], classes: int, *, seed: int, trunk: Tru
         upper = trunk.upper(cut)
         upper.name = "upper"
         x = keras.layers.GlobalAveragePooling2D()(upper(inputs))
+    if config["normalize"]:
+        x = keras.layers.Rescaling(LENGTH)(keras.layers.UnitNormalization()(x))
     if config["units"]:
         initializer = keras.initializers.GlorotUniform(seed=seed)
         x = keras.layers.Dense(config["units"], activation="relu", kernel_initializer=initializer)(x)
@@ -64,4 +70,5 @@ def join(tail: keras.Model, config: Mapping[str, Any], *, seed: int, trunk: Trun
     x = keras.ops.cast(x, "float32")
     x = trunk.lower(0, [] if pooled else [cut], pooled=pooled)(x)
     x = x[0] if isinstance(x, list) else x
-    return keras.Model(pictures, tail(x))
+    # A model of its own around the same layers: a compiled one inside would take its optimizer into the file.
+    return keras.Model(pictures, keras.Model(tail.inputs, tail.outputs[0], name="tail")(x))

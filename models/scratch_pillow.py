@@ -33,7 +33,9 @@ def with_treatment(model: keras.Model, config: Mapping[str, Any]) -> keras.Model
         x = equalize(x)
     if config["whitening"]:
         x = whiten(x)
-    return keras.Model(inputs, model(ops.cast(x, "uint8")))
+    # A model of its own around the same layers: a compiled one inside would take its optimizer into the file.
+    network = keras.Model(model.inputs, model.outputs[0])
+    return keras.Model(inputs, network(ops.cast(x, "uint8")))
 
 
 def auto_contrast(x: Any) -> Any:

@@ -1,4 +1,7 @@
-"""How large the known backbones are; read without importing Keras."""
+"""How large models are, known without importing Keras: the driver reads this."""
+
+from collections.abc import Mapping
+from typing import Any
 
 # (backbone, alpha) -> parameters without the top, as keras.applications builds them. A weights file is
 # recognised by this count, so its name does not matter and a wrong file is refused before it is loaded.
@@ -18,3 +21,26 @@ PARAMETERS: dict[tuple[str, float], int] = {
     ("MobileNetV3Large", 0.75): 1_808_736,
     ("MobileNetV3Large", 1.0): 2_996_352,
 }
+
+# Multiply-adds of one picture of 224 pixels through a backbone of width 1, in millions, as their papers give them.
+FORWARD: dict[str, float] = {"MobileNet": 569, "MobileNetV2": 300, "MobileNetV3Small": 56, "MobileNetV3Large": 219}
+BLOCKS: dict[str, int] = {"MobileNet": 14, "MobileNetV2": 19, "MobileNetV3Small": 13, "MobileNetV3Large": 17}
+# Blocks above the cut up to which activations are cached; from there down the whole network runs in every epoch.
+CACHED = 9
+
+
+def work(family: str, config: Mapping[str, Any]) -> float:
+    """Roughly how many million multiply-adds one training picture costs; only good for telling cheap from dear."""
+    if family == "mobilenet":
+        forward: float = FORWARD[config["backbone"]] * config["alpha"] ** 2 * (config["image_size"] / 224) ** 2
+        depth = min(config["unfrozen_blocks"], BLOCKS[config["backbone"]])
+        trained: float = forward * depth / BLOCKS[config["backbone"]]
+        return 1.0 + 3 * trained + (0.0 if depth <= CACHED else forward - trained)
+    total, side, before = 0.0, float(config["image_size"]), 3.0
+    for block in range(config["blocks"]):
+        side /= config["stem_stride"] if block == 0 else 1
+        filters = config["filters"] * config["growth"] ** block
+        total += side**2 * before * filters * config["kernel"] ** 2
+        before, side = filters, max(1.0, side / 2)
+    copies = 1 + config["transpose"] + 2 * (config["rotation"] > 0) if family == "scratch_pillow" else 1
+    return 3 * total / 1e6 * copies

@@ -9,9 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from results import figures, numbers, verdict
+from results import costs, figures, numbers, verdict
 from results.figures import Figure
+from results.mistakes import read_mistakes
 from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Row, Rows, read_rows
+from results.switches import switches
 
 OUTPUTS = ("results.json", "report.md", "report.html")
 
@@ -21,20 +23,30 @@ def write_report(run_dir: Path) -> Path:
 
     Raises FileNotFoundError where the folder holds no `trials.jsonl`.
     """
-    summary = numbers.summarise(run_dir)
     rows = read_rows(run_dir / "trials.jsonl")
+    summary = summary_of(run_dir, rows)
     texts = (
         json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False),
         markdown(summary, rows),
-        page(summary, rows),
+        page(run_dir, summary, rows),
     )
     for name, text in zip(OUTPUTS, texts, strict=True):
-        _write(run_dir / name, text)
+        write_aside(run_dir / name, text)
     return run_dir / "report.html"
 
 
-def _write(path: Path, text: str) -> None:
-    # Aside, then renamed: a browser left open on the report never reads half of it.
+def summary_of(run_dir: Path, rows: Rows) -> dict[str, Any]:
+    """The content of results.json: the numbers of every room of the report in one record."""
+    summary = numbers.summarise(run_dir)
+    for family, record in summary["families"].items():
+        record["switches"] = switches(family, rows.of(family))
+        record["depth"] = costs.depth_table(costs.depth(rows.of(family)))
+    summary["costs"] = costs.model_costs(summary["families"])
+    return summary
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Write a document so that no reader ever sees half of it."""
     descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
@@ -48,13 +60,15 @@ def _write(path: Path, text: str) -> None:
 
 SECTIONS = {
     **{"verdict": "Verdict", "search": "Search", "mattered": "What mattered", "trust": "Trust"},
-    **{"trials": "Trials", "repeat": "How to repeat it"},
+    **{"mistakes": "Mistakes", "cost": "Cost", "trials": "Trials", "repeat": "How to repeat it"},
 }
+# The page about the data, where it was explored into the run folder.
+DATA_PAGE = "data.html"
 # The most trials that the page carries, draws as curves in a family, and draws as bars on the timeline.
 MOST_LISTED, MOST_CURVES, MOST_SPANS = 2000, 80, 1000
 
 
-def page(summary: dict[str, Any], rows: Rows) -> str:
+def page(run_dir: Path, summary: dict[str, Any], rows: Rows) -> str:
     """report.html: one file that needs nothing beside it, neither network nor server."""
     drawn = Drawn(summary)
     body = "".join(
@@ -65,7 +79,9 @@ def page(summary: dict[str, Any], rows: Rows) -> str:
                 _verdict(summary, drawn),
                 _search(summary, rows, drawn),
                 _mattered(summary, rows, drawn),
-                _trust(summary, drawn),
+                _trust(summary, drawn, data_page=(run_dir / DATA_PAGE).is_file()),
+                _mistakes(run_dir, summary, drawn.accents),
+                _cost(summary, rows, drawn),
                 _trials(summary),
                 _repeat(summary),
             ),
@@ -130,7 +146,9 @@ def embedded(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _grid(caption: str, heads: Sequence[str], body: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
+def grid(caption: str, heads: Sequence[str], body: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
+    """A table in markup; the columns numbered in `numeric` are aligned as numbers."""
+
     def kind(place: int) -> str:
         return ' class="n"' if place in numeric else ""
 
@@ -162,7 +180,7 @@ def _verdict(summary: dict[str, Any], drawn: Drawn) -> str:
         if said
         else ""
     )
-    overview = _grid(
+    overview = grid(
         "Every family against the study that this search grew from, and against its own baseline, which is the study's "
         "configuration trained here. Gained: best minus baseline. Gap: training minus validation accuracy at the best "
         "epoch; training accuracy is measured while training, under augmentation and dropout. "
@@ -214,10 +232,10 @@ def _told(family: str, record: dict[str, Any], accent: str) -> str:
     advice = f'<div class="advice"><h4>What the next search should change</h4>{_items(hints)}</div>' if hints else ""
     settings = ""
     if record["best"] is not None:
-        grid = _grid(
+        listed = grid(
             "Every setting of the best configuration beside the baseline's.", COMPARISON_HEADS, compared(record)
         )
-        settings = f"<details><summary>Best configuration against the baseline</summary>{grid}</details>"
+        settings = f"<details><summary>Best configuration against the baseline</summary>{listed}</details>"
     return (
         f'<article class="sheet family told" style="--accent:{accent}"><h3>{text(verdict.title(family))}</h3>'
         f'<div class="pair"><p>{text(verdict.paragraph(family, record))}</p>{advice}</div>{settings}</article>'
@@ -265,6 +283,7 @@ def _mattered(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
         if record["effects"]:
             order = list(shares or record["effects"])
             found += drawn.add(f"effects-{family}", figures.effects(family, record["effects"], order, accent))
+        found += drawn.add(f"switches-{family}", figures.switches(family, record["switches"], accent))
         missing = (
             "<p>Too few trials with different results to rank its parameters: "
             f"it takes {numbers.LEAST_FOR_IMPORTANCE}.</p>"
@@ -274,14 +293,18 @@ def _mattered(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
         parts.append(
             f"<h3>{text(verdict.title(family))}</h3>{missing}" + (f'<div class="pair">{found}</div>' if found else "")
         )
-    transfer = [family for family in summary["families"] if numbers.depth(rows.of(family))]
-    for family in transfer:
-        points = numbers.sample(rows.of(family), MOST_LISTED)
-        parts.append(drawn.add(f"depth-{family}", figures.depth(numbers.depth(points), drawn.accents[family])))
+    for family, record in summary["families"].items():
+        points = costs.depth(numbers.sample(rows.of(family), MOST_LISTED))
+        if points:
+            parts.append(drawn.add(f"depth-{family}", figures.depth(points, drawn.accents[family])))
+            listed = grid(
+                "Fine-tuning depth against accuracy and cost.", DEPTH_HEADS, depth_cells(record["depth"]), (1, 2, 3, 4)
+            )
+            parts.append(f'<div class="sheet listed">{listed}</div>')
     return "".join(parts)
 
 
-def _trust(summary: dict[str, Any], drawn: Drawn) -> str:
+def _trust(summary: dict[str, Any], drawn: Drawn, *, data_page: bool) -> str:
     families, data = summary["families"], summary["data"]
     scored = {family: record for family, record in families.items() if record["test"] is not None}
     judged = {
@@ -293,7 +316,7 @@ def _trust(summary: dict[str, Any], drawn: Drawn) -> str:
         parts.append(drawn.add("seeds", figures.seeds(scored, drawn.accents)))
         parts.append(
             '<div class="sheet listed">'
-            + _grid(
+            + grid(
                 "Difference: validation minus test. Choosing by validation accuracy pushes it up; that the final "
                 "models also learnt from the validation pictures pushes it down.",
                 ("Family", "Best, validation", "Test (95 % interval)", "Difference, points", "By seed"),
@@ -322,7 +345,7 @@ def _trust(summary: dict[str, Any], drawn: Drawn) -> str:
         by_class = {family: found["classes"] for family, found in judged.items()}
         classes = [record["class"] for record in worst]
         parts.append(drawn.add("classes", figures.per_class(by_class, classes, drawn.accents)))
-        grid = _grid(
+        listed = grid(
             f"Test accuracy of {verdict.title(leader)} by class, the worst first.",
             ("Class", "Test pictures", "Accuracy", "Most often taken for"),
             [
@@ -336,7 +359,7 @@ def _trust(summary: dict[str, Any], drawn: Drawn) -> str:
             ],
             (1, 2),
         )
-        parts.append(f'<details class="sheet"><summary>Accuracy by class as a table</summary>{grid}</details>')
+        parts.append(f'<details class="sheet"><summary>Accuracy by class as a table</summary>{listed}</details>')
         calibrations = {family: found["calibration"] for family, found in judged.items()}
         matrix = figures.confusion(leader, judged[leader]["confusion"], data["classes"], drawn.accents[leader])
         parts.append(
@@ -347,16 +370,127 @@ def _trust(summary: dict[str, Any], drawn: Drawn) -> str:
         )
     elif scored:
         parts.append("<p>The predictions were not saved, so nothing is said by class.</p>")
-    return "".join(parts) + _data(data)
+    parts += [_ensemble(family, record["ensemble"]) for family, record in families.items() if record["ensemble"]]
+    return "".join(parts) + _data(data, data_page=data_page)
 
 
-def _data(data: dict[str, Any]) -> str:
+def _ensemble(family: str, found: dict[str, Any]) -> str:
+    return f'<div class="sheet"><h3>An ensemble</h3><p>{text(verdict.ensemble(family, found))}</p></div>'
+
+
+def _mistakes(run_dir: Path, summary: dict[str, Any], accents: dict[str, str]) -> str:
+    split = numbers.read_record(run_dir / "split.json")
+    read = {family: read_mistakes(run_dir, family, split) for family in summary["families"]}
+    kept = {family: found for family, found in read.items() if found is not None}
+    if not kept:
+        return "<p>The run kept no pictures of its mistakes.</p>"
+    first = summary["winner"] if summary["winner"] in kept else next(iter(kept))
+    parts = [
+        '<p class="lead">The wrong answers on test pictures that the exported model was surest of, each beside the '
+        "training picture most like it by the features that the model itself decides on. Bright in the third picture: "
+        "what the wrong answer rests on, found by covering a square at a time.</p>"
+    ]
+    for family in sorted(kept, key=lambda family: family != first):
+        found = kept[family]
+        shown = "".join(_mistake(mistake) for mistake in found["mistakes"])
+        inner = f"<p>{text(verdict.mistakes(found))}</p>" + (f'<ul class="mistakes">{shown}</ul>' if shown else "")
+        state = " open" if family == first else ""
+        parts.append(
+            f'<details class="sheet family" style="--accent:{accents[family]}"{state}>'
+            f"<summary>{text(verdict.title(family))}</summary>{inner}</details>"
+        )
+    return "".join(parts)
+
+
+def _mistake(mistake: dict[str, Any]) -> str:
+    nearest = mistake["nearest"]
+    pictures = [
+        (mistake["picture"], f"Test picture {mistake['name']}, a {mistake['true']}", "the picture"),
+        (
+            nearest["picture"],
+            f"Training picture {nearest['name']}, a {nearest['class']}",
+            f"nearest: {nearest['class']}",
+        ),
+    ]
+    if mistake["where"] is not None:
+        said = f"The test picture, bright where the answer {mistake['predicted']} comes from"
+        pictures.append((mistake["where"], said, "where it looked"))
+    drawn = "".join(
+        f'<figure><img src="{source}" alt="{text(said)}" title="{text(said)}" width="128" height="128" loading="lazy">'
+        f"<figcaption>{text(under)}</figcaption></figure>"
+        for source, said, under in pictures
+    )
+    return (
+        f'<li><div class="thumbs">{drawn}</div><p><b>{text(mistake["predicted"])}</b>, '
+        f"{text(verdict.percent(mistake['probability']))} sure<br>in truth {text(mistake['true'])} "
+        f"({text(verdict.percent(mistake['true_probability']))})</p></li>"
+    )
+
+
+COST_HEADS = (
+    "Family",
+    "Test accuracy",
+    "Parameters",
+    "File",
+    "One picture",
+    "Batch of {}",
+    "Measured on",
+    "On the front",
+)
+
+
+def cost_heads(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """`COST_HEADS` with the size of the batch that was measured."""
+    sizes = [entry["batch"] for entry in entries if entry["batch"]]
+    return [head.format(sizes[0] if sizes else 32) for head in COST_HEADS]
+
+
+def cost_cells(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """What each family's model costs, in the order of `COST_HEADS`."""
+    return [
+        [
+            verdict.title(entry["family"]),
+            verdict.percent(entry["accuracy"]),
+            verdict.NOT_KNOWN if entry["parameters"] is None else f"{entry['parameters']:,}",
+            verdict.NOT_KNOWN if entry["bytes"] is None else f"{entry['bytes'] / 1e6:.2f} MB",
+            verdict.milliseconds(entry["latency_one"]),
+            verdict.milliseconds(entry["latency_batch"]),
+            entry["device"] or verdict.NOT_KNOWN,
+            ", ".join(costs.MODEL_COSTS[cost].split(",")[0] for cost in entry["front"]) or "no",
+        ]
+        for entry in entries
+    ]
+
+
+def _cost(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
+    entries = summary["costs"]
+    parts = []
+    if entries:
+        parts.append(drawn.add("costs", figures.model_costs(entries, costs.MODEL_COSTS, costs.PRINTED, drawn.accents)))
+        listed = grid(
+            "Each family's exported model, which takes raw pictures. Latency: the median of repeated calls in the "
+            "process that trained it. On the front: no other family's model is as accurate for less.",
+            cost_heads(entries),
+            cost_cells(entries),
+            (1, 2, 3, 4, 5),
+        )
+        parts.append(f'<div class="sheet listed">{listed}</div>')
+    else:
+        parts.append("<p>No model was exported, so its cost is not known.</p>")
+    every = costs.trial_costs(rows.trials.values())
+    most = MOST_LISTED // 2
+    thinned = [entry for place, entry in enumerate(every) if entry["front"] or place % -(-len(every) // most) == 0]
+    parts.append(drawn.add("trial-costs", figures.trial_costs(thinned, len(every), drawn.accents)))
+    return "".join(parts)
+
+
+def _data(data: dict[str, Any], *, data_page: bool) -> str:
     if not data["classes"]:
         return "<p>The split was not recorded, so the pictures cannot be described.</p>"
     parts = [
         "<h3>The pictures</h3>",
         _items(data_notes(data)),
-        _grid(
+        grid(
             "Pictures of each class in each part of the split.",
             COUNT_HEADS,
             count_cells(data),
@@ -365,20 +499,21 @@ def _data(data: dict[str, Any]) -> str:
     ]
     if data["left_out"]:
         listed = [[str(file.get("name")), str(file.get("reason"))] for file in data["left_out"][:MOST_FILES]]
-        parts.append(_grid(f"Files left out{_cut(len(data['left_out']))}.", ("File", "Why"), listed))
+        parts.append(grid(f"Files left out{_cut(len(data['left_out']))}.", ("File", "Why"), listed))
     if data["duplicates"]:
         groups = [
             [str(place), ", ".join(map(str, group))] for place, group in enumerate(data["duplicates"][:MOST_FILES], 1)
         ]
         parts.append(
-            _grid(f"Near-duplicates, kept on one side{_cut(len(data['duplicates']))}.", ("Group", "Pictures"), groups)
+            grid(f"Near-duplicates, kept on one side{_cut(len(data['duplicates']))}.", ("Group", "Pictures"), groups)
         )
     first, second, *tables = parts
+    link = f'<p><a href="{DATA_PAGE}">The pictures explored</a></p>' if data_page else ""
     return (
-        f'<div class="sheet">{first}{second}'
+        f'<div class="sheet">{first}{second}{link}'
         + "".join(
-            f"<details><summary>{name}</summary>{grid}</details>"
-            for name, grid in zip(_table_names(data), tables, strict=True)
+            f"<details><summary>{name}</summary>{listed}</details>"
+            for name, listed in zip(_table_names(data), tables, strict=True)
         )
         + "</div>"
     )
@@ -504,6 +639,17 @@ def markdown(summary: dict[str, Any], rows: Rows) -> str:
     if scored:
         lines += ["", "## Test", ""]
         lines += [f"- {cell(verdict.title(name))}: {test_sentence(test)}" for name, test in scored.items()]
+        lines += [
+            f"- {cell(verdict.ensemble(family, record['ensemble']))}"
+            for family, record in summary["families"].items()
+            if record["ensemble"]
+        ]
+    if summary["costs"]:
+        lines += ["", "## Cost", "", *table(cost_heads(summary["costs"]), cost_cells(summary["costs"]))]
+    for family, record in summary["families"].items():
+        if record["depth"]:
+            lines += ["", f"Fine-tuning depth of {cell(verdict.title(family))}:", ""]
+            lines += table(DEPTH_HEADS, depth_cells(record["depth"]))
     lines += ["", "## Data", ""]
     if summary["data"]["classes"]:
         lines += [*(f"- {cell(note)}" for note in data_notes(summary["data"])), ""]
@@ -586,6 +732,26 @@ def family_cells(family: str, record: dict[str, Any]) -> list[str]:
     ]
 
 
+DEPTH_HEADS = ("Unfrozen blocks", "Trials", "Best", "Mean (95 % interval)", "Seconds per epoch")
+
+
+def depth_cells(table: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Fine-tuning depth against accuracy and cost, in the order of `DEPTH_HEADS`."""
+    return [
+        [
+            band["blocks"],
+            f"{band['trials']:,}",
+            verdict.percent(band["best"]),
+            verdict.percent(band["mean"])
+            + (
+                "" if band["low"] is None else f" ({100 * max(0, band['low']):.1f} to {100 * min(1, band['high']):.1f})"
+            ),
+            verdict.NOT_KNOWN if band["seconds_per_epoch"] is None else f"{band['seconds_per_epoch']:.2f}",
+        ]
+        for band in table
+    ]
+
+
 COMPARISON_HEADS = ("Setting", "Baseline", "Best")
 
 
@@ -647,7 +813,7 @@ def repetition(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return [(key, verdict.NOT_KNOWN if fact in (None, "") else str(fact)) for key, fact in facts]
 
 
-def table(heads: tuple[str, ...], body: list[list[str]]) -> list[str]:
+def table(heads: Sequence[str], body: list[list[str]]) -> list[str]:
     """A table in Markdown."""
     return [f"| {' | '.join(map(cell, line))} |" for line in (heads, ["---"] * len(heads), *body)]
 

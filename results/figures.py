@@ -457,7 +457,6 @@ def confusion(family: str, counts: Sequence[Sequence[int]], classes: Sequence[st
 
 def faded(accent: str, opacity: float) -> str:
     """An accent colour seen through."""
-    """An accent colour seen through."""
     red, green, blue = (int(accent[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
@@ -582,4 +581,170 @@ def seeds(families: dict[str, dict[str, Any]], accents: dict[str, str]) -> Figur
             xaxis=_axis("", tickformat=".0%"),
             yaxis=_axis("", range=[len(names) - 0.5, -0.5], type="category"),
         ),
+    )
+
+
+def switches(family: str, rows: Sequence[dict[str, Any]], accent: str) -> Figure | None:
+    """What each treatment brought, on minus off in percentage points, with its interval; None without one to compare."""
+    if not rows:
+        return None
+    names = [label(row["treatment"].replace("_", " ")) for row in rows]
+    ends = [abs(row[end]) for row in rows for end in ("low", "high") if row[end] is not None and _telling(row)]
+    reach = 100 * 1.1 * max(0.02, *ends, *(abs(row["difference"]) for row in rows))
+    told = [
+        f"{row['treatment'].replace('_', ' ')} {verdict.points(row['difference'])} points "
+        f"(on {verdict.percent(row['on']['mean'])} in {row['on']['trials']}, off "
+        f"{verdict.percent(row['off']['mean'])} in {row['off']['trials']})"
+        for row in rows
+    ]
+    return Figure(
+        "On against off",
+        f"Mean best validation accuracy of {verdict.title(family)} with each treatment on minus off: "
+        + "; ".join(told)
+        + ".",
+        "Mean best validation accuracy with the treatment on, minus without it, and the 95 % interval of the "
+        "difference (Welch). Right of the line it helped. The search chose what went together, so these are not "
+        "controlled comparisons.",
+        [
+            {
+                **{"type": "scatter", "mode": "markers", "y": names, "x": [100 * row["difference"] for row in rows]},
+                "marker": {"size": 11, "color": accent},
+                "error_x": {
+                    **{"type": "data", "symmetric": False, "color": accent, "thickness": 1.8, "width": 0},
+                    "array": [100 * ((row["high"] or row["difference"]) - row["difference"]) for row in rows],
+                    "arrayminus": [100 * (row["difference"] - (row["low"] or row["difference"])) for row in rows],
+                },
+                "text": [
+                    f"on {verdict.percent(row['on']['mean'])} in {verdict.plural(row['on']['trials'], 'trial')}<br>"
+                    f"off {verdict.percent(row['off']['mean'])} in {verdict.plural(row['off']['trials'], 'trial')}"
+                    for row in rows
+                ],
+                "hovertemplate": "%{y}: %{x:+.1f} points<br>%{text}<extra></extra>",
+            }
+        ],
+        _layout(
+            76 + 32 * len(rows),
+            xaxis=_axis("points", range=[-reach, reach], zeroline=True, zerolinecolor=GREY, zerolinewidth=1.5),
+            yaxis=_axis("", autorange="reversed", type="category", showgrid=False),
+        ),
+    )
+
+
+def _telling(row: dict[str, Any]) -> bool:
+    # The interval of two trials spans everything, and would squeeze the rest into a line.
+    return bool(min(row["on"]["trials"], row["off"]["trials"]) > 2)
+
+
+def model_costs(
+    entries: Sequence[dict[str, Any]], costs: dict[str, str], printed: dict[str, float], accents: dict[str, str]
+) -> Figure | None:
+    """Test accuracy of every family's model against each cost, the front as a line; None where nothing was measured."""
+    shown = [cost for cost in costs if any(entry[cost] is not None for entry in entries)]
+    entries = [entry for entry in entries if entry["accuracy"] is not None]
+    if not shown or not entries:
+        return None
+    data: list[dict[str, Any]] = []
+    axes: dict[str, Any] = {}
+    for number, cost in enumerate(shown):
+        place = "" if number == 0 else str(number + 1)
+        column, line = number % 2, number // 2
+        lines = -(-len(shown) // 2)
+        x_axis, y_axis = f"x{place}", f"y{place}"
+        known = sorted((entry for entry in entries if entry[cost] is not None), key=lambda entry: float(entry[cost]))
+        front = [entry for entry in known if cost in entry["front"]]
+        x = [entry[cost] * printed[cost] for entry in front]
+        common = {"type": "scatter", "xaxis": x_axis, "yaxis": y_axis}
+        dashes = {"mode": "lines", "line": {"color": GREY, "dash": "dot", "width": 1.5, "shape": "hv"}}
+        data.append({**common, **dashes, "x": x, "y": [entry["accuracy"] for entry in front], "hoverinfo": "skip"})
+        data += [
+            {
+                **common,
+                **{"mode": "markers", "name": verdict.title(entry["family"]), "legendgroup": entry["family"]},
+                **{"x": [entry[cost] * printed[cost]], "y": [entry["accuracy"]], "showlegend": number == 0},
+                "marker": {"size": 13, "color": accents[entry["family"]]},
+                "hovertemplate": f"{verdict.title(entry['family'])}<br>%{{x:,.4~g}} {costs[cost]}<br>"
+                "%{y:.1%} on test<extra></extra>",
+            }
+            for entry in known
+        ]
+        data[-len(known) - 1]["showlegend"] = False
+        height = 1 / lines
+        top = 1 - line * height
+        axes[f"xaxis{place}"] = _axis(
+            costs[cost], domain=[0.0, 0.44] if column == 0 else [0.56, 1.0], anchor=y_axis, rangemode="tozero",
+            nticks=5,
+        )  # fmt: skip
+        axes[f"yaxis{place}"] = _axis(
+            "", domain=[top - height * (0.72 if lines > 1 else 1), top], anchor=x_axis, tickformat=".0%",
+            range=[0, 1.04],
+        )  # fmt: skip
+    told = [
+        f"{verdict.title(entry['family'])} {verdict.percent(entry['accuracy'])}: "
+        + ", ".join(f"{entry[cost] * printed[cost]:,.4g} {costs[cost]}" for cost in shown if entry[cost] is not None)
+        for entry in entries
+    ]
+    return Figure(
+        "Accuracy against cost",
+        "Test accuracy of each family's model against its cost. " + "; ".join(told) + ".",
+        "Each family's exported model. Dotted: the Pareto front, which no other family's model beats at that cost.",
+        data,
+        _layout(
+            260 * -(-len(shown) // 2) + 40,
+            showlegend=True,
+            legend=LEGEND,
+            margin={"l": 8, "r": 12, "t": 40, "b": 8},
+            **axes,
+        ),
+    )
+
+
+def trial_costs(entries: Sequence[dict[str, Any]], total: int, accents: dict[str, str]) -> Figure | None:
+    """Validation accuracy of every trial against its parameters and its seconds per epoch, with the fronts."""
+    kinds = {"parameters": "parameters", "seconds_per_epoch": "seconds per epoch"}
+    shown = [cost for cost in kinds if any(entry[cost] for entry in entries)]
+    if not shown:
+        return None
+    data: list[dict[str, Any]] = []
+    axes: dict[str, Any] = {}
+    for number, cost in enumerate(shown):
+        place = "" if number == 0 else str(number + 1)
+        common = {"type": "scatter", "xaxis": f"x{place}", "yaxis": f"y{place}"}
+        for family, accent in accents.items():
+            own = [entry for entry in entries if entry["family"] == family and entry[cost]]
+            if own:
+                data.append(
+                    {
+                        **common,
+                        **{"mode": "markers", "name": verdict.title(family), "legendgroup": family},
+                        **{"x": [entry[cost] for entry in own], "y": [entry["validation_accuracy"] for entry in own]},
+                        **{"customdata": [entry["trial"] for entry in own], "showlegend": number == 0},
+                        "marker": {
+                            **{"size": 8, "color": accent},
+                            "opacity": [1.0 if entry["status"] == FINISHED else 0.4 for entry in own],
+                        },
+                    }
+                )
+        front = sorted((entry for entry in entries if cost in entry["front"]), key=lambda entry: float(entry[cost]))
+        data.append(
+            {
+                **common,
+                **{"mode": "lines", "showlegend": False, "hoverinfo": "skip"},
+                **{"x": [entry[cost] for entry in front], "y": [entry["validation_accuracy"] for entry in front]},
+                "line": {"color": GREY, "dash": "dot", "width": 1.5, "shape": "hv"},
+            }
+        )
+        domain = [0.0, 1.0] if len(shown) == 1 else [0.0, 0.46] if number == 0 else [0.54, 1.0]
+        # A head has a thousand parameters, a trunk millions: only a logarithm shows both.
+        axes[f"xaxis{place}"] = _axis(kinds[cost], domain=domain, anchor=f"y{place}", type="log", dtick="D2")
+        axes[f"yaxis{place}"] = _axis("", anchor=f"x{place}", tickformat=".0%", rangemode="tozero")
+    front = [entry for entry in entries if "seconds_per_epoch" in entry["front"]]
+    drawn = verdict.plural(total, "trial") if len(entries) == total else f"{len(entries):,} of {total:,} trials"
+    return Figure(
+        "Accuracy of every trial against its cost",
+        f"Best validation accuracy of {drawn} against their cost. On the front by seconds per epoch: "
+        + ", ".join(f"{entry['trial']} {verdict.percent(entry['validation_accuracy'])}" for entry in front[:12])
+        + ".",
+        f"{drawn}. Dotted: the Pareto front. Pale points did not run their full budget.",
+        data,
+        _layout(360, showlegend=True, legend=LEGEND, margin={"l": 8, "r": 12, "t": 40, "b": 8}, **axes),
     )

@@ -24,6 +24,7 @@ LEAST_FOR_IMPORTANCE = 10
 MOST_FOR_IMPORTANCE = 1000
 # A number with at most this many different values is a choice, not a range.
 MOST_CHOICES = 6
+MODEL = ("path", "seed", "parameters", "bytes", "latency_one", "latency_batch", "batch", "device")
 SPENT = ("waiting", "building", "training", "validating")
 
 Z95 = 1.959964
@@ -109,15 +110,25 @@ def best_trial(rows: Rows, family: str) -> dict[str, Any] | None:
     lower validation loss. Where none did, the trial that ran longest, ties by accuracy, and `full_budget` is False.
     Failed trials are never chosen; None where no other trial has a validation accuracy.
     """
+    finished = _finished(rows, family)
+    if finished:
+        return describe(finished[0])
     candidates = [
         (trial, row) for trial in rows.of(family) if trial.status != FAILED and (row := best_epoch(trial)) is not None
     ]
-    finished = [(trial, row) for trial, row in candidates if trial.status == FINISHED]
-    if finished:
-        return describe(min(finished, key=lambda pair: (*_rank(pair[1]), pair[0].name))[0])
     if candidates:
         return describe(min(candidates, key=lambda pair: (-len(pair[0].curve), *_rank(pair[1]), pair[0].name))[0])
     return None
+
+
+def full_trials(rows: Rows, family: str) -> list[dict[str, Any]]:
+    """The trials of a family that ran their full budget, as `describe` gives them, the best first."""
+    return [record for trial in _finished(rows, family) if (record := describe(trial)) is not None]
+
+
+def _finished(rows: Rows, family: str) -> list[Trial]:
+    judged = [(trial, row) for trial in rows.ended(family, FINISHED) if (row := best_epoch(trial)) is not None]
+    return [trial for trial, _ in sorted(judged, key=lambda pair: (*_rank(pair[1]), pair[0].name))]
 
 
 def baseline_name(family: str) -> str:
@@ -244,13 +255,14 @@ def _family(run_dir: Path, rows: Rows, family: str, split: dict[str, Any], pictu
         "baseline": None if base is None else describe(base),
         "best": best,
         "test": test,
-        "model": None if model is None else {key: model.get(key) for key in ("path", "seed", "parameters", "bytes")},
+        "model": None if model is None else {key: model.get(key) for key in MODEL},
         "loss_trends": dict(Counter(str(trend["trend"]) for trend in map(_trend, trials) if trend["trend"])),
         "failures": dict(Counter(trial.reason or "no reason given" for trial in rows.ended(family, FAILED))),
         "spent": spent(trials),
         "rungs": rung_table(trials),
         "importance": importance(trials),
         "effects": effects(trials),
+        "ensemble": ensemble(run_dir, rows, family, split),
     }
 
 
@@ -426,11 +438,12 @@ def effects(trials: Sequence[Trial]) -> dict[str, list[dict[str, Any]]]:
             levels = [
                 (f"{third[0][0]:.2g} to {third[-1][0]:.2g}", [value for _, value in third]) for third in thirds if third
             ]
-        found[key] = [{"level": level, **_mean_interval(values)} for level, values in levels]
+        found[key] = [{"level": level, **mean_interval(values)} for level, values in levels]
     return found
 
 
-def _mean_interval(values: Sequence[float]) -> dict[str, Any]:
+def mean_interval(values: Sequence[float]) -> dict[str, Any]:
+    """The mean of some values and its 95 % interval by Student's t; no interval for a single value."""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return {"trials": len(values), "mean": mean, "low": None, "high": None}
@@ -461,6 +474,31 @@ def judge_predictions(run_dir: Path, family: str, split: dict[str, Any], seeds: 
         "confusion": counts,
         "classes": per_class(counts, classes, len(read)),
         "calibration": calibration(stacked, truth),
+    }
+
+
+def ensemble(run_dir: Path, rows: Rows, family: str, split: dict[str, Any]) -> dict[str, Any] | None:
+    """What averaging the best model's probabilities with those of the next best configurations gives on test.
+
+    `single` is the accuracy of the family's first seed, which is one of the averaged models. None where no member was
+    retrained or its predictions are not there.
+    """
+    members, tests = rows.members(family), rows.tests(family)
+    labels = np.array([label for _, label in split.get("test") or []], dtype=int)
+    if not members or not tests or not len(labels):
+        return None
+    names = [f"{family}-{tests[0]['seed']}", *(f"{member['trial']}-member" for member in members)]
+    read = [read_probabilities(run_dir / "predictions" / f"{name}.npz") for name in names]
+    arrays = [array for array in read if array is not None and array.shape[:1] == labels.shape]
+    if len(arrays) < len(names):
+        return None
+    accuracy = float((np.mean(arrays, axis=0).argmax(axis=1) == labels).mean())
+    low, high = wilson(accuracy, len(labels))
+    return {
+        "trials": [member["trial"] for member in members],
+        "accuracies": [float(member["accuracy"]) for member in members],
+        "single": float((arrays[0].argmax(axis=1) == labels).mean()),
+        **{"accuracy": accuracy, "low": low, "high": high, "pictures": len(labels)},
     }
 
 
@@ -529,27 +567,6 @@ def best_so_far(trials: Iterable[Trial]) -> list[dict[str, Any]]:
             best = accuracy
             steps.append({"time": seconds, "epochs": epochs, "validation_accuracy": accuracy, "trial": name})
     return steps
-
-
-def depth(trials: Iterable[Trial]) -> list[dict[str, Any]]:
-    """Unfrozen blocks, best validation accuracy and seconds per epoch of every transfer trial that did not fail."""
-    found = []
-    for trial in trials:
-        row = best_epoch(trial)
-        blocks = trial.config.get("unfrozen_blocks")
-        if row is None or trial.status == FAILED or not is_number(blocks):
-            continue
-        seconds = [epoch["seconds"] for epoch in trial.curve if epoch["seconds"] is not None]
-        found.append(
-            {
-                "trial": trial.name,
-                "unfrozen_blocks": blocks,
-                "validation_accuracy": row["validation_accuracy"],
-                "seconds_per_epoch": statistics.median(seconds) if seconds else None,
-                "status": trial.status,
-            }
-        )
-    return found
 
 
 def timeline(trials: Iterable[Trial]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "end": {"trial": str, "family": str, "status": str},
     "rung": {"trial": str, "family": str, "epoch": int},
     "test": {"family": str, "seed": int, "accuracy": (int, float)},
+    "member": {"trial": str, "family": str, "accuracy": (int, float)},
     "model": {"family": str, "path": str},
 }
 
@@ -140,6 +141,11 @@ class Rows:
         last = {row["seed"]: row for row in self.records if row["event"] == "test" and row["family"] == family}
         return [last[seed] for seed in sorted(last)]
 
+    def members(self, family: str) -> list[Row]:
+        """What the ensemble of a family was made of beside its best, one row per trial in the order they came."""
+        found = {row["trial"]: row for row in self.records if row["event"] == "member" and row["family"] == family}
+        return list(found.values())
+
     def model(self, family: str) -> Row | None:
         """The last model row of a family, if one was exported."""
         found = None
@@ -172,7 +178,10 @@ def parse_rows(lines: Iterable[str]) -> Rows:
     for line in lines:
         if not line.strip():
             continue
-        row = _parse(line)
+        try:
+            row = clean(json.loads(line))
+        except (ValueError, RecursionError):
+            row = None
         if row is None:
             skipped += 1
         else:
@@ -180,11 +189,8 @@ def parse_rows(lines: Iterable[str]) -> Rows:
     return Rows(tuple(records), skipped)
 
 
-def _parse(line: str) -> Row | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+def clean(row: Any) -> Row | None:
+    """A row with None for every number that is not finite; None for what is not a usable row."""
     if not isinstance(row, dict) or not isinstance(row.get("event"), str) or row["event"] not in REQUIRED:
         return None
     row = {key: _finite(value) for key, value in row.items()}

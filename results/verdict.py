@@ -61,6 +61,13 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def milliseconds(seconds: float | None) -> str:
+    """Seconds of a single call: "3.2 ms", "140 ms"."""
+    if seconds is None:
+        return NOT_KNOWN
+    return f"{1000 * seconds:.1f} ms" if seconds < 0.1 else f"{1000 * seconds:,.0f} ms"
+
+
 def plural(count: int, noun: str) -> str:
     """A count with its noun: "1 trial", "3 trials", "1,316 pictures"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
@@ -219,6 +226,32 @@ def paragraph(family: str, record: dict[str, Any]) -> str:
         size += f", {model['bytes'] / 1e6:.1f} MB" if isinstance(model["bytes"], int) else ""
         said.append(f"Its model is {model['path']}{size}.")
     return " ".join(said)
+
+
+def ensemble(family: str, found: dict[str, Any]) -> str:
+    """What averaging several configurations gives beside the single model."""
+    gain = found["accuracy"] - found["single"]
+    members = ", ".join(
+        f"{trial} {percent(accuracy)}" for trial, accuracy in zip(found["trials"], found["accuracies"], strict=True)
+    )
+    return (
+        f"{title(family)}: the averaged probabilities of the best model and {plural(len(found['trials']), 'other')} "
+        f"({members}) name {percent(found['accuracy'])} of {plural(found['pictures'], 'test picture')} rightly "
+        f"(95 % Wilson interval {100 * found['low']:.1f} to {100 * found['high']:.1f}), {points(gain)} points against "
+        f"the single model's {percent(found['single'])}. Each answer then costs {len(found['trials']) + 1} models."
+    )
+
+
+def mistakes(found: dict[str, Any]) -> str:
+    """How many test pictures were named wrongly, and how the kept ones were compared."""
+    if not found["wrong"]:
+        return f"None of {plural(found['test'], 'test picture')} was named wrongly."
+    kept = len(found["mistakes"])
+    shown = f"; the {kept} surest are shown" if 0 < kept < found["wrong"] else ""
+    return (
+        f"{found['wrong']:,} of {plural(found['test'], 'test picture')} named wrongly{shown}. Each was compared with "
+        f"{plural(found['compared'], 'training picture')}."
+    )
 
 
 def states(record: dict[str, Any]) -> str:

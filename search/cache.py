@@ -22,6 +22,27 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+class Traffic:
+    """Entries and bytes that this process read from caches and built for them since they were last taken."""
+
+    def __init__(self) -> None:
+        self._counts = {"read": (0, 0), "built": (0, 0)}
+
+    def add(self, how: str, size: int) -> None:
+        """One more entry, `read` or `built`."""
+        entries, before = self._counts[how]
+        self._counts[how] = (entries + 1, before + size)
+
+    def take(self) -> dict[str, tuple[int, int]]:
+        """What was added, and starts again from nothing."""
+        counts = self._counts
+        self._counts = dict.fromkeys(counts, (0, 0))
+        return counts
+
+
+traffic = Traffic()
+
+
 class Cache:
     """A folder of entries, each named by a digest of the values that decide its content."""
 
@@ -37,6 +58,7 @@ class Cache:
         """The entry's folder, built by `build(folder)` if nobody has: one process at a time, the others wait."""
         place = self.place(kind, key)
         if place.exists():
+            traffic.add("read", _size(place))
             return place
         place.parent.mkdir(parents=True, exist_ok=True)
         with locked(place.with_suffix(".lock")):
@@ -47,6 +69,7 @@ class Cache:
                     build(aside)
                     (aside / "key.json").write_text(json.dumps(dict(key), indent=2, sort_keys=True))
                     aside.rename(place)
+                    traffic.add("built", _size(place))
                 except BaseException:
                     shutil.rmtree(aside, ignore_errors=True)
                     raise
@@ -102,15 +125,21 @@ class Rows:
         array[self.slice(chunk)] = values
         array.flush()
         self._marker(chunk).touch()
+        traffic.add("built", values.nbytes)
 
     def read(self) -> Array:
         """The array, memory-mapped and read-only; only done chunks hold values."""
         if self._array is None:
             self._array = np.load(self.path, mmap_mode="r")
+            traffic.add("read", self._array.nbytes)
         return self._array
 
     def _marker(self, chunk: int | str) -> Path:
         return self.path.with_name(f"{self.path.stem}.{chunk}.done")
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 @contextmanager

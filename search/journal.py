@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class Record:
     point: dict[str, Any]  # the values of the space that the configuration was made from
     values: dict[int, float] = field(default_factory=dict)  # validation accuracy by epoch
     losses: dict[int, float] = field(default_factory=dict)  # validation loss by epoch
-    seconds: float = 0.0  # of its epochs so far
+    seconds: float = 0.0  # of training and validating so far, without what is done once
     status: str = RUNNING
     reason: str = ""
 
@@ -34,10 +35,11 @@ class Record:
 class Journal:
     """Appends rows, each flushed whole, and keeps a record per trial."""
 
-    def __init__(self, path: Path, began: float | None = None) -> None:
+    def __init__(self, path: Path, began: float | None = None, watch: Callable[[Row], None] = lambda row: None) -> None:
         self.began = time.monotonic() if began is None else began
         self.records: dict[str, Record] = {}
         self.rows: list[Row] = []
+        self._watch = watch  # is given every row as it is written
         self._file = path.open("a", encoding="utf-8")
 
     @property
@@ -56,7 +58,7 @@ class Journal:
         for row in rows:
             record.values[row["epoch"]] = row["validation_accuracy"]
             record.losses[row["epoch"]] = row["validation_loss"]
-            record.seconds += row["seconds"]
+            record.seconds += row["training"] + row["validating"]
             self.write("epoch", name, record.family, **row)
 
     def end(self, name: str, status: str, reason: str) -> None:
@@ -72,6 +74,7 @@ class Journal:
         self.rows.append(row)
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
+        self._watch(row)
 
     def of(self, family: str, *statuses: str) -> list[Record]:
         """The records of a family, of all or of some statuses."""

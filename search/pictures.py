@@ -53,6 +53,7 @@ class Pictures:
     packs: dict[Shape, File]
     weights: dict[tuple[str, float], File | None] = field(default_factory=dict)  # None: random weights
     seed: int = 0  # of random weights and of the augmented views
+    parts: tuple[Indices, ...] = ()  # of train, where it was joined: what is cached of each part is used again
     sample: Indices = field(default_factory=lambda: np.zeros(0, np.int64))  # of train: scales a trunk of random weights
 
     def without_test(self) -> "Pictures":
@@ -61,9 +62,8 @@ class Pictures:
 
     def joined(self) -> "Pictures":
         """Train and validation as one training set, for the retraining of a winner."""
-        return replace(
-            self, train=np.sort(np.concatenate([self.train, self.validation])), validation=self.validation[:0]
-        )
+        parts = (self.train, self.validation)
+        return replace(self, train=np.concatenate(parts), validation=self.validation[:0], parts=parts)
 
     def pixels(self, size: int, resize_filter: str = FILTER) -> Pixels:
         """All packed pictures (n, size, size, 3), memory-mapped."""
@@ -110,6 +110,17 @@ class Pictures:
         }
         copies: Pixels = np.load(Cache(self.cache).once("copies", key, build) / "pixels.npy", mmap_mode="r")
         return copies
+
+    def on_node(self, cache: Path) -> "Pictures":
+        """The pictures with a cache folder of this node, and every file at a path of this node."""
+        here = replace(self, cache=cache)
+        return replace(
+            here,
+            packs={shape: File(here.local(file), file.digest) for shape, file in self.packs.items()},
+            weights={
+                backbone: file and File(here.local(file), file.digest) for backbone, file in self.weights.items()
+            },
+        )
 
     def local(self, file: File) -> Path:
         """A path on this node that holds the file's bytes."""

@@ -1,16 +1,25 @@
 """The last step of a family: its best configuration, retrained on train and validation, scored on test once."""
 
+import statistics
 import tempfile
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.pictures import FILTER, Pictures
+from search.mistakes import find_mistakes
+from search.pictures import FILTER, Pictures, Pixels
 from search.trial import Inputs, Report, predict, score, train
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH = 32  # pictures of the batch whose latency is measured
+LEAST_TIMED, MOST_TIMED, TIMED_FOR = 3, 30, 1.0  # repetitions, and seconds of them
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,8 @@ class Outcome:
     probabilities: bytes  # .npz with float32 (test pictures, classes), in the order of split.json
     model: bytes | None  # a .keras file that takes raw uint8 pictures of any size
     parameters: int
+    latency: dict[str, Any] = field(default_factory=dict)  # of the exported model, for the `model` row
+    mistakes: dict[str, bytes] = field(default_factory=dict)  # files of `mistakes/`, with the exported model
 
 
 def retrain(
@@ -53,7 +64,8 @@ def retrain(
     model = trained.exported()
     resize_filter = str(config.get("resize_filter", FILTER))
     # The figure is that of the model handed over: raw pictures in, no cached activations.
-    probabilities = predict(model, Inputs(pictures.pixels(config["image_size"], resize_filter), pictures.test))
+    pixels = pictures.pixels(config["image_size"], resize_filter)
+    probabilities = predict(model, Inputs(pixels, pictures.test))
     loss, accuracy = score(probabilities, pictures.labels[pictures.test])
     row = {
         "seed": seed,
@@ -66,10 +78,39 @@ def retrain(
     }
     packed = BytesIO()
     np.savez_compressed(packed, probabilities=probabilities)
-    content = None
-    if export:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.keras"
-            raw_pictures(model, resize_filter=resize_filter).save(path)
-            content = path.read_bytes()
-    return Outcome(row, packed.getvalue(), content, model.count_params())
+    if not export:
+        return Outcome(row, packed.getvalue(), None, model.count_params())
+    raw = raw_pictures(model, resize_filter=resize_filter)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        raw.save(path)
+        content = path.read_bytes()
+    took = latency(raw, pixels[pictures.test[:BATCH]], threads)
+    mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities)
+    return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes)
+
+
+def latency(model: "keras.Model", some: Pixels, threads: int) -> dict[str, Any]:
+    """Median seconds that the exported model takes for one picture and for a batch, in this process and on its device."""
+    import keras
+
+    def median(batch: Pixels) -> float:
+        model.predict_on_batch(batch)
+        took: list[float] = []
+        began = time.perf_counter()
+        while len(took) < LEAST_TIMED or (len(took) < MOST_TIMED and time.perf_counter() - began < TIMED_FOR):
+            start = time.perf_counter()
+            model.predict_on_batch(batch)
+            took.append(time.perf_counter() - start)
+        return round(statistics.median(took), 6)
+
+    batch = np.resize(some, (BATCH, *some.shape[1:]))
+    # In this order: TensorFlow traces again when the second shape comes, before its seconds are counted.
+    one, many = median(batch[:1]), median(batch)
+    device = next(iter(keras.distribution.list_devices()), "cpu").split(":")[0]
+    return {
+        "latency_one": one,
+        "latency_batch": many,
+        "batch": BATCH,
+        "device": f"{threads} CPU thread{'s' * (threads != 1)}" if device == "cpu" else device.upper(),
+    }

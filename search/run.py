@@ -74,6 +74,8 @@ def search(
     from search.cache import write_aside
     from search.cluster import connect
     from search.journal import Journal
+    from search.live import LivePage
+    from search.metrics import RunMetrics
     from search.study import studies_of
     from search.tuning import Course
     from search.tuning import search as tune
@@ -82,18 +84,26 @@ def search(
     cluster = connect(settings)
     write_aside(settings.folder / "environment.json", json.dumps(environment(command, cluster.devices), indent=2))
     pictures = cluster.ship(pictures, weights)
-    journal = Journal(settings.folder / "trials.jsonl", began)
+    journal = Journal(settings.folder / "trials.jsonl", began, RunMetrics(settings.name).take)
     course = Course(
-        settings, studies_of(settings, weights), journal, cluster.workers, pictures, progress.say
+        settings, studies_of(settings, weights), journal, cluster.workers(), pictures, progress.say
     )
     progress.say(
         f"searching {', '.join(settings.families)}: {settings.trials} trials each of up to {settings.epochs} epochs, "
-        f"{cluster.workers} at a time"
+        f"{cluster.workers()} at a time"
     )
-    setup = Setup(max(1, int(settings.cpus_per_trial)), settings.precision, settings.worker_memory)
+    if cluster.dashboard:
+        progress.say(f"Ray's dashboard: http://{cluster.dashboard} (`ray get-auth-token` prints the token it asks for)")
+    setup = Setup(
+        max(1, int(settings.cpus_per_trial)),
+        settings.precision,
+        settings.worker_memory,
+        settings.name,
+        settings.cache_dir,
+    )
     try:
-        with progress.live(journal):
-            tune(settings, course, pictures, setup, cluster.resources)
+        with progress.live(journal), LivePage(settings, journal):
+            tune(settings, course, pictures, setup, cluster)
     finally:
         journal.close()
         cluster.close()
@@ -218,6 +228,7 @@ def parser() -> argparse.ArgumentParser:
     add(what, "--reduction", "at each rung the best 1/N of the trials goes on", whole, metavar="N")
     add(what, "--first-rung", "epochs before trials are first compared", whole, metavar="E")
     add(what, "--final-seeds", "retrainings of each family's best configuration", whole, metavar="N")
+    add(what, "--ensemble", "next best configurations of the winner's family to average with it", whole, metavar="K")
     add(what, "--seed", "of the split, the spaces, the trials and the retrainings", whole, metavar="N")
     where = command.add_argument_group("where it runs")
     add(where, "--concurrency", "trials at a time (default: as many as the cluster holds)", whole, metavar="N")
@@ -226,6 +237,7 @@ def parser() -> argparse.ArgumentParser:
     add(where, "--precision", f"of convolutions: {', '.join(PRECISIONS)}", metavar="P")
     add(where, "--worker-memory", "GiB past which a worker is replaced between trials", real, metavar="GIB")
     add(where, "--address", "an existing Ray cluster (default: Ray is started here)", metavar="A")
+    add(where, "--dashboard", "Ray's dashboard: auto (on localhost, where installed), off, or HOST[:PORT]", metavar="D")
     kept = command.add_argument_group("what is kept")
     add(kept, "--name", "of the run and its folder (default: data and time)", metavar="NAME")
     add(kept, "--runs-dir", "where run folders are made", metavar="DIR")

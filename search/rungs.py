@@ -1,10 +1,15 @@
 """ASHA, one per family: after each rung only the best share of the trials that reached it goes on.
 
 The stopping kind of asynchronous successive halving (Li et al., 2020, section 3 and Ray's AsyncHyperBand): a trial is
-judged when it reaches a rung, against all that reached it before. Families are never compared with each other.
+judged when it reaches a rung, against all that reached it before. Families are never compared with each other, nor a
+head on frozen features, which learns in its first epoch what it ever will, with a network that is fine-tuned.
+
+Where we depart from the paper: an epoch counts by what it costs. A trial that does `reduction` times the median work per
+epoch is judged one rung later than the epochs it has trained: against what the others showed for the same work.
 """
 
 from dataclasses import dataclass, field
+from statistics import median
 
 
 def rung_epochs(first: int, reduction: int, budget: int) -> tuple[int, ...]:
@@ -19,7 +24,7 @@ def rung_epochs(first: int, reduction: int, budget: int) -> tuple[int, ...]:
 
 @dataclass
 class Rungs:
-    """The rungs of one family.
+    """The rungs of trials that are compared with each other.
 
     Args:
         epochs: where trials are compared.
@@ -29,16 +34,23 @@ class Rungs:
     epochs: tuple[int, ...]
     reduction: int
     reached: dict[int, list[float]] = field(default_factory=dict)  # validation accuracies by rung
+    works: list[float] = field(default_factory=list)  # per epoch, of every trial that reached the first rung
 
-    def judge(self, epoch: int, value: float) -> tuple[bool, float] | None:
+    def judge(self, epoch: int, value: float, work: float = 1.0) -> tuple[bool, float] | None:
         """Whether a trial goes on after an epoch, and the value it had to reach; None where the epoch is no rung.
 
-        While fewer than `reduction` trials have reached a rung there is nothing to select from, and all go on.
+        `work` is what an epoch of this trial costs, in any unit that all trials share. While fewer than `reduction`
+        trials have reached a rung there is nothing to select from, and all go on.
         """
         if epoch not in self.epochs:
             return None
+        if epoch == self.epochs[0]:
+            self.works.append(work)
         values = self.reached.setdefault(epoch, [])
         values.append(value)
+        if work >= self.reduction * median(self.works):
+            later = self.reached.get(epoch * self.reduction, [])
+            values = later if len(later) >= self.reduction else values
         if len(values) < self.reduction:
             return True, min(values)
         kept = max(1, len(values) // self.reduction)

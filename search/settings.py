@@ -44,11 +44,13 @@ class Settings:
     reduction: int = 3  # ASHA keeps the best 1/reduction at each rung
     first_rung: int = 1  # epochs before the first comparison
     final_seeds: int = 3  # retrainings of each family's best configuration
+    ensemble: int = 0  # next best configurations of the winning family that are retrained and averaged beside it
     seed: int = 0  # of the split, the spaces, the trials and the retrainings
     name: str = ""  # of the run and its folder; by default data and time
     runs_dir: str = "runs"  # where run folders are made
     cache_dir: str = ""  # pixels and activations, shared by all runs and by the trials of a node
     address: str | None = None  # an existing Ray cluster; None starts Ray here
+    dashboard: str = "auto"  # of a Ray started here: auto is on localhost where it is installed; off; or HOST[:PORT]
     worker_memory: float = 6.0  # GiB past which a worker is replaced between trials
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class Settings:
         _check(self.classes is None or self.classes >= 2, "classes", "2 or more", self.classes)
         for name in ("trials", "epochs", "views", "first_rung", "final_seeds"):
             _check(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        _check(self.ensemble >= 0, "ensemble", "0 or more", self.ensemble)
         _check(self.reduction >= 2, "reduction", "2 or more", self.reduction)
         _check(self.image_sizes != (), "image_sizes", "at least one size", self.image_sizes)
         for size in self.image_sizes:
@@ -74,6 +77,12 @@ class Settings:
             self.gpus_per_trial,
         )
         _check(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+        _check(
+            re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", self.dashboard) is not None,
+            "dashboard",
+            "auto, off, or HOST or HOST:PORT",
+            self.dashboard,
+        )
         _check(self.worker_memory > 0, "worker_memory", "more than 0 GiB", self.worker_memory)
         _check(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
         _check(

@@ -2,12 +2,14 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
+from models.sizes import work
 from search.hyperparameters import TrialHyperParameters, values_to_point
 from search.journal import FAILED, FINISHED, Record
 from search.settings import FAMILIES, Settings
@@ -15,6 +17,17 @@ from search.weights import Weights
 from spaces import SPACES, STARTS
 
 Space = Callable[[Any], dict[str, Any]]
+
+# Configurations drawn ahead, of which the cheapest is tried next: dear ones wait while cheap ones still tell something,
+# and the study has learnt from those when it draws again. More would try what the study no longer believes in.
+AHEAD = 3
+
+# A suggestion takes TPE some 30 ms for every 1,000 trials of the study. At MOST trials a fresh study goes on from KEPT of
+# them: the BEST, from which alone TPE models what is good (it takes 25), and of the others, whose weight falls with
+# their age anyway, an even sample. Trials that are running then are told to the study that drew them and added here.
+MOST = 1000
+KEPT = 500
+BEST = 50
 
 STATES = {FINISHED: TrialState.COMPLETE, FAILED: TrialState.FAIL}
 
@@ -27,24 +40,48 @@ class Study:
     one FAIL.
     """
 
-    def __init__(self, space: Space, starts: tuple[Mapping[str, Any], ...], *, seed: int) -> None:
+    def __init__(
+        self, family: str, space: Space, starts: Sequence[Mapping[str, Any]], *, trials: int, seed: int
+    ) -> None:
+        self._family = family
         self._space = space
+        self._left = trials
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(direction="maximize", sampler=sampler)
         self._trials: dict[str, optuna.trial.Trial] = {}
+        self._drawn: list[Drawn] = []
+        self._told = 0  # trials that the study holds, running ones not counted
         # The defaults of the space are the study's own configuration: it always comes first.
-        for values in ({}, *starts):
-            self.study.enqueue_trial(values_to_point(space, values), skip_if_exists=True)
+        points = [values_to_point(space, values) for values in ({}, *starts) if fits(space, values)]
+        for point in points:
+            self.study.enqueue_trial(point, skip_if_exists=True)
+        self._starts = len(points)
 
     def suggest(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configuration of the next trial, and the point of the space that it was made from."""
+        ahead = 1 if self._starts else AHEAD
+        while self._left and len(self._drawn) < ahead:
+            self._drawn.append(self._draw())
+            self._left -= 1
+        self._starts = max(0, self._starts - 1)
+        drawn = min(self._drawn, key=lambda found: work(self._family, found.config))
+        self._drawn.remove(drawn)
+        self._trials[name] = drawn.trial
+        return drawn.config, drawn.point
+
+    def close(self) -> None:
+        """Ends what was drawn and never tried, so that no trial of the study stays running."""
+        for drawn in self._drawn:
+            drawn.trial.study.tell(drawn.trial, state=TrialState.FAIL)
+        self._drawn.clear()
+
+    def _draw(self) -> "Drawn":
         trial = self.study.ask()
-        self._trials[name] = trial
         hp = TrialHyperParameters(trial)
-        return self._space(hp), {key: hp.values[key] for key in hp.distributions}
+        return Drawn(trial, self._space(hp), {key: hp.values[key] for key in hp.distributions})
 
     def tell(self, record: Record) -> None:
         """How the trial of this name ended."""
@@ -55,7 +92,49 @@ class Study:
         if state == TrialState.PRUNED and not record.values:
             # Ended from outside before it had told anything: no observation at all.
             state = TrialState.FAIL
-        self.study.tell(trial, record.best if state == TrialState.COMPLETE else None, state=state)
+        told = trial.study.tell(trial, record.best if state == TrialState.COMPLETE else None, state=state)
+        if trial.study is not self.study:
+            self.study.add_trial(told)
+        self._told += 1
+        if self._told >= MOST:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Goes on in a fresh study from the trials that TPE learns from most."""
+        seen = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        ranked = sorted(seen, key=_rank, reverse=True)
+        best, rest = ranked[:BEST], sorted(ranked[BEST:], key=lambda trial: trial.number)
+        kept = [*best, *rest[:: -(-len(rest) // (KEPT - BEST))]] if rest else best
+        self.study = optuna.create_study(direction="maximize", sampler=self.study.sampler)
+        self.study.add_trials(sorted(kept, key=lambda trial: trial.number))
+        self._told = len(kept)
+
+
+def _rank(trial: optuna.trial.FrozenTrial) -> tuple[bool, int, float]:
+    """The order in which TPE prefers trials: full budgets by their value, then those that came furthest."""
+    if trial.state == TrialState.COMPLETE:
+        assert trial.value is not None
+        return True, 0, trial.value
+    step = trial.last_step
+    return False, step or 0, 0.0 if step is None else trial.intermediate_values[step]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A configuration that the study has suggested and nobody has tried yet."""
+
+    trial: optuna.trial.Trial
+    config: dict[str, Any]
+    point: dict[str, Any]
+
+
+def fits(space: Space, values: Mapping[str, Any]) -> bool:
+    """Whether a space has all these names and values; a run may allow fewer backbones than were thought of."""
+    try:
+        values_to_point(space, values)
+    except ValueError:
+        return False
+    return True
 
 
 def studies_of(settings: Settings, weights: Sequence[Weights]) -> dict[str, Study]:
@@ -71,5 +150,7 @@ def studies_of(settings: Settings, weights: Sequence[Weights]) -> dict[str, Stud
             starts = starts if bound["pretrained"] else ()
         # Seeds of their own, or families that share a space would draw the same points.
         seed = settings.seed + 1000 * FAMILIES.index(family)
-        studies[family] = Study(partial(SPACES[family], **bound), starts, seed=seed)
+        studies[family] = Study(
+            family, partial(SPACES[family], **bound), starts, trials=settings.trials, seed=seed
+        )
     return studies

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,18 +49,28 @@ class Clock:
         return {"seconds": round(sum(spent.values()), 4), **spent}
 
 
-class Inputs(NamedTuple):
-    """Model inputs: rows of an array, or the whole of it in order."""
+@dataclass(frozen=True)
+class Inputs:
+    """Model inputs: some rows of an array, or the whole of it, and then perhaps of another, in order."""
 
     array: Array
     rows: Indices | None = None
+    then: "Inputs | None" = None
 
     def __len__(self) -> int:
-        return len(self.array) if self.rows is None else len(self.rows)
+        own = len(self.array) if self.rows is None else len(self.rows)
+        return own + (0 if self.then is None else len(self.then))
 
-    def take(self, places: Any) -> Array:
+    def take(self, places: Indices) -> Array:
         """A batch in memory, as the model takes it."""
-        batch = self.array[places if self.rows is None else self.rows[places]]
+        if self.then is not None:
+            own = len(self) - len(self.then)
+            first = places < own
+            batch = np.empty((len(places), *self.array.shape[1:]), self.array.dtype)
+            batch[first] = self.array[places[first] if self.rows is None else self.rows[places[first]]]
+            batch[~first] = self.then.take(places[~first] - own)
+        else:
+            batch = self.array[places if self.rows is None else self.rows[places]]
         return batch.astype(np.float32) if batch.dtype == np.float16 else np.asarray(batch)
 
 
@@ -84,6 +94,7 @@ class Trained:
     model: "keras.Model"
     exported: Callable[[], "keras.Model"]
     train_accuracy: float
+    material: Material
 
 
 def train(
@@ -142,7 +153,7 @@ def train(
                     raise Diverged(f"the predictions on validation are not numbers after epoch {epoch + 1}")
                 row["validation_loss"], row["validation_accuracy"] = score(probabilities, truth)
         report({**row, **clock.take()})
-    return Trained(material.model, material.exported, row["train_accuracy"])
+    return Trained(material.model, material.exported, row["train_accuracy"], material)
 
 
 def predict(model: "keras.Model", inputs: Inputs) -> NDArray[np.float32]:
@@ -211,9 +222,13 @@ def _mobilenet(
     from models import mobilenet
 
     size, augmentation = config["image_size"], config["augmentation"]
-    source = Source(pictures, pictures.train, config["backbone"], config["alpha"], size)
+
+    def source(rows: Indices) -> Source:
+        return Source(pictures, rows, config["backbone"], config["alpha"], size)
+
+    parts = [source(rows) for rows in pictures.parts or (pictures.train,)]
     with clock("building"):
-        trunk = source.trunk
+        trunk = parts[0].trunk
         tail = mobilenet.build_tail(config, len(pictures.classes), seed=seed, trunk=trunk)
     slow = tuple(mobilenet.trunk_variables(tail))
     parameters = mobilenet.parameters(tail, trunk)
@@ -224,7 +239,7 @@ def _mobilenet(
 
     frozen = trunk.frozen_blocks(config["unfrozen_blocks"])
     cut = None if frozen == trunk.blocks else frozen
-    if cut is not None and not source.stored(cut):
+    if cut is not None and not parts[0].stored(cut):
         # So deep that little is saved: the whole network runs, on fresh augmentation.
         pixels = pictures.pixels(size)
         with clock("building"):
@@ -241,14 +256,21 @@ def _mobilenet(
         )
     versions = views(augmentation, most_views)
     validation = None
+
+    def training(epoch: int) -> Inputs:
+        inputs: Inputs | None = None
+        for part in reversed(parts):
+            inputs = Inputs(part.read(cut, augmentation, epoch % versions), then=inputs)
+        assert inputs is not None
+        return inputs
+
     with clock("waiting"):
-        source.read(cut, augmentation, 0)
+        training(0)
         if len(pictures.validation):
-            held_out = Source(pictures, pictures.validation, config["backbone"], config["alpha"], size)
-            validation = Inputs(_in_memory(held_out.read(cut, augmentation, 0)))
+            validation = Inputs(_in_memory(source(pictures.validation).read(cut, augmentation, 0)))
     return Material(
         tail,
-        lambda epoch: Inputs(source.read(cut, augmentation, epoch % versions)),
+        training,
         labels,
         validation,
         exported,

@@ -15,16 +15,19 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from results.numbers import best_trial
+from models.sizes import work
+from results.numbers import baseline_name, best_trial, choose_winner, full_trials
+from search.cluster import Cluster
 from search.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal, Record
 from search.pictures import Pictures
 from search.retraining import Outcome
 from search.rungs import Rungs, rung_epochs
-from search.settings import Settings
+from search.settings import Settings, default_cache
 from search.study import Study
 from search.worker import Job, Setup, Worker, WorkerDied
 
 RETRAIN = "retrain"
+MEMBER = "member"
 # Trials that a family may be ahead of the others at the start: a head on cached features is the cheapest good
 # model there is, and the workers that build its activations together have it within the first minute.
 LEAD = {"mobilenet": 2}
@@ -53,12 +56,12 @@ class Course:
         self.journal = journal
         self.workers = workers
         self.say = say
-        self.rungs = {
-            family: Rungs(rung_epochs(settings.first_rung, settings.reduction, settings.epochs), settings.reduction)
-            for family in settings.families
-        }
+        self.rungs: dict[tuple[str, bool], Rungs] = {}  # by family, and whether the trunk is trained
+        self.rung_epochs = rung_epochs(settings.first_rung, settings.reduction, settings.epochs)
         self.retrainings: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is done
         self.retraining: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
+        self.members: list[tuple[str, Job]] | None = None  # of the ensemble, those not yet given out, once planned
+        self._time_is_up = False  # for searching, once and for all: what retrains is chosen from what there is then
         self._growth = 1 + len(pictures.validation) / len(pictures.train)
 
     def next(self) -> tuple[str, Job] | None:
@@ -74,6 +77,9 @@ class Course:
             if self._searched(family) and family not in self.retrainings:
                 self._plan_retraining(family)
         for family, jobs in self.retrainings.items():
+            if jobs and not jobs[0].export and self._too_late(family):
+                self.say(f"{family}: no time left for the {len(jobs)} other seeds")
+                jobs.clear()
             if jobs:
                 job = jobs.pop(0)
                 name = f"{family}-{RETRAIN}-{job.seed}"
@@ -81,6 +87,13 @@ class Course:
                 assert best is not None
                 self.retraining[name] = (job, best["trial"])
                 return name, job
+        if self._all_planned():
+            if self.members is None:
+                self.members = self._plan_members()
+            if self.members:
+                trial, job = self.members.pop(0)
+                self.retraining[f"{trial}-{MEMBER}"] = (job, trial)
+                return f"{trial}-{MEMBER}", job
         return None
 
     def over(self) -> bool:
@@ -88,9 +101,13 @@ class Course:
         return (
             self._next_family() is None
             and all(self._searched(family) for family in self.settings.families)
-            and len(self.retrainings) == len(self.settings.families)
+            and self._all_planned()
             and not any(self.retrainings.values())
+            and self.members == []
         )
+
+    def _all_planned(self) -> bool:
+        return len(self.retrainings) == len(self.settings.families)
 
     def reported(self, name: str, result: Mapping[str, Any]) -> bool:
         """Takes in what a trial says; returns whether it goes on."""
@@ -101,12 +118,15 @@ class Course:
             self.journal.end(name, FAILED, result["failed"])
             return False
         self.journal.epochs(name, result["rows"])
-        rungs = self.rungs[record.family]
+        group = record.family, record.config.get("unfrozen_blocks", 0) > 0
+        rungs = self.rungs.setdefault(group, Rungs(self.rung_epochs, self.settings.reduction))
         for row in result["rows"]:
-            verdict = rungs.judge(row["epoch"], row["validation_accuracy"])
+            verdict = rungs.judge(row["epoch"], row["validation_accuracy"], work(record.family, record.config))
             if verdict is None:
                 continue
             promoted, threshold = verdict
+            # The study's own configuration is never stopped: the report measures against it what the search gained.
+            promoted = promoted or name == baseline_name(record.family)
             value = row["validation_accuracy"]
             self.journal.write("rung", name, record.family, epoch=row["epoch"], value=value, promoted=promoted)
             if not promoted:
@@ -135,18 +155,24 @@ class Course:
     def out_of_time(self) -> bool:
         """Whether the rest of the time budget is needed for retraining and the report."""
         budget = self.settings.time_budget
-        return budget is not None and self.journal.elapsed + self.reserve() >= budget
+        if budget is not None and self.journal.elapsed + self.reserve() >= budget:
+            self._time_is_up = True
+        return self._time_is_up
 
     def reserve(self) -> float:
         """Seconds that retraining and report will take, from the epochs measured so far."""
-        seconds = REPORT_SECONDS
+        seconds = 0.0
         for family in self.settings.families:
-            tried = [record for record in self.journal.of(family) if record.values]
-            if tried and not self.retrainings.get(family):
-                leader = max(tried, key=lambda record: (record.status == FINISHED, len(record.values), record.best))
-                one = leader.seconds / len(leader.values) * self.settings.epochs * self._growth + RETRAINING_OVERHEAD
-                seconds += one * -(-self.settings.final_seeds // self.workers)
-        return seconds
+            left = len(self.retrainings.get(family, range(self.settings.final_seeds)))
+            seconds += left * self._retraining_seconds(family)
+        return REPORT_SECONDS + seconds / self.workers
+
+    def _retraining_seconds(self, family: str) -> float:
+        tried = [record for record in self.journal.of(family) if record.values]
+        if not tried:
+            return 0.0
+        leader = max(tried, key=lambda record: (record.status == FINISHED, len(record.values), record.best))
+        return leader.seconds / len(leader.values) * self.settings.epochs * self._growth + RETRAINING_OVERHEAD
 
     def _next_family(self) -> str | None:
         if self.out_of_time():
@@ -174,6 +200,25 @@ class Course:
             for number in range(self.settings.final_seeds)
         ]
 
+    def _too_late(self, family: str) -> bool:
+        budget = self.settings.time_budget
+        return budget is not None and self.journal.elapsed + self._retraining_seconds(family) + REPORT_SECONDS > budget
+
+    def _plan_members(self) -> list[tuple[str, Job]]:
+        """The ensemble beside the winner: the next best configurations of its family, where there is time for them."""
+        if not self.settings.ensemble or self.out_of_time():
+            return []
+        rows = self.journal.read()
+        winner = choose_winner({family: best_trial(rows, family) for family in self.settings.families})
+        following = full_trials(rows, winner)[1 : 1 + self.settings.ensemble] if winner else []
+        return [
+            (
+                found["trial"],
+                replace(self._job(RETRAIN, str(winner), found["config"], self.settings.seed), epochs=found["epoch"]),
+            )
+            for found in following
+        ]
+
     def _retrained(self, name: str, result: Mapping[str, Any]) -> bool:
         job, trial = self.retraining[name]
         if "failed" in result:
@@ -183,29 +228,30 @@ class Course:
 
         outcome: Outcome = ray.get(result["outcome"])
         folder = self.settings.folder
-        predictions = folder / "predictions" / f"{job.family}-{job.seed}.npz"
-        predictions.parent.mkdir(exist_ok=True)
-        _write_bytes(predictions, outcome.probabilities)
-        self.journal.write("test", trial, job.family, **outcome.row)
-        self.say(f"{job.family}: {outcome.row['accuracy']:.3f} on test with seed {job.seed}")
+        member = name.endswith(f"-{MEMBER}")
+        stem = f"{job.family}-{job.seed}" if not member else f"{trial}-{MEMBER}"
+        _write_bytes(folder / "predictions" / f"{stem}.npz", outcome.probabilities)
+        self.journal.write(MEMBER if member else "test", trial, job.family, **outcome.row)
+        self.say(f"{trial if member else job.family}: {outcome.row['accuracy']:.3f} on test with seed {job.seed}")
+        for file, content in outcome.mistakes.items():
+            _write_bytes(folder / "mistakes" / file, content)
         if outcome.model is not None:
-            model = folder / "models" / f"{job.family}.keras"
-            model.parent.mkdir(exist_ok=True)
-            _write_bytes(model, outcome.model)
+            _write_bytes(folder / "models" / f"{job.family}.keras", outcome.model)
             self.journal.write(
                 "model", trial, job.family, seed=job.seed, path=f"models/{job.family}.keras",
-                parameters=outcome.parameters, bytes=len(outcome.model),
+                parameters=outcome.parameters, bytes=len(outcome.model), **outcome.latency,
             )  # fmt: skip
         return False
 
     def _job(self, kind: str, family: str, config: dict[str, Any], seed: int) -> Job:
         settings = self.settings
         return Job(
-            kind, family, config, seed, settings.epochs, settings.epochs, settings.views, self.rungs[family].epochs
+            kind, family, config, seed, settings.epochs, settings.epochs, settings.views, self.rung_epochs
         )
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
     aside = path.with_name(f"{path.name}.part")
     aside.write_bytes(content)
     aside.replace(path)
@@ -214,12 +260,17 @@ def _write_bytes(path: Path, content: bytes) -> None:
 class CourseSearcher(Searcher):  # type: ignore[misc]
     """Hands the course's jobs to Tune."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: Course, cluster: Cluster) -> None:
         super().__init__(metric="validation_accuracy", mode="max")
         self.course = course
-        self.names: dict[str, str] = {}
+        self.cluster = cluster
+        self.names: dict[str, str] = {}  # by Tune's identifier, those not over
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        # Asked at every turn of Tune's loop, so that nodes that join are used and those that leave are not waited for.
+        self.course.workers = self.cluster.workers()
+        if len(self.names) >= self.course.workers + self.cluster.growth():
+            return None
         found = self.course.next()
         if found is None:
             return Searcher.FINISHED if self.course.over() else None
@@ -228,7 +279,7 @@ class CourseSearcher(Searcher):  # type: ignore[misc]
         return {"name": name, "job": job}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self.course.ended(self.names[trial_id], "the worker was lost" if error else "")
+        self.course.ended(self.names.pop(trial_id), "the worker was lost" if error else "")
 
     # Tune saves searchers for its own restore; a run is resumed from its rows instead.
     def save(self, checkpoint_path: str) -> None:
@@ -278,7 +329,13 @@ def run_trial(config: dict[str, Any], pictures: Pictures, setup: Setup) -> None:
     """What Tune runs in its actor: passes a job to the actor's child and its rows to Tune."""
     global _worker
     if _worker is None:
-        _worker = Worker(setup, pictures)
+        # Here and not in the child, which is no process of Ray's and cannot reach the object store.
+        from search.metrics import CacheMetrics
+
+        here = pictures.on_node(Path(setup.cache_dir or default_cache()))
+        _worker = Worker(setup, here, CacheMetrics(setup.run).take)
+    # Goes to the actor's log, which the dashboard shows: an actor outlives its trials.
+    print(f"{setup.run}: {config['name']}", flush=True)
 
     def report(rows: list[dict[str, Any]]) -> None:
         tune.report({"rows": rows})
@@ -295,23 +352,31 @@ def run_trial(config: dict[str, Any], pictures: Pictures, setup: Setup) -> None:
         tune.report({"outcome": ray.put(value)})
 
 
-def search(settings: Settings, course: Course, pictures: Pictures, setup: Setup, resources: dict[str, float]) -> None:
-    """Runs the experiment to its end."""
+def search(
+    settings: Settings,
+    course: Course,
+    pictures: Pictures,
+    setup: Setup,
+    cluster: Cluster,
+    trial: Callable[..., None] = run_trial,
+) -> None:
+    """Runs the experiment to its end; `trial` is what an actor does with a job."""
     # Tune's own loggers would write every row a second and a third time, into files that nobody reads.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     # A report carries rows of several epochs, and a failure or an outcome carries none: no one metric is in all.
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(course.workers)
+    # The searcher itself holds back what the cluster has no room for: Tune's own limits are fixed at the start.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(10**6)
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(10**9)
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    trainable = tune.with_parameters(run_trial, pictures=pictures, setup=setup)
-    tune.Tuner(
-        tune.with_resources(trainable, resources),
+    trainable = tune.with_parameters(trial, pictures=pictures, setup=setup)
+    trainable.__name__ = f"pedigree-{settings.name}"  # what the dashboard calls the actors
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, cluster.resources),
         tune_config=tune.TuneConfig(
-            search_alg=CourseSearcher(course),
+            search_alg=CourseSearcher(course, cluster),
             scheduler=CourseScheduler(course),
             num_samples=-1,
-            max_concurrent_trials=course.workers,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -323,7 +388,12 @@ def search(settings: Settings, course: Course, pictures: Pictures, setup: Setup,
             callbacks=[CourseCallback(course)],
             failure_config=tune.FailureConfig(max_failures=0),
         ),
-    ).fit()
+    )
+    try:
+        tuner.fit()
+    finally:
+        for study in course.studies.values():
+            study.close()
 
 
 def _trial_name(trial: Trial) -> str:

@@ -93,7 +93,7 @@ def _download(url: str) -> Path:
     import keras
 
     try:
-        return Path(keras.utils.get_file(name, url, cache_subdir="models"))
+        return Path(keras.utils.get_file(name, url, cache_dir=str(stored.parent.parent), cache_subdir="models"))
     except Exception as error:  # get_file wraps whatever urllib raises
         raise OSError(
             f"ImageNet weights could not be downloaded from {url} ({error}). Three ways out: "

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from search import devices
+from search.cache import traffic
 from search.pictures import Pictures
 from search.trial import Diverged, Row, train
 
@@ -48,6 +49,8 @@ class Setup:
     threads: int
     precision: str
     memory: float  # GiB
+    run: str = ""  # its name
+    cache_dir: str = ""  # of every node; empty: each node's own default
 
 
 class WorkerDied(Exception):
@@ -57,9 +60,15 @@ class WorkerDied(Exception):
 class Worker:
     """The actor's handle on its child."""
 
-    def __init__(self, setup: Setup, pictures: Pictures) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        pictures: Pictures,
+        count: Callable[[dict[str, tuple[int, int]]], None] = lambda counts: None,
+    ) -> None:
         self._setup = setup
         self._pictures = pictures
+        self._count = count  # is given the traffic of the child's caches as it comes
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._start()
@@ -76,6 +85,9 @@ class Worker:
             pipe.send(job)
             while True:
                 kind, value = pipe.recv()
+                if kind == "traffic":
+                    self._count(value)
+                    continue
                 if kind == "rows":
                     report(value)
                     pipe.send("go on")
@@ -89,7 +101,8 @@ class Worker:
             if not ended:
                 # The report raised: the child waits for its answer.
                 pipe.send("stop")
-                pipe.recv()
+                while pipe.recv()[0] == "traffic":
+                    pass
             self._recycle()
 
     def _start(self) -> Connection:
@@ -97,7 +110,8 @@ class Worker:
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "search.worker", str(theirs.fileno())],
+            # The run's name is for those who look at the processes of a node.
+            [sys.executable, "-m", "search.worker", str(theirs.fileno()), self._setup.run],
             pass_fds=[theirs.fileno()],
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -140,7 +154,9 @@ def serve(pipe: Connection) -> None:
             job = pipe.recv()
         except (EOFError, ConnectionResetError):
             return
-        pipe.send(_answer(pipe, setup, pictures, job))
+        answer = _answer(pipe, setup, pictures, job)
+        pipe.send(("traffic", traffic.take()))
+        pipe.send(answer)
         keras.backend.clear_session()
         gc.collect()
 
@@ -154,6 +170,7 @@ def _answer(pipe: Connection, setup: Setup, pictures: Pictures, job: Job) -> tup
         rows.append(row)
         due = time.monotonic() - sent > GATHER
         if job.kind == "search" and (due or row["epoch"] in job.rungs or row["epoch"] == job.epochs):
+            pipe.send(("traffic", traffic.take()))
             pipe.send(("rows", list(rows)))
             rows.clear()
             if pipe.recv() == "stop":

@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras_tuner
 
-# Each point keeps the base's value for what it does not name. A head alone costs seconds on cached activations, so
-# it is tried first: a good model then exists before the first fine-tuning is done.
+# Each point keeps the base's value for what it does not name, and is passed over where a run does not have one of its
+# values. A head alone costs seconds on cached activations, so heads come first: a good model exists before the first
+# fine-tuning is done. Features scaled to one length reach in 3 epochs what plain ones reach in 9, at a rate of 3e-3.
 STARTS: tuple[dict[str, Any], ...] = (
-    {"fine_tune": False, "augmentation": "none", "learning_rate": 3e-3},
-    {"fine_tune": False, "label_smoothing": 0.1, "learning_rate": 3e-3, "schedule": "cosine"},
-    {"unfrozen_blocks": 3, "trunk_rate": 0.1, "label_smoothing": 0.1, "schedule": "cosine"},
+    {"fine_tune": False, "augmentation": "none", "normalize": True, "learning_rate": 3e-3},
+    {"fine_tune": False, "normalize": True, "learning_rate": 3e-3, "schedule": "cosine"},
+    {
+        "backbone": "MobileNetV2-1.0",
+        "fine_tune": False,
+        "augmentation": "none",
+        "normalize": True,
+        "learning_rate": 3e-3,
+        "schedule": "cosine",
+    },
+    {"unfrozen_blocks": 3, "normalize": True, "learning_rate": 1e-3, "label_smoothing": 0.1, "schedule": "cosine"},
 )
 
 
@@ -38,6 +47,7 @@ def space(
         unfrozen_blocks = hp.Int("unfrozen_blocks", 1, 19, sampling="log", default=1 if pretrained else 19)
         trunk_rate = hp.Float("trunk_rate", 0.01, 1.0, sampling="log", default=0.1 if pretrained else 1.0)
     augmentation = hp.Choice("augmentation", ["none", "flip", "light", "strong"], default="flip")
+    normalize = hp.Boolean("normalize", default=False)
     units = hp.Choice("units", [0, 128, 256, 512], default=0)
     dropout = hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.2)
     label_smoothing = hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
@@ -54,6 +64,7 @@ def space(
         "unfrozen_blocks": unfrozen_blocks or 0,
         "trunk_rate": trunk_rate or 0.0,
         "augmentation": augmentation,
+        "normalize": normalize,
         "units": units,
         "dropout": dropout,
         "weight_decay": weight_decay or 0.0,

@@ -1,13 +1,16 @@
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from search.hyperparameters import TrialHyperParameters
 from search.images.demo import draw_demo
 from search.pictures import Pictures, prepare
 from search.settings import Settings
+from spaces import SPACES
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +31,17 @@ def pictures(drawn: Path, cache_dir: Path) -> Pictures:
     settings = Settings(data=str(drawn), image_sizes=(32, 48), cache_dir=str(cache_dir))
     found, _ = prepare(settings, 2, lambda line: None)
     return replace(found, weights={("MobileNet", 0.25): None, ("MobileNetV2", 0.35): None})
+
+
+@pytest.fixture(scope="session")
+def config() -> Callable[..., dict[str, Any]]:
+    """The base configuration of a family at 32 pixels, with some of its values replaced."""
+
+    def base(family: str, **values: Any) -> dict[str, Any]:
+        bound: dict[str, Any] = {"backbones": (("MobileNet", 0.25),)} if family == "mobilenet" else {}
+        return {**SPACES[family](TrialHyperParameters(), image_sizes=(32,), **bound), **values}
+
+    return base
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,10 @@ def test_the_defaults_hold() -> None:
     ("values", "message"),
     [
         ({"families": ()}, r"`families` needs at least one family, got \(\)"),
-        ({"families": ("resnet",)}, "`families` needs names from scratch_pillow, scratch_keras, mobilenet, got 'resnet'"),
+        (
+            {"families": ("resnet",)},
+            "`families` needs names from scratch_pillow, scratch_keras, mobilenet, got 'resnet'",
+        ),
         ({"families": ("mobilenet", "mobilenet")}, "`families` needs each family once"),
         ({"classes": 1}, "`classes` needs 2 or more, got 1"),
         ({"trials": 0}, "`trials` needs 1 or more, got 0"),

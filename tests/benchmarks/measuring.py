@@ -1,0 +1,105 @@
+"""What the benchmarks share: a command followed while it writes rows, a table for people, JSON for everyone else."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+POLL = 0.05  # seconds between two looks at a file that another process writes
+
+Row = dict[str, Any]
+
+
+def start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
+    """Starts a Python command of this project in a process of its own, what it prints going to `log`."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+
+
+def follow(
+    command: Sequence[str], rows: Path, log: Path, enough: Callable[[Row], bool] = lambda row: False
+) -> tuple[list[Row], float]:
+    """Runs a command that appends JSON rows to a file; returns the rows and the seconds that the command took.
+
+    Each row gets `arrived`, seconds from the start of the process until the row could be read: the same clock for
+    whatever program wrote it. The process is interrupted after a row that is `enough`. Raises RuntimeError with the end
+    of the log where the command fails.
+    """
+    began = time.monotonic()
+    process = start(command, log)
+    seen: list[Row] = []
+    satisfied = False
+    try:
+        while True:
+            over = process.poll() is not None
+            for row in _new_rows(rows, len(seen)):
+                seen.append({**row, "arrived": round(time.monotonic() - began, 2)})
+                satisfied = satisfied or enough(row)
+            if over or satisfied:
+                break
+            time.sleep(POLL)
+    finally:
+        seconds = time.monotonic() - began
+        stop(process)
+    if process.returncode and not satisfied:
+        end = log.read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"`{' '.join(command)}` ended with exit code {process.returncode}:\n{end}")
+    return seen, seconds
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Interrupts a process as Ctrl-C would, and waits for its end."""
+    if process.poll() is None:
+        process.send_signal(2)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _new_rows(path: Path, known: int) -> Iterator[Row]:
+    if path.exists():
+        # The last line may be half written; it is read once its line feed is there.
+        for line in path.read_text(encoding="utf-8").split("\n")[known:-1]:
+            yield json.loads(line)
+
+
+def resident(process: int) -> float:
+    """MiB of memory that a process holds."""
+    with open(f"/proc/{process}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def show(result: dict[str, Any], heads: Sequence[str], body: Sequence[Sequence[Any]], out: Path | None) -> None:
+    """Prints a table and the whole result as JSON; the JSON also goes to `out`."""
+    cells = [list(heads), *([_cell(value) for value in row] for row in body)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    for row in cells:
+        print(
+            "  ".join(
+                cell.rjust(width) if index else cell.ljust(width)
+                for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+        )
+    text = json.dumps(result)
+    print(text, flush=True)
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,98 @@
+"""Trials that sleep: Pedigree's own searcher, rungs, journal and Tune experiment without the work of training.
+
+What is measured with them is the driver, whatever the cores of the machine can do.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray import tune
+from ray.cluster_utils import Cluster as LocalCluster
+
+from search.cluster import connect
+from search.journal import Journal, Row
+from search.metrics import CacheMetrics, RunMetrics
+from search.pictures import Pictures
+from search.settings import Settings
+from search.study import studies_of
+from search.tuning import Course, search
+from search.worker import Job, Setup
+
+
+def sleep_trial(config: dict[str, Any], pictures: Pictures, setup: Setup) -> None:
+    """Sleeps where a trial would train: each epoch from half to one and a half of `seconds` / `epochs`, by its seed."""
+    import ray
+
+    job: Job = config["job"]
+    if job.kind != "search":
+        return
+    chance = random.Random(job.seed)
+    length = float(pictures.digest) / job.epochs * chance.uniform(0.5, 1.5)
+    node = ray.get_runtime_context().get_node_id()
+    CacheMetrics(setup.run).take({"read": (1, 1000), "built": (0, 0)})
+    for epoch in range(1, job.epochs + 1):
+        began = time.time()
+        time.sleep(length)
+        accuracy = chance.random()
+        row = {
+            "epoch": epoch,
+            "train_loss": 1.0,
+            "train_accuracy": accuracy,
+            "validation_loss": 1.0,
+            "validation_accuracy": accuracy,
+            "seconds": time.time() - began,
+            "training": time.time() - began,
+            "validating": 0.0,
+            "node": node,
+            "began": began,
+        }
+        tune.report({"rows": [row]})
+
+
+def sleeping_pictures(seconds: float, cache: Path) -> Pictures:
+    """No pictures, and the mean length of a sleeping trial where their digest would be."""
+    rows = np.arange(10)
+    return Pictures(str(seconds), ("a", "b"), rows % 2, rows[:6], rows[6:8], rows[8:], cache, {})
+
+
+@contextmanager
+def local_nodes(nodes: int, cpus: int) -> Iterator[LocalCluster]:
+    """A Ray cluster of several raylets on this machine."""
+    cluster = LocalCluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
+    try:
+        for _ in range(nodes - 1):
+            cluster.add_node(num_cpus=cpus)
+        cluster.wait_for_nodes()
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def run_sleeping(
+    folder: Path, address: str | None, *, trials: int, seconds: float, epochs: int = 1, cpus: float = 1.0, reduction: int = 3
+) -> tuple[list[Row], float]:
+    """Searches with trials that sleep `seconds` on average; returns the rows and the seconds of the experiment."""
+    settings = Settings(
+        families=("scratch_keras",), trials=trials, epochs=epochs, first_rung=1, reduction=reduction, final_seeds=1,
+        cpus_per_trial=cpus, gpus_per_trial=0.0, name="sleeping", runs_dir=str(folder), cache_dir=str(folder / "cache"),
+        address=address,
+    )  # fmt: skip
+    settings.folder.mkdir(parents=True)
+    cluster = connect(settings)
+    journal = Journal(settings.folder / "trials.jsonl", watch=RunMetrics(settings.name).take)
+    pictures = sleeping_pictures(seconds, settings.cache)
+    try:
+        course = Course(settings, studies_of(settings, ()), journal, cluster.workers(), pictures, lambda line: None)
+        began = time.monotonic()
+        search(settings, course, pictures, Setup(1, "float32", 6.0, settings.name), cluster, sleep_trial)
+        return journal.rows, time.monotonic() - began
+    finally:
+        import ray
+
+        journal.close()
+        ray.shutdown()

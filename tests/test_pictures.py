@@ -1,0 +1,157 @@
+"""From a folder to arrays: what trials see, what they never see, and what is decoded only once."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from search.images.decode import fit_square
+from search.pictures import File, Pictures, one_hot, prepare, shapes_needed, subset_digest
+from search.settings import Settings
+
+
+def said(settings: Settings) -> tuple[Pictures, dict[str, Any], list[str]]:
+    lines: list[str] = []
+    pictures, record = prepare(settings, 2, lines.append)
+    return pictures, record, lines
+
+
+def test_the_split_is_recorded(drawn: Path, cache_dir: Path) -> None:
+    pictures, record, _ = said(Settings(data=str(drawn), image_sizes=(32,), cache_dir=str(cache_dir)))
+    assert list(record) == [
+        *("data", "title", "digest", "seed", "classes", "sizes", "notes", "left_out", "duplicates"),
+        *("train", "validation", "test"),
+    ]
+    assert record["sizes"] == {"train": 60, "validation": 16, "test": 20}
+    assert record["title"] == "dogs"
+    assert record["left_out"] == []
+    assert len(pictures.classes) == 4
+    train = record["train"]
+    first, label = train[0]
+    assert (drawn / first).is_file()
+    assert pictures.classes[label] == Path(first).parent.name.split("-", 1)[1]
+    assert pictures.labels[pictures.train].tolist() == [label for _, label in train]
+
+
+def test_trials_never_see_test(pictures: Pictures) -> None:
+    seen = pictures.without_test()
+    assert len(seen.test) == 0
+    assert (len(seen.train), len(seen.validation)) == (60, 16)
+    assert not set(seen.train) & set(pictures.test)
+    assert not set(seen.validation) & set(pictures.test)
+
+
+def test_a_winner_trains_on_train_and_validation(pictures: Pictures) -> None:
+    joined = pictures.joined()
+    assert sorted([*pictures.train, *pictures.validation]) == joined.train.tolist()
+    assert len(joined.validation) == 0
+    assert joined.test.tolist() == pictures.test.tolist()
+
+
+def test_pixels_are_pillows_and_read_only(drawn: Path, cache_dir: Path, pictures: Pictures) -> None:
+    _, record, _ = said(Settings(data=str(drawn), image_sizes=(32, 48), cache_dir=str(cache_dir)))
+    name = record["train"][0][0]
+    pixels = pictures.pixels(32)
+    assert isinstance(pixels, np.memmap)
+    assert (pixels.shape, pixels.dtype) == ((96, 32, 32, 3), np.uint8)
+    with Image.open(drawn / name) as image:
+        expected = np.asarray(fit_square(image.convert("RGB"), 32, "bilinear"))
+    np.testing.assert_array_equal(pixels[pictures.train[0]], expected)
+    with pytest.raises(ValueError, match="read-only"):
+        pixels[0] = 0
+
+
+def test_a_second_run_decodes_only_what_is_new(drawn: Path, tmp_path: Path) -> None:
+    settings = Settings(data=str(drawn), image_sizes=(32,), cache_dir=str(tmp_path), families=("mobilenet",))
+    first, record, lines = said(settings)
+    assert lines == ["decoding 96 pictures"]
+    again, same, lines = said(settings)
+    assert lines == []
+    assert same == record
+    assert again.packs == first.packs
+    larger, _, lines = said(replace(settings, image_sizes=(32, 40)))
+    assert lines == ["decoding 96 pictures"]
+    assert larger.packs[32, "bilinear"] == first.packs[32, "bilinear"]
+
+
+def test_another_seed_splits_otherwise_from_the_same_pixels(drawn: Path, cache_dir: Path, pictures: Pictures) -> None:
+    other, _, lines = said(Settings(data=str(drawn), image_sizes=(32, 48), cache_dir=str(cache_dir), seed=1))
+    assert lines == []
+    assert other.packs == pictures.packs
+    assert other.test.tolist() != pictures.test.tolist()
+
+
+def test_a_folder_that_moves_keeps_its_cache(drawn: Path, cache_dir: Path, tmp_path: Path, pictures: Pictures) -> None:
+    shutil.copytree(drawn, tmp_path / "moved")
+    moved, record, lines = said(Settings(data=str(tmp_path / "moved"), image_sizes=(32,), cache_dir=str(cache_dir)))
+    assert lines == []
+    assert moved.digest == pictures.digest
+    assert record["title"] == "moved"
+
+
+def test_treatment_is_cached_by_its_steps(pictures: Pictures) -> None:
+    steps = {"whitening": False, "auto_contrast": False, "equalize": False}
+    plain = pictures.treated(32, "bilinear", threads=1, **steps)
+    np.testing.assert_array_equal(plain, pictures.pixels(32))
+    equal = pictures.treated(32, "bilinear", threads=1, **{**steps, "equalize": True})
+    assert equal.shape == plain.shape
+    assert (np.asarray(equal) != plain).any()
+    again = pictures.treated(32, "bilinear", threads=2, **{**steps, "equalize": True})
+    assert isinstance(equal, np.memmap)
+    assert isinstance(again, np.memmap)
+    assert equal.filename == again.filename
+
+
+def test_copies_are_the_training_pictures_mirrored_and_turned(pictures: Pictures) -> None:
+    steps = {"whitening": False, "auto_contrast": False, "equalize": False}
+    copies = pictures.copies(32, "lanczos", transpose=True, rotation=10, threads=1, **steps)
+    plain = pictures.pixels(32, "lanczos")[pictures.train]
+    assert len(copies) == 4 * 60
+    np.testing.assert_array_equal(copies[:60], plain)
+    assert any((copies[60 * part : 60 * part + 60] == plain[:, :, ::-1]).all() for part in range(1, 4))
+
+
+def test_every_shape_that_a_space_can_ask_for_is_packed() -> None:
+    assert shapes_needed(Settings(image_sizes=(32, 64))) == [
+        (32, "bilinear"),
+        (32, "lanczos"),
+        (64, "bilinear"),
+        (64, "lanczos"),
+    ]
+    assert shapes_needed(Settings(image_sizes=(32,), families=("mobilenet",))) == [(32, "bilinear")]
+
+
+def test_a_node_without_the_file_takes_it_from_ray(ray_cluster: None, tmp_path: Path, pictures: Pictures) -> None:
+    import ray
+
+    content = np.frombuffer(b"weights of a trunk", np.uint8)
+    file = File(Path("/nowhere/on/this/node.h5"), "abc", ray.put(content))
+    elsewhere = replace(pictures, cache=tmp_path)
+    assert elsewhere.local(file).read_bytes() == b"weights of a trunk"
+    assert elsewhere.local(file) == elsewhere.local(file)
+    here = File(pictures.packs[32, "bilinear"].path, "abc")
+    assert elsewhere.local(here) == here.path
+
+
+def test_a_subset_is_named_by_its_rows_in_order() -> None:
+    assert subset_digest("data", np.array([1, 2])) == subset_digest("data", np.array([1, 2]))
+    names = {subset_digest("data", np.array(rows)) for rows in ([1, 2], [2, 1], [1], [])}
+    assert len(names | {subset_digest("other", np.array([1, 2]))}) == 5
+
+
+def test_labels_as_the_loss_takes_them() -> None:
+    assert one_hot(np.array([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_a_folder_of_unreadable_pictures(tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            (tmp_path / name / f"{number}.jpg").write_bytes(os.urandom(50))
+    with pytest.raises(ValueError, match=r"needs readable pictures, and `cats` of .* has none"):
+        said(Settings(data=str(tmp_path), image_sizes=(32,), cache_dir=str(tmp_path / "cache")))

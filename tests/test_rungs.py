@@ -1,0 +1,50 @@
+"""What ASHA decides, figure by figure."""
+
+import pytest
+
+from search.rungs import Rungs, rung_epochs
+
+
+@pytest.mark.parametrize(
+    ("first", "reduction", "budget", "expected"),
+    [
+        (1, 3, 9, (1, 3)),
+        (1, 3, 10, (1, 3, 9)),
+        (2, 4, 40, (2, 8, 32)),
+        (1, 3, 1, ()),
+        (5, 2, 4, ()),
+    ],
+)
+def test_rungs_lie_below_the_budget(first: int, reduction: int, budget: int, expected: tuple[int, ...]) -> None:
+    assert rung_epochs(first, reduction, budget) == expected
+
+
+def test_the_best_third_goes_on() -> None:
+    rungs = Rungs((1, 3), 3)
+    # Two have nothing to be selected from; the third must be the best of three, the sixth among the best two of six.
+    assert rungs.judge(1, 0.2) == (True, 0.2)
+    assert rungs.judge(1, 0.5) == (True, 0.2)
+    assert rungs.judge(1, 0.3) == (False, 0.5)
+    assert rungs.judge(1, 0.6) == (True, 0.6)
+    assert rungs.judge(1, 0.1) == (False, 0.6)
+    assert rungs.judge(1, 0.5) == (True, 0.5)
+    assert rungs.reached == {1: [0.2, 0.5, 0.3, 0.6, 0.1, 0.5]}
+
+
+def test_a_tie_goes_on() -> None:
+    rungs = Rungs((1,), 2)
+    assert [rungs.judge(1, 0.5) for _ in range(4)] == [(True, 0.5)] * 4
+
+
+def test_rungs_are_judged_apart() -> None:
+    rungs = Rungs((1, 3), 2)
+    assert rungs.judge(1, 0.9) == (True, 0.9)
+    assert rungs.judge(3, 0.1) == (True, 0.1)
+    assert rungs.judge(3, 0.2) == (True, 0.2)
+    assert rungs.reached == {1: [0.9], 3: [0.1, 0.2]}
+
+
+def test_other_epochs_are_no_rungs() -> None:
+    rungs = Rungs((1, 3), 3)
+    assert rungs.judge(2, 0.0) is None
+    assert rungs.reached == {}

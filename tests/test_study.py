@@ -1,0 +1,106 @@
+"""The searcher: what Optuna is told, and what it suggests."""
+
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from search.journal import FAILED, FINISHED, STOPPED, Record
+from search.settings import FAMILIES, Settings
+from search.study import Study, studies_of
+from search.weights import Weights
+
+WEIGHTS = tuple(Weights(name, 1.0, Path(f"{name}.h5"), name) for name in ("MobileNet", "MobileNetV2"))
+
+
+def studies(seed: int = 0) -> dict[str, Study]:
+    settings = Settings(image_sizes=(32, 64), seed=seed)
+    return studies_of(settings, WEIGHTS)
+
+
+def ended(study: Study, name: str, status: str, values: dict[int, float]) -> None:
+    config, point = study.suggest(name)
+    study.tell(Record(name, "mobilenet", config, point, values, status=status))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_studys_own_configuration_comes_first(family: str) -> None:
+    config, point = studies()[family].suggest("first")
+    assert (config["optimizer"], config["learning_rate"], config["schedule"]) == ("adam", 1e-3, "constant")
+    assert (config["batch_size"], config["label_smoothing"], config["weight_decay"]) == (32, 0.0, 0.0)
+    if family == "mobilenet":
+        assert (config["backbone"], config["alpha"], config["unfrozen_blocks"]) == ("MobileNet", 1.0, 1)
+        assert config["augmentation"] == "flip"
+        assert point["backbone"] == "MobileNet-1.0"
+    else:
+        assert (config["blocks"], config["filters"], config["units"], config["head"]) == (3, 16, 128, "flatten")
+
+
+def test_the_point_makes_the_configuration_again() -> None:
+    study = studies()["mobilenet"]
+    config, point = study.suggest("first")
+    assert "weight_decay" not in point
+    again = studies()["mobilenet"]
+    again.study.enqueue_trial(point)
+    assert again.suggest("first")[0] == config
+
+
+def test_optuna_is_told_the_truth() -> None:
+    study = studies()["mobilenet"]
+    ended(study, "a", FINISHED, {1: 0.5, 2: 0.7, 3: 0.6})
+    ended(study, "b", STOPPED, {1: 0.4, 3: 0.3})
+    ended(study, "c", FAILED, {1: 0.9})
+    ended(study, "d", STOPPED, {})
+    first, second, third, fourth = study.study.trials
+    assert (first.state, first.value) == (TrialState.COMPLETE, 0.7)
+    assert first.intermediate_values == {1: 0.5, 2: 0.7, 3: 0.6}
+    assert (second.state, second.intermediate_values) == (TrialState.PRUNED, {1: 0.4, 3: 0.3})
+    assert third.state == TrialState.FAIL
+    assert fourth.state == TrialState.FAIL
+    assert study.study.best_trial.number == 0
+
+
+def suggestions(study: Study, count: int) -> list[dict[str, object]]:
+    found = []
+    for number in range(count):
+        config, point = study.suggest(str(number))
+        found.append(config)
+        # Any figure will do that depends on the configuration alone.
+        accuracy = (hash(config["batch_size"]) % 7) / 10 + config["dropout"] / 10
+        study.tell(Record(str(number), "mobilenet", config, point, {1: accuracy}, status=FINISHED))
+    return found
+
+
+def test_the_seed_decides_the_order() -> None:
+    one, same, other = (suggestions(studies(seed)["scratch_keras"], 16) for seed in (1, 1, 2))
+    assert one == same
+    assert one[:3] == other[:3]  # the base and the two hand-written points
+    assert one[3:] != other[3:]
+
+
+def test_families_do_not_draw_the_same_points() -> None:
+    drawn = [suggestions(studies()[family], 4)[3] for family in ("scratch_pillow", "scratch_keras")]
+    shared = set(drawn[0]) & set(drawn[1]) - {"rotation"}
+    assert {name: drawn[0][name] for name in shared} != {name: drawn[1][name] for name in shared}
+
+
+def test_trials_that_run_at_the_same_time_differ() -> None:
+    study = studies()["mobilenet"]
+    configs = [study.suggest(str(number))[0] for number in range(12)]
+    assert len({repr(config) for config in configs}) == 12
+
+
+def test_the_run_bounds_the_spaces() -> None:
+    settings = Settings(families=("mobilenet",), image_sizes=(96,))
+    study = studies_of(settings, (Weights("MobileNetV2", 0.35, None, "random-0"),))["mobilenet"]
+    configs = [study.suggest(str(number))[0] for number in range(10)]
+    assert {(config["backbone"], config["alpha"], config["image_size"]) for config in configs} == {
+        ("MobileNetV2", 0.35, 96)
+    }
+
+
+def test_a_trunk_without_weights_is_trained_whole() -> None:
+    settings = Settings(families=("mobilenet",), image_sizes=(96,))
+    study = studies_of(settings, (Weights("MobileNet", 0.25, None, "random-0"),))["mobilenet"]
+    config, _ = study.suggest("first")
+    assert (config["unfrozen_blocks"], config["trunk_rate"]) == (19, 1.0)

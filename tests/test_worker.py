@@ -1,0 +1,167 @@
+"""The child process of a worker: it fails one trial at a time, and is replaced where it must be."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.pictures import Pictures
+from search.trial import PARTS
+from search.worker import Job, Setup, Worker, WorkerDied, describe
+
+Config = Callable[..., dict[str, Any]]
+
+SETUP = Setup(threads=1, precision="float32", memory=6.0)
+
+# Starts a worker, says the process of its child, and waits for its own end.
+PARENT = """
+import pickle, sys, time
+from pathlib import Path
+from search.worker import Setup, Worker
+worker = Worker(Setup(1, "float32", 6.0), pickle.loads(Path(sys.argv[1]).read_bytes()))
+print(worker._process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def worker(pictures: Pictures) -> Iterator[Worker]:
+    """One worker for the tests that leave its child alive."""
+    # Labels that no class has: a trial that touched a test picture would fail.
+    labels = pictures.labels.copy()
+    labels[pictures.test] = 99
+    worker = Worker(SETUP, replace(pictures, labels=labels))
+    yield worker
+    stop(worker)
+
+
+def stop(worker: Worker) -> None:
+    assert worker._pipe is not None
+    assert worker._process is not None
+    worker._pipe.close()
+    worker._process.kill()
+    worker._process.wait()
+
+
+def pid(worker: Worker) -> int:
+    assert worker._process is not None
+    return worker._process.pid
+
+
+def job(config: dict[str, Any], *, kind: str = "search", epochs: int = 2, rungs: tuple[int, ...] = ()) -> Job:
+    return Job(kind, "scratch_keras", config, 0, epochs, epochs, 2, rungs)
+
+
+def test_rows_come_as_they_are_made(worker: Worker, config: Config) -> None:
+    rows: list[dict[str, Any]] = []
+    assert worker.run(job(config("scratch_keras")), rows.extend) == ("finished", None)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert all(row["validation_loss"] > 0 for row in rows)
+    assert all(row["seconds"] == pytest.approx(sum(row[part] for part in PARTS), abs=1e-3) for row in rows)
+
+
+def test_a_trial_that_raises_fails_alone(worker: Worker, config: Config) -> None:
+    child = pid(worker)
+    rows: list[dict[str, Any]] = []
+    assert worker.run(job(config("scratch_keras", optimizer="lion")), rows.extend) == (
+        "failed",
+        "ValueError: optimizer must be one of adam, adamw, sgd, got 'lion'",
+    )
+    assert rows == []
+    assert worker.run(job(config("scratch_keras"), epochs=1), rows.extend) == ("finished", None)
+    assert len(rows) == 1
+    assert pid(worker) == child
+
+
+def test_a_trial_that_diverges_fails_alone(worker: Worker, config: Config) -> None:
+    child = pid(worker)
+    kind, reason = worker.run(job(config("scratch_keras", learning_rate=1e30)), lambda rows: None)
+    assert kind == "failed"
+    assert reason in (
+        "the training loss became nan in epoch 1",
+        "the predictions on validation are not numbers after epoch 1",
+    )
+    assert worker.run(job(config("scratch_keras"), epochs=1), lambda rows: None) == ("finished", None)
+    assert pid(worker) == child
+
+
+def test_the_answer_to_a_report_can_be_to_stop(worker: Worker, config: Config) -> None:
+    child = pid(worker)
+    seen: list[int] = []
+
+    def report(rows: list[dict[str, Any]]) -> None:
+        seen.extend(row["epoch"] for row in rows)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(job(config("scratch_keras"), epochs=9, rungs=(2,)), report)
+    assert seen[-1] < 9
+    assert worker.run(job(config("scratch_keras"), epochs=1), lambda rows: None) == ("finished", None)
+    assert pid(worker) == child
+
+
+def test_trials_do_not_know_the_test_pictures(worker: Worker, config: Config) -> None:
+    for family in ("scratch_pillow", "mobilenet"):
+        found = worker.run(replace(job(config(family), epochs=1), family=family), lambda rows: None)
+        assert found == ("finished", None)
+    kind, reason = worker.run(job(config("scratch_keras"), kind="retrain", epochs=1), lambda rows: None)
+    assert kind == "failed"
+    assert reason.startswith("IndexError: index 99 is out of bounds")
+
+
+def test_a_killed_child_takes_one_trial_with_it(pictures: Pictures, config: Config) -> None:
+    worker = Worker(SETUP, pictures)
+    first = pid(worker)
+
+    def kill(rows: list[dict[str, Any]]) -> None:
+        os.kill(first, signal.SIGKILL)
+
+    with pytest.raises(WorkerDied, match="the worker process was killed by signal 9 .often .* a lack of memory"):
+        worker.run(job(config("scratch_keras"), rungs=(1,)), kill)
+    assert worker.run(job(config("scratch_keras"), epochs=1), lambda rows: None) == ("finished", None)
+    assert pid(worker) != first
+    stop(worker)
+
+
+def test_a_child_past_the_memory_bound_is_replaced(pictures: Pictures, config: Config) -> None:
+    worker = Worker(replace(SETUP, memory=0.01), pictures)
+    first = pid(worker)
+    assert worker.run(job(config("scratch_keras"), epochs=1), lambda rows: None) == ("finished", None)
+    assert pid(worker) != first
+    stop(worker)
+
+
+def test_the_child_ends_with_its_parent(pictures: Pictures, tmp_path: Path) -> None:
+    (tmp_path / "pictures").write_bytes(pickle.dumps(pictures))
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "pictures")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = Path("/proc") / parent.stdout.readline().strip()
+        assert child.exists()
+        parent.kill()
+    for _ in range(600):
+        if not child.exists() or "State:\tZ" in (child / "status").read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail("the child outlives its parent")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("needs  low <= high,\n got 3 > 2"), "ValueError: needs low <= high, got 3 > 2"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("CUDA Out Of Memory: 3 GiB"), "out of memory: CUDA Out Of Memory: 3 GiB"),
+        (ValueError("a" * 999), "ValueError: " + "a" * 300),
+    ],
+)
+def test_errors_in_one_line(error: Exception, expected: str) -> None:
+    assert describe(error) == expected
