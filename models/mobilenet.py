@@ -8,7 +8,6 @@ import keras
 from models.augmentation import AUGMENTATIONS, augmentation_layers
 from models.trunk import Trunk
 
-
 # What pooled features are scaled to where a configuration normalizes them: about the length that MobileNet's have.
 LENGTH = 10.0
 

@@ -1,27 +1,38 @@
-"""Write the report of a run again from its folder: `python -m results runs/NAME`."""
+"""`python -m results runs/NAME` writes a run's report again; with several runs, one page that compares them.
+
+`predict` and `export` as the first word do what `pedigree predict` and `pedigree export` do.
+"""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from results.document import OUTPUTS, write_report
+from results.commands import HELP, add_commands, compare, follow, report
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write results.json, report.md and report.html beside the rows and print their paths; 2 where that fails."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 2 where it cannot."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments and arguments[0] in HELP:
+        parser = argparse.ArgumentParser(prog="python -m results")
+        add_commands(parser.add_subparsers(required=True))
+        return follow(parser.parse_args(arguments))
     parser = argparse.ArgumentParser(
-        prog="python -m results", description="Write the report of a run from its folder alone."
+        prog="python -m results",
+        description="Write the report of a run from its folder alone, or one page that compares several runs.",
+        epilog=f"The first word may also be one of {', '.join(HELP)}: python -m results predict --help",
     )
-    parser.add_argument("run", type=Path, metavar="runs/NAME", help="the folder of the run, which holds trials.jsonl")
-    run_dir = parser.parse_args(arguments).run
-    try:
-        write_report(run_dir)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    for name in OUTPUTS:
-        print(run_dir / name)
-    return 0
+    parser.add_argument("runs", type=Path, nargs="+", metavar="runs/NAME", help="folders of runs, with trials.jsonl")
+    parser.add_argument(
+        "--out", type=Path, default=Path("compare.html"), metavar="FILE", help="where a comparison goes"
+    )
+    given = parser.parse_args(arguments)
+    if len(given.runs) == 1:
+        given.run, given.command = given.runs[0], report
+    else:
+        given.command = compare
+    return follow(given)
 
 
 if __name__ == "__main__":

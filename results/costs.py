@@ -107,7 +107,7 @@ BANDS = ((0, 0), (1, 2), (3, 5), (6, 9), (10, 99))
 
 
 def depth_table(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each band of fine-tuning depth its trials, their best and mean accuracy and their median seconds per epoch."""
+    """For each band of fine-tuning depth its trials, their best and mean accuracy, and median seconds per epoch."""
     table = []
     for low, high in BANDS:
         inside = [point for point in points if low <= point["unfrozen_blocks"] <= high]

@@ -1,19 +1,34 @@
 """The documents of a run: results.json, report.md and report.html, written beside its rows."""
 
-import html
 import json
-import os
-import tempfile
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from results import costs, figures, numbers, verdict
+from results.card import card
 from results.figures import Figure
+from results.markdown import markdown
+from results.markup import embedded, grid, items, text, write_aside
 from results.mistakes import read_mistakes
-from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Row, Rows, read_rows
+from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Rows, read_rows
 from results.switches import switches
+from results.tables import (
+    COMPARISON_HEADS,
+    COUNT_HEADS,
+    DEPTH_HEADS,
+    FAMILY_HEADS,
+    MOST_FILES,
+    compared,
+    cost_cells,
+    cost_heads,
+    count_cells,
+    cut,
+    data_notes,
+    depth_cells,
+    family_cells,
+    repetition,
+)
 
 OUTPUTS = ("results.json", "report.md", "report.html")
 
@@ -30,8 +45,11 @@ def write_report(run_dir: Path) -> Path:
         markdown(summary, rows),
         page(run_dir, summary, rows),
     )
-    for name, text in zip(OUTPUTS, texts, strict=True):
-        write_aside(run_dir / name, text)
+    for name, content in zip(OUTPUTS, texts, strict=True):
+        write_aside(run_dir / name, content)
+    for family, record in summary["families"].items():
+        if record["best"] is not None and record["model"] is not None and (run_dir / "models").is_dir():
+            write_aside(run_dir / "models" / f"{family}.md", card(summary, family))
     return run_dir / "report.html"
 
 
@@ -43,19 +61,6 @@ def summary_of(run_dir: Path, rows: Rows) -> dict[str, Any]:
         record["depth"] = costs.depth_table(costs.depth(rows.of(family)))
     summary["costs"] = costs.model_costs(summary["families"])
     return summary
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Write a document so that no reader ever sees half of it."""
-    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
 
 
 SECTIONS = {
@@ -135,40 +140,6 @@ class Drawn:
         )
 
 
-def text(words: object) -> str:
-    """Words as they are, safe in markup and in attributes."""
-    # A line never ends between a number and its sign.
-    return html.escape(str(words)).replace(" %", "&nbsp;%")
-
-
-def embedded(value: Any) -> str:
-    """JSON that may stand inside a script element: no name in it can end the element."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def grid(caption: str, heads: Sequence[str], body: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
-    """A table in markup; the columns numbered in `numeric` are aligned as numbers."""
-
-    def kind(place: int) -> str:
-        return ' class="n"' if place in numeric else ""
-
-    head = "".join(f'<th scope="col"{kind(place)}>{text(name)}</th>' for place, name in enumerate(heads))
-    lines = "".join(
-        f'<tr><th scope="row">{text(first)}</th>'
-        + "".join(f"<td{kind(place)}>{text(entry)}</td>" for place, entry in enumerate(rest, 1))
-        + "</tr>"
-        for first, *rest in body
-    )
-    return (
-        f'<div class="scroll" tabindex="0"><table><caption>{text(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
-    )
-
-
-def _items(lines: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{text(line)}</li>' for line in lines)}</ul>"
-
-
 def _verdict(summary: dict[str, Any], drawn: Drawn) -> str:
     families = summary["families"]
     cards = "".join(
@@ -176,7 +147,7 @@ def _verdict(summary: dict[str, Any], drawn: Drawn) -> str:
     )
     said = verdict.caveats(summary)
     caution = (
-        f'<aside class="caveats" aria-label="Limits"><h3>Before you believe it</h3>{_items(said)}</aside>'
+        f'<aside class="caveats" aria-label="Limits"><h3>Before you believe it</h3>{items(said)}</aside>'
         if said
         else ""
     )
@@ -229,7 +200,7 @@ def _card(family: str, record: dict[str, Any], accent: str, won: bool) -> str:
 
 def _told(family: str, record: dict[str, Any], accent: str) -> str:
     hints = verdict.advice(family, record)
-    advice = f'<div class="advice"><h4>What the next search should change</h4>{_items(hints)}</div>' if hints else ""
+    advice = f'<div class="advice"><h4>What the next search should change</h4>{items(hints)}</div>' if hints else ""
     settings = ""
     if record["best"] is not None:
         listed = grid(
@@ -427,41 +398,6 @@ def _mistake(mistake: dict[str, Any]) -> str:
     )
 
 
-COST_HEADS = (
-    "Family",
-    "Test accuracy",
-    "Parameters",
-    "File",
-    "One picture",
-    "Batch of {}",
-    "Measured on",
-    "On the front",
-)
-
-
-def cost_heads(entries: Sequence[dict[str, Any]]) -> list[str]:
-    """`COST_HEADS` with the size of the batch that was measured."""
-    sizes = [entry["batch"] for entry in entries if entry["batch"]]
-    return [head.format(sizes[0] if sizes else 32) for head in COST_HEADS]
-
-
-def cost_cells(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """What each family's model costs, in the order of `COST_HEADS`."""
-    return [
-        [
-            verdict.title(entry["family"]),
-            verdict.percent(entry["accuracy"]),
-            verdict.NOT_KNOWN if entry["parameters"] is None else f"{entry['parameters']:,}",
-            verdict.NOT_KNOWN if entry["bytes"] is None else f"{entry['bytes'] / 1e6:.2f} MB",
-            verdict.milliseconds(entry["latency_one"]),
-            verdict.milliseconds(entry["latency_batch"]),
-            entry["device"] or verdict.NOT_KNOWN,
-            ", ".join(costs.MODEL_COSTS[cost].split(",")[0] for cost in entry["front"]) or "no",
-        ]
-        for entry in entries
-    ]
-
-
 def _cost(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
     entries = summary["costs"]
     parts = []
@@ -489,7 +425,7 @@ def _data(data: dict[str, Any], *, data_page: bool) -> str:
         return "<p>The split was not recorded, so the pictures cannot be described.</p>"
     parts = [
         "<h3>The pictures</h3>",
-        _items(data_notes(data)),
+        items(data_notes(data)),
         grid(
             "Pictures of each class in each part of the split.",
             COUNT_HEADS,
@@ -499,13 +435,13 @@ def _data(data: dict[str, Any], *, data_page: bool) -> str:
     ]
     if data["left_out"]:
         listed = [[str(file.get("name")), str(file.get("reason"))] for file in data["left_out"][:MOST_FILES]]
-        parts.append(grid(f"Files left out{_cut(len(data['left_out']))}.", ("File", "Why"), listed))
+        parts.append(grid(f"Files left out{cut(len(data['left_out']))}.", ("File", "Why"), listed))
     if data["duplicates"]:
         groups = [
             [str(place), ", ".join(map(str, group))] for place, group in enumerate(data["duplicates"][:MOST_FILES], 1)
         ]
         parts.append(
-            grid(f"Near-duplicates, kept on one side{_cut(len(data['duplicates']))}.", ("Group", "Pictures"), groups)
+            grid(f"Near-duplicates, kept on one side{cut(len(data['duplicates']))}.", ("Group", "Pictures"), groups)
         )
     first, second, *tables = parts
     link = f'<p><a href="{DATA_PAGE}">The pictures explored</a></p>' if data_page else ""
@@ -526,10 +462,6 @@ def _table_names(data: dict[str, Any]) -> list[str]:
     if data["duplicates"]:
         names.append("Near-duplicates")
     return names
-
-
-def _cut(count: int) -> str:
-    return f", the first {MOST_FILES} of {count:,}" if count > MOST_FILES else ""
 
 
 def _trials(summary: dict[str, Any]) -> str:
@@ -602,222 +534,3 @@ def _repeat(summary: dict[str, Any]) -> str:
     command = summary["environment"].get("command") or "The command was not recorded."
     facts = "".join(f"<dt>{text(key)}</dt><dd>{text(fact)}</dd>" for key, fact in repetition(summary))
     return f'<div class="sheet"><pre><code>{text(command)}</code></pre><dl class="wide">{facts}</dl></div>'
-
-
-def markdown(summary: dict[str, Any], rows: Rows) -> str:
-    """report.md: the verdict and the tables."""
-    lines = [
-        f"# {cell(summary['name'])}",
-        "",
-        f"**{cell(verdict.headline(summary))}**",
-        "",
-        cell(verdict.effort(summary)),
-        "",
-    ]
-    lines += ["## Families", ""]
-    lines += table(FAMILY_HEADS, [family_cells(name, record) for name, record in summary["families"].items()])
-    said = verdict.caveats(summary)
-    if said:
-        lines += ["", "Before you believe it:", "", *(f"- {cell(line)}" for line in said)]
-    for family, record in summary["families"].items():
-        lines += ["", f"## {cell(verdict.title(family))}", "", cell(verdict.paragraph(family, record))]
-        hints = verdict.advice(family, record)
-        if hints:
-            lines += ["", "What the next search should change:", "", *(f"- {cell(hint)}" for hint in hints)]
-        if record["best"] is not None:
-            trial = rows.trials[record["best"]["trial"]]
-            lines += ["", *table(COMPARISON_HEADS, compared(record))]
-            lines += ["", f"The curve of {cell(trial.name)}:", "", *table(CURVE_HEADS, curve_cells(trial.curve))]
-            steps = numbers.best_so_far(rows.of(family))[-MOST_STEPS:]
-            lines += [
-                "",
-                f"Best so far, the last {len(steps)} improvements:",
-                "",
-                *table(STEP_HEADS, step_cells(steps)),
-            ]
-    scored = {family: record["test"] for family, record in summary["families"].items() if record["test"] is not None}
-    if scored:
-        lines += ["", "## Test", ""]
-        lines += [f"- {cell(verdict.title(name))}: {test_sentence(test)}" for name, test in scored.items()]
-        lines += [
-            f"- {cell(verdict.ensemble(family, record['ensemble']))}"
-            for family, record in summary["families"].items()
-            if record["ensemble"]
-        ]
-    if summary["costs"]:
-        lines += ["", "## Cost", "", *table(cost_heads(summary["costs"]), cost_cells(summary["costs"]))]
-    for family, record in summary["families"].items():
-        if record["depth"]:
-            lines += ["", f"Fine-tuning depth of {cell(verdict.title(family))}:", ""]
-            lines += table(DEPTH_HEADS, depth_cells(record["depth"]))
-    lines += ["", "## Data", ""]
-    if summary["data"]["classes"]:
-        lines += [*(f"- {cell(note)}" for note in data_notes(summary["data"])), ""]
-        lines += table(COUNT_HEADS, count_cells(summary["data"]))
-        listed = summary["data"]["left_out"][:MOST_FILES]
-        if listed:
-            lines += ["", f"Files left out{_cut(len(summary['data']['left_out']))}:", ""]
-            lines += [f"- {cell(str(file.get('name')))}: {cell(str(file.get('reason')))}" for file in listed]
-    else:
-        lines += ["The split was not recorded, so the pictures cannot be described."]
-    lines += ["", "## How to repeat it", ""]
-    lines += [f"    {' '.join(str(summary['environment'].get('command') or 'not recorded').split())}", ""]
-    lines += [f"- {cell(key)}: {cell(fact)}" for key, fact in repetition(summary)]
-    return "\n".join(lines) + "\n"
-
-
-CURVE_HEADS = ("Epoch", "Training accuracy", "Validation accuracy", "Training loss", "Validation loss")
-STEP_HEADS = ("Minutes", "Epochs trained", "Validation accuracy", "Trial")
-# The most epochs of a curve, and improvements of a family, that a table in Markdown lists.
-MOST_EPOCHS, MOST_STEPS = 20, 10
-
-
-def curve_cells(curve: Sequence[Row]) -> list[list[str]]:
-    """A learning curve under `CURVE_HEADS`, thinned evenly to about 20 epochs with the last one kept."""
-    stride = -(-len(curve) // MOST_EPOCHS)
-    kept = [row for place, row in enumerate(curve, 1) if place % stride == 0 or place in (1, len(curve))]
-    return [
-        [
-            str(row["epoch"]),
-            *(verdict.percent(row[metric]) for metric in ("train_accuracy", "validation_accuracy")),
-            *(
-                verdict.NOT_KNOWN if row[metric] is None else f"{row[metric]:.3f}"
-                for metric in ("train_loss", "validation_loss")
-            ),
-        ]
-        for row in kept
-    ]
-
-
-def step_cells(steps: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Improvements of the best validation accuracy under `STEP_HEADS`."""
-    return [
-        [f"{step['time'] / 60:.1f}", f"{step['epochs']:,}", verdict.percent(step["validation_accuracy"]), step["trial"]]
-        for step in steps
-    ]
-
-
-def test_sentence(test: dict[str, Any]) -> str:
-    """The test accuracy of a family with its seeds and the method of its interval."""
-    seeds = ", ".join(f"seed {seed['seed']} {verdict.percent(seed['accuracy'])}" for seed in test["seeds"])
-    return f"{verdict.interval(test)}; {seeds}. {test['method']}."
-
-
-FAMILY_HEADS = (
-    "Family",
-    "In the study",
-    "Baseline, validation",
-    "Best, validation",
-    "Gained, points",
-    "Gap, points",
-    "Validation loss",
-    "Test (95 % interval)",
-    "Trials",
-)
-
-
-def family_cells(family: str, record: dict[str, Any]) -> list[str]:
-    """A row of the table of families, in the order of `FAMILY_HEADS`."""
-    baseline, best = record["baseline"], record["best"]
-    return [
-        verdict.title(family),
-        verdict.STUDY.get(family, verdict.NOT_KNOWN),
-        verdict.percent(baseline and baseline["validation_accuracy"]),
-        verdict.percent(best and best["validation_accuracy"]),
-        verdict.points(verdict.gained(record)),
-        verdict.points(best and best["overfit_gap"]),
-        verdict.NOT_KNOWN if best is None else verdict.trend(best),
-        verdict.interval(record["test"]),
-        verdict.states(record),
-    ]
-
-
-DEPTH_HEADS = ("Unfrozen blocks", "Trials", "Best", "Mean (95 % interval)", "Seconds per epoch")
-
-
-def depth_cells(table: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Fine-tuning depth against accuracy and cost, in the order of `DEPTH_HEADS`."""
-    return [
-        [
-            band["blocks"],
-            f"{band['trials']:,}",
-            verdict.percent(band["best"]),
-            verdict.percent(band["mean"])
-            + (
-                "" if band["low"] is None else f" ({100 * max(0, band['low']):.1f} to {100 * min(1, band['high']):.1f})"
-            ),
-            verdict.NOT_KNOWN if band["seconds_per_epoch"] is None else f"{band['seconds_per_epoch']:.2f}",
-        ]
-        for band in table
-    ]
-
-
-COMPARISON_HEADS = ("Setting", "Baseline", "Best")
-
-
-def compared(record: dict[str, Any]) -> list[list[str]]:
-    """Every setting of a family's best configuration beside its baseline's, under `COMPARISON_HEADS`."""
-    best, baseline = record["best"]["config"], (record["baseline"] or {}).get("config", {})
-    return [
-        [
-            key.replace("_", " "),
-            *(verdict.value(config[key]) if key in config else verdict.NOT_KNOWN for config in (baseline, best)),
-        ]
-        for key in dict.fromkeys([*best, *baseline])
-    ]
-
-
-COUNT_HEADS = ("Class", "Training", "Validation", "Test", "All")
-# The most files and groups that a document lists by name.
-MOST_FILES = 200
-
-
-def count_cells(data: dict[str, Any]) -> list[list[str]]:
-    """Pictures of each class by part of the split, under `COUNT_HEADS`."""
-    parts = ("train", "validation", "test")
-    return [
-        [record["class"], *(f"{record[part]:,}" for part in parts), f"{sum(record[part] for part in parts):,}"]
-        for record in data["counts"]
-    ]
-
-
-def data_notes(data: dict[str, Any]) -> list[str]:
-    """What a reader should know of the pictures, in sentences."""
-    left, groups = len(data["left_out"]), data["duplicates"]
-    kept = sum(len(group) for group in groups)
-    said = [
-        f"{left} files were left out." if left != 1 else "1 file was left out.",
-        "No near-duplicates were found."
-        if not groups
-        else f"{verdict.plural(len(groups), 'group')} of near-duplicates, {verdict.plural(kept, 'picture')} in all; "
-        "each group was kept on one side of the split.",
-    ]
-    return said + [str(note) for note in data["notes"]]
-
-
-def repetition(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """What it takes to repeat the run: data, seeds, settings, versions and machine, as far as they were recorded."""
-    data, settings, environment = summary["data"], summary["settings"], summary["environment"]
-    devices = environment.get("devices") or {}
-    facts = [
-        ("data", data["source"]),
-        ("data digest", data["digest"]),
-        ("seed of the split", data["seed"]),
-        ("python", environment.get("python")),
-        ("platform", environment.get("platform")),
-        ("backend", environment.get("backend")),
-        ("devices", ", ".join(f"{count} {kind}" for kind, count in devices.items()) or None),
-        ("versions", ", ".join(f"{name} {version}" for name, version in (environment.get("versions") or {}).items())),
-        ("settings", verdict.configuration(settings)),
-    ]
-    return [(key, verdict.NOT_KNOWN if fact in (None, "") else str(fact)) for key, fact in facts]
-
-
-def table(heads: Sequence[str], body: list[list[str]]) -> list[str]:
-    """A table in Markdown."""
-    return [f"| {' | '.join(map(cell, line))} |" for line in (heads, ["---"] * len(heads), *body)]
-
-
-def cell(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")

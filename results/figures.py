@@ -585,7 +585,7 @@ def seeds(families: dict[str, dict[str, Any]], accents: dict[str, str]) -> Figur
 
 
 def switches(family: str, rows: Sequence[dict[str, Any]], accent: str) -> Figure | None:
-    """What each treatment brought, on minus off in percentage points, with its interval; None without one to compare."""
+    """What each treatment brought, on minus off in points, with its interval; None without one to compare."""
     if not rows:
         return None
     names = [label(row["treatment"].replace("_", " ")) for row in rows]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from results import figures, numbers, svg, verdict
-from results.document import grid, text, write_aside
+from results.markup import grid, text, write_aside
 from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Rows, Trial
 
 RELOAD = 15  # seconds between two looks of the browser
@@ -28,8 +28,13 @@ def live_page(name: str, rows: Rows, settings: dict[str, Any], seconds: float, *
     cards = "".join(_card(family, rows, settings, accents[family]) for family in families)
     steps = {family: numbers.best_so_far(rows.of(family)) for family in families}
     lines = [
-        (verdict.title(family), accents[family], [(step["time"] / 60, step["validation_accuracy"]) for step in found])
+        (
+            verdict.title(family),
+            accents[family],
+            [(step["time"] / 60, step["validation_accuracy"]) for step in [*found, {**found[-1], "time": seconds}]],
+        )
         for family, found in steps.items()
+        if found
     ]
     told = ", ".join(
         f"{verdict.title(family)} {verdict.percent(found[-1]['validation_accuracy'])}"
@@ -53,8 +58,9 @@ def live_page(name: str, rows: Rows, settings: dict[str, Any], seconds: float, *
         f'<meta name="viewport" content="width=device-width, initial-scale=1">{reload}<link rel="icon" href="data:,">'
         f"<title>{text(name)}: live</title><style>{style}</style></head><body><header>"
         f'<p class="eyebrow">Pedigree, run <b>{text(name)}</b></p><h1>{text(f"The search {state}.")}</h1>'
-        f'<p class="effort">{done:,} of {wanted:,} trials have ended after {text(verdict.duration(seconds))}. Written at '
-        f"{time.strftime('%H:%M:%S')}; the whole report takes this page's place when the run ends.</p></header><main>"
+        f'<p class="effort">{done:,} of {wanted:,} trials have ended after {text(verdict.duration(seconds))}. '
+        f"Written at {time.strftime('%H:%M:%S')}; the whole report takes this page's place when the run ends.</p>"
+        "</header><main>"
         f'<div class="grid">{cards}</div><figure class="sheet"><h3>Best so far</h3>{drawn}<figcaption>The best '
         f"validation accuracy seen so far, against minutes into the run.</figcaption></figure>"
         + (
@@ -63,7 +69,7 @@ def live_page(name: str, rows: Rows, settings: dict[str, Any], seconds: float, *
             else ""
         )
         + (
-            f'<div class="sheet">{grid("Ended last.", heads, [_cells(trial) for trial in ended[:MOST_ENDED]], (3, 4))}</div>'
+            f'<div class="sheet">{grid("Ended last.", heads, list(map(_cells, ended[:MOST_ENDED])), (3, 4))}</div>'
             if ended
             else ""
         )
@@ -101,5 +107,5 @@ def _cells(trial: Trial) -> list[str]:
         verdict.title(trial.family),
         status,
         str(len(trial.curve)),
-        verdict.percent(row and row["validation_accuracy"]),
+        verdict.percent(None if row is None else row["validation_accuracy"]),
     ]

@@ -193,17 +193,17 @@ def clean(row: Any) -> Row | None:
     """A row with None for every number that is not finite; None for what is not a usable row."""
     if not isinstance(row, dict) or not isinstance(row.get("event"), str) or row["event"] not in REQUIRED:
         return None
-    row = {key: _finite(value) for key, value in row.items()}
+    kept: Row = {key: _finite(value) for key, value in row.items()}
     if row["event"] == "epoch":
-        row |= {key: _number(row.get(key)) for key in MEASURED}
+        kept |= {key: _number(kept.get(key)) for key in MEASURED}
     needed = {"time": (int, float), **REQUIRED[row["event"]]}
     for key, kind in needed.items():
         # A bool is an int to Python, but never a time, an epoch or an accuracy.
-        if not isinstance(row.get(key), kind) or isinstance(row[key], bool):
+        if not isinstance(kept.get(key), kind) or isinstance(kept[key], bool):
             return None
-    if row["event"] == "end" and row["status"] not in (FINISHED, STOPPED, FAILED):
+    if kept["event"] == "end" and kept["status"] not in (FINISHED, STOPPED, FAILED):
         return None
-    return row
+    return kept
 
 
 def _finite(value: Any) -> Any:

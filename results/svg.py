@@ -55,8 +55,9 @@ def histogram(bins: Sequence[tuple[float, float, int]], axis: str, alt: str, col
     low, high = bins[0][0], bins[-1][1]
     frame = _Frame(high, max(1, *(count for _, _, count in bins)), low)
     bars = "".join(
-        f'<rect x="{frame.x(start) + 1}" y="{frame.y(count)}" width="{max(1.0, frame.x(end) - frame.x(start) - 2):.1f}" '
-        f'height="{frame.y(0) - frame.y(count):.1f}"><title>{start:g} to {end:g}: {count:,}</title></rect>'
+        f'<rect x="{frame.x(start) + 1}" width="{max(1.0, frame.x(end) - frame.x(start) - 2):.1f}" '
+        f'y="{frame.y(count)}" height="{frame.y(0) - frame.y(count):.1f}">'
+        f"<title>{start:g} to {end:g}: {count:,}</title></rect>"
         for start, end, count in bins
     )
     return _svg(

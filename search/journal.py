@@ -25,6 +25,7 @@ class Record:
     seconds: float = 0.0  # of training and validating so far, without what is done once
     status: str = RUNNING
     reason: str = ""
+    started: bool = False
 
     @property
     def best(self) -> float:
@@ -35,21 +36,54 @@ class Record:
 class Journal:
     """Appends rows, each flushed whole, and keeps a record per trial."""
 
-    def __init__(self, path: Path, began: float | None = None, watch: Callable[[Row], None] = lambda row: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        began: float | None = None,
+        watch: Callable[[Row], None] = lambda row: None,
+        earlier: Rows | None = None,
+    ) -> None:
         self.began = time.monotonic() if began is None else began
         self.records: dict[str, Record] = {}
         self.rows: list[Row] = []
         self._watch = watch  # is given every row as it is written
+        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
         self._file = path.open("a", encoding="utf-8")
+        if torn:
+            # A line that a crash cut short stays alone on its line, where readers skip it.
+            self._file.write("\n")
+        if earlier is not None:
+            self._restore(earlier)
 
     @property
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self.began
 
+    def _restore(self, earlier: Rows) -> None:
+        self.rows = list(earlier.records)
+        self.began -= earlier.seconds
+        points = {row["trial"]: row.get("point", {}) for row in self.rows if row["event"] == "start"}
+        for name, trial in earlier.trials.items():
+            self.records[name] = Record(
+                name,
+                trial.family,
+                trial.config,
+                points.get(name, {}),
+                {row["epoch"]: row["validation_accuracy"] for row in trial.curve},
+                {row["epoch"]: row["validation_loss"] for row in trial.curve},
+                sum((row["training"] or 0.0) + (row["validating"] or 0.0) for row in trial.curve),
+                trial.status,
+                trial.reason,
+                True,
+            )
+
     def start(self, name: str) -> None:
-        """The trial is on a worker."""
+        """The trial is on a worker; a trial that goes on after a resume has started already."""
         record = self.records[name]
+        if record.started:
+            return
+        record.started = True
         self.write("start", name, record.family, config=record.config, point=record.point)
 
     def epochs(self, name: str, rows: list[Row]) -> None:

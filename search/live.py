@@ -1,5 +1,6 @@
 """The live page: a thread of the driver that now and then writes what the journal holds."""
 
+import contextlib
 import threading
 import time
 from dataclasses import asdict
@@ -48,11 +49,9 @@ class LivePage:
             new = self.journal.rows[seen:]
             seen += len(new)
             rows += [row for row in map(clean, new) if row is not None]
-            try:
+            # A full disk ends the search through its rows, which matter, and not through this page.
+            with contextlib.suppress(OSError):
                 write_live(self.settings.folder, Rows(tuple(rows)), settings, self.journal.elapsed, running=not over)
-            except OSError:
-                # A full disk ends the search through its rows, which matter, and not through this page.
-                pass
             took = time.perf_counter() - began
             self.written += 1
             self.spent += took

@@ -106,7 +106,8 @@ def occlusion(model: "keras.Model", picture: Pixels, label: int) -> NDArray[np.f
         covered[number, max(0, top) : top + side, max(0, left) : left + side] = picture.mean(axis=(0, 1))
     plain = predict(model, Inputs(picture[None]))[0, label]
     left_over = predict(model, Inputs(covered))[:, label]
-    return np.maximum(0.0, plain - left_over).reshape(COVERED, COVERED)
+    lost: NDArray[np.float32] = np.maximum(0.0, plain - left_over).reshape(COVERED, COVERED)
+    return lost
 
 
 def lit(picture: Pixels, heat: NDArray[np.float32]) -> Pixels:

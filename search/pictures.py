@@ -117,9 +117,7 @@ class Pictures:
         return replace(
             here,
             packs={shape: File(here.local(file), file.digest) for shape, file in self.packs.items()},
-            weights={
-                backbone: file and File(here.local(file), file.digest) for backbone, file in self.weights.items()
-            },
+            weights={backbone: file and File(here.local(file), file.digest) for backbone, file in self.weights.items()},
         )
 
     def local(self, file: File) -> Path:

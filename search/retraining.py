@@ -91,7 +91,7 @@ def retrain(
 
 
 def latency(model: "keras.Model", some: Pixels, threads: int) -> dict[str, Any]:
-    """Median seconds that the exported model takes for one picture and for a batch, in this process and on its device."""
+    """Median seconds of the exported model for one picture and for a batch, in this process and on its device."""
     import keras
 
     def median(batch: Pixels) -> float:

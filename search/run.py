@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,7 @@ if __name__ == "__main__" and not __package__:
     sys.path[0:1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
 
 from search.progress import Progress, fail
-from search.settings import DEMO, FAMILIES, PRECISIONS, STANFORD_DOGS, Settings, default_cache, seconds
+from search.settings import DEMO, FAMILIES, PRECISIONS, STANFORD_DOGS, Settings, default_cache, resumed, seconds
 
 # Minutes on two cores: enough to see every part of a search at work.
 DEMO_SETTINGS: dict[str, Any] = {"trials": 4, "epochs": 6, "image_sizes": (64,), "weights": "none"}
@@ -35,42 +35,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the arguments, runs the search, writes the report; returns the exit status."""
     began = time.monotonic()
     try:
-        return run(parse(arguments), began, [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)])
+        given = options(arguments)
+        resume = given.pop("resume", None)
+        settings = continued(Path(resume), given) if resume else begun(given)
+        command = [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)]
+        return run(settings, began, command, resume=bool(resume))
     except (ValueError, OSError) as error:
         return fail(str(error))
     except KeyboardInterrupt:
         return fail("interrupted; the rows so far are kept")
 
 
-def run(settings: Settings, began: float, command: Sequence[str]) -> int:
-    """One run from beginning to end."""
+def run(settings: Settings, began: float, command: Sequence[str], *, resume: bool = False) -> int:
+    """One run from beginning to end, or from where it was left."""
+    from results.rows import read_rows
     from search import pictures as data
     from search.cache import locked, write_aside
     from search.weights import find_weights
 
     progress = Progress(settings)
     folder = settings.folder
-    if folder.exists():
-        raise FileExistsError(f"a run needs a name of its own, and `{folder}` exists; choose another with --name")
+    if folder.exists() and not resume:
+        raise FileExistsError(
+            f"a run needs a name of its own, and `{folder}` exists; choose another with --name, or go on with --resume"
+        )
     check_writable(Path(settings.runs_dir), "--runs-dir")
     check_writable(settings.cache, "--cache-dir")
     weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
     pictures, split = data.prepare(settings, os.cpu_count() or 1, progress.say)
     progress.say(describe(split))
 
-    folder.mkdir(parents=True)
-    with locked(folder / "lock"):
+    folder.mkdir(parents=True, exist_ok=resume)
+    with locked(folder / "lock", wait=False) as ours:
+        if not ours:
+            raise BlockingIOError(f"a run has one driver, and another process is at work in `{folder}`")
         progress.log_to(folder / "log.txt")
+        rows = folder / "trials.jsonl"
+        earlier = read_rows(rows) if resume and rows.exists() else None
+        if resume:
+            check_same_data(folder / "split.json", split)
         write_aside(folder / "settings.json", settings.to_json())
         write_aside(folder / "split.json", json.dumps(split))
-        search(settings, progress, pictures, weights, began, command)
-    return report(settings, progress)
+        if earlier and earlier.skipped:
+            progress.say(f"{earlier.skipped} lines of {rows} cannot be read and are passed over")
+        search(settings, progress, pictures, weights, began, command, earlier)
+        return report(settings, progress)
 
 
 def search(
-    settings: Settings, progress: Progress, pictures: Any, weights: Any, began: float, command: Sequence[str]
+    settings: Settings,
+    progress: Progress,
+    pictures: Any,
+    weights: Any,
+    began: float,
+    command: Sequence[str],
+    earlier: Any = None,
 ) -> None:
-    """Starts Ray and runs the experiment."""
+    """Starts Ray and runs the experiment; `earlier` are the rows of a run that is resumed."""
     from search.cache import write_aside
     from search.cluster import connect
     from search.journal import Journal
@@ -81,13 +102,18 @@ def search(
     from search.tuning import search as tune
     from search.worker import Setup
 
+    metrics = RunMetrics(settings.name)
+    journal = Journal(settings.folder / "trials.jsonl", began, metrics.take, earlier)
+    course = Course(settings, studies_of(settings, weights, journal), journal, 1, pictures, progress.say)
+    if earlier and course.nothing_left():
+        journal.close()
+        progress.say("nothing is left to do in this run; only its report is written again")
+        return
     cluster = connect(settings)
-    write_aside(settings.folder / "environment.json", json.dumps(environment(command, cluster.devices), indent=2))
+    if not earlier:
+        write_aside(settings.folder / "environment.json", json.dumps(environment(command, cluster.devices), indent=2))
     pictures = cluster.ship(pictures, weights)
-    journal = Journal(settings.folder / "trials.jsonl", began, RunMetrics(settings.name).take)
-    course = Course(
-        settings, studies_of(settings, weights), journal, cluster.workers(), pictures, progress.say
-    )
+    course.workers = cluster.workers()
     progress.say(
         f"searching {', '.join(settings.families)}: {settings.trials} trials each of up to {settings.epochs} epochs, "
         f"{cluster.workers()} at a time"
@@ -138,6 +164,19 @@ def describe(split: dict[str, Any]) -> str:
     return "\n".join([line, *split["notes"]])
 
 
+def check_same_data(path: Path, split: dict[str, Any]) -> None:
+    """Raises ValueError where a resumed run would train on other pictures than it was begun with."""
+    try:
+        saved = json.loads(path.read_text())
+    except FileNotFoundError:
+        return
+    for part in ("digest", "train", "validation", "test"):
+        if saved[part] != split[part]:
+            raise ValueError(
+                f"--resume needs the data that the run was begun with, and `{part}` of `{path}` is another now"
+            )
+
+
 def environment(command: Sequence[str], devices: dict[str, Any]) -> dict[str, Any]:
     """What somebody needs to know to repeat the run."""
     versions = {}
@@ -170,13 +209,31 @@ def check_writable(folder: Path, option: str) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> Settings:
-    """The settings that the command line asks for."""
-    given = {name: value for name, value in vars(parser().parse_args(arguments)).items() if value is not None}
+    """The settings of a new run that the command line asks for."""
+    return begun(options(arguments))
+
+
+def options(arguments: Sequence[str] | None) -> dict[str, Any]:
+    """What the command line gives, by name."""
+    return {name: value for name, value in vars(parser().parse_args(arguments)).items() if value is not None}
+
+
+def begun(given: Mapping[str, Any]) -> Settings:
+    """The settings of a new run; without a name it is called after its data and the time."""
     settings = Settings(**{**(DEMO_SETTINGS if given.get("data", DEMO) == DEMO else {}), **given})
     if settings.name:
         return settings
     stem = "".join(c if c.isalnum() else "-" for c in Path(settings.data).name or "run").strip("-") or "run"
     return replace(settings, name=f"{stem[:60]}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def continued(folder: Path, given: Mapping[str, Any]) -> Settings:
+    """The settings of a run that is resumed: those it was begun with, and what may change of them."""
+    saved = folder / "settings.json"
+    if not saved.exists():
+        raise FileNotFoundError(f"--resume needs the folder of a run, and there is no `{saved}`")
+    settings = Settings.from_json(saved.read_text())
+    return resumed(replace(settings, runs_dir=str(folder.resolve().parent), name=folder.resolve().name), given)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -239,9 +296,21 @@ def parser() -> argparse.ArgumentParser:
     add(where, "--address", "an existing Ray cluster (default: Ray is started here)", metavar="A")
     add(where, "--dashboard", "Ray's dashboard: auto (on localhost, where installed), off, or HOST[:PORT]", metavar="D")
     kept = command.add_argument_group("what is kept")
+    kept.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with the run of this folder: finished trials stay, the others are trained again; of the settings "
+        "only more --trials, a longer --time-budget and where it runs may change",
+    )
     add(kept, "--name", "of the run and its folder (default: data and time)", metavar="NAME")
     add(kept, "--runs-dir", "where run folders are made", metavar="DIR")
-    add(kept, "--cache-dir", f"shared cache of pixels and activations (default: {default_cache()})", metavar="DIR")
+    add(
+        kept,
+        "--cache-dir",
+        f"shared cache of pixels and activations (default: {default_cache()})",
+        absolute,
+        metavar="DIR",
+    )
     return command
 
 
@@ -253,6 +322,11 @@ def whole(text: str) -> int:
 def real(text: str) -> float:
     """A number, or the error that argparse prints with the option's name."""
     return _number(float, text, "a number")
+
+
+def absolute(text: str) -> str:
+    """A path that means the same in a worker, whose current folder is another one."""
+    return str(Path(text).expanduser().absolute())
 
 
 def names(text: str) -> tuple[str, ...]:

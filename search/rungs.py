@@ -4,8 +4,8 @@ The stopping kind of asynchronous successive halving (Li et al., 2020, section 3
 judged when it reaches a rung, against all that reached it before. Families are never compared with each other, nor a
 head on frozen features, which learns in its first epoch what it ever will, with a network that is fine-tuned.
 
-Where we depart from the paper: an epoch counts by what it costs. A trial that does `reduction` times the median work per
-epoch is judged one rung later than the epochs it has trained: against what the others showed for the same work.
+Where we depart from the paper: an epoch counts by what it costs. A trial that does `reduction` times the median work
+per epoch is judged one rung later than the epochs it has trained: against what the others showed for the same work.
 """
 
 from dataclasses import dataclass, field

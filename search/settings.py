@@ -4,7 +4,8 @@ import json
 import math
 import os
 import re
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def default_cache() -> str:
     """The folder of the shared cache: `$PEDIGREE_CACHE`, else below the user's own cache folder."""
     own = os.environ.get("PEDIGREE_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return own or str(Path(base) / "pedigree")
+    # Absolute, because workers run in another folder.
+    return str(Path(own or Path(base) / "pedigree").expanduser().absolute())
 
 
 @dataclass(frozen=True)
@@ -132,3 +134,24 @@ def seconds(text: str) -> float:
 def _check(holds: bool, field: str, rule: str, value: object) -> None:
     if not holds:
         raise ValueError(f"`{field}` needs {rule}, got {value!r}")
+
+
+# What may change when a run is resumed: how much is done, which may only grow, and where and how it is done.
+GROWING = ("trials", "time_budget", "ensemble")
+FREE = (
+    "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory", "dashboard",
+)  # fmt: skip
+
+
+def resumed(saved: Settings, given: Mapping[str, Any]) -> Settings:
+    """The settings of a resumed run: the saved ones and what may change of them.
+
+    Raises ValueError for a setting that would make its trials impossible to compare.
+    """
+    for name, value in given.items():
+        before = getattr(saved, name)
+        if value == before or name in FREE:
+            continue
+        _check(name in GROWING, name, f"the value that the run was begun with, {before!r}", value)
+        _check(before is None or value >= before, name, f"at least what the run was begun with, {before!r}", value)
+    return replace(saved, **given)

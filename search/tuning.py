@@ -34,6 +34,7 @@ LEAD = {"mobilenet": 2}
 OUT_OF_TIME = "the time budget is used up"
 # Of one retraining beyond its epochs, in seconds: building, scoring, exporting.
 RETRAINING_OVERHEAD = 6.0
+RESERVE_FOR = 1.0  # seconds for which an estimate of what follows the search holds
 REPORT_SECONDS = 10.0
 
 Say = Callable[[str], None]
@@ -61,18 +62,21 @@ class Course:
         self.retrainings: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is done
         self.retraining: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
         self.members: list[tuple[str, Job]] | None = None  # of the ensemble, those not yet given out, once planned
+        self.again = self._recall()  # trials of a resumed run that had not ended
         self._time_is_up = False  # for searching, once and for all: what retrains is chosen from what there is then
+        self._reserved, self._reserved_at = 0.0, float("-inf")
         self._growth = 1 + len(pictures.validation) / len(pictures.train)
 
     def next(self) -> tuple[str, Job] | None:
         """A name and a job; None where nothing can start until something ends."""
+        if self.again:
+            return self._search_job(self.again.pop(0))
         family = self._next_family()
         if family is not None:
             name = f"{family}-{len(self.journal.of(family)):03d}"
             config, point = self.studies[family].suggest(name)
             self.journal.records[name] = Record(name, family, config, point)
-            seed = self.settings.seed + int(name.rsplit("-", 1)[1])
-            return name, self._job("search", family, config, seed)
+            return self._search_job(name)
         for family in self.settings.families:
             if self._searched(family) and family not in self.retrainings:
                 self._plan_retraining(family)
@@ -96,10 +100,49 @@ class Course:
                 return f"{trial}-{MEMBER}", job
         return None
 
+    def _search_job(self, name: str) -> tuple[str, Job]:
+        record = self.journal.records[name]
+        seed = self.settings.seed + int(name.rsplit("-", 1)[1])
+        return name, self._job("search", record.family, record.config, seed)
+
+    def _recall(self) -> list[str]:
+        """Brings rungs and ends up to date with the rows of a resumed run; names the trials that go on."""
+        dropped = set()
+        for row in self.journal.rows:
+            if row["event"] == "rung":
+                record = self.journal.records[row["trial"]]
+                self._rungs_of(record).judge(row["epoch"], row["value"], work(record.family, record.config))
+                if not row["promoted"]:
+                    dropped.add(record.name)
+        for record in self.journal.records.values():
+            # Killed between the last epoch and the row that says so.
+            if record.status != RUNNING:
+                continue
+            if record.name in dropped:
+                self.journal.end(record.name, STOPPED, "below its rung")
+            elif len(record.values) >= self.settings.epochs:
+                self.journal.end(record.name, FINISHED, f"all {self.settings.epochs} epochs")
+            if record.status != RUNNING:
+                self.studies[record.family].tell(record)
+        return [record.name for record in self.journal.records.values() if record.status == RUNNING]
+
+    def _rungs_of(self, record: Record) -> Rungs:
+        group = record.family, record.config.get("unfrozen_blocks", 0) > 0
+        return self.rungs.setdefault(group, Rungs(self.rung_epochs, self.settings.reduction))
+
+    def nothing_left(self) -> bool:
+        """Whether a run that is resumed had already done everything."""
+        if self.again or self._next_family() is not None:
+            return False
+        for family in self.settings.families:
+            self._plan_retraining(family)
+        return not any(self.retrainings.values())
+
     def over(self) -> bool:
         """Whether every trial and retraining has been given out."""
         return (
-            self._next_family() is None
+            not self.again
+            and self._next_family() is None
             and all(self._searched(family) for family in self.settings.families)
             and self._all_planned()
             and not any(self.retrainings.values())
@@ -117,10 +160,11 @@ class Course:
         if "failed" in result:
             self.journal.end(name, FAILED, result["failed"])
             return False
-        self.journal.epochs(name, result["rows"])
-        group = record.family, record.config.get("unfrozen_blocks", 0) > 0
-        rungs = self.rungs.setdefault(group, Rungs(self.rung_epochs, self.settings.reduction))
-        for row in result["rows"]:
+        # A trial of a resumed run begins anew; the epochs that it had reported stand.
+        rows = [row for row in result["rows"] if row["epoch"] not in record.values]
+        self.journal.epochs(name, rows)
+        rungs = self._rungs_of(record)
+        for row in rows:
             verdict = rungs.judge(row["epoch"], row["validation_accuracy"], work(record.family, record.config))
             if verdict is None:
                 continue
@@ -154,9 +198,13 @@ class Course:
 
     def out_of_time(self) -> bool:
         """Whether the rest of the time budget is needed for retraining and the report."""
-        budget = self.settings.time_budget
-        if budget is not None and self.journal.elapsed + self.reserve() >= budget:
-            self._time_is_up = True
+        budget, now = self.settings.time_budget, self.journal.elapsed
+        if budget is None:
+            return False
+        # Asked at every row and suggestion, and every trial of the run goes into the answer.
+        if now - self._reserved_at > RESERVE_FOR:
+            self._reserved, self._reserved_at = self.reserve(), now
+        self._time_is_up = self._time_is_up or now + self._reserved >= budget
         return self._time_is_up
 
     def reserve(self) -> float:
@@ -190,8 +238,10 @@ class Course:
             self.say(f"{family}: no trial came far enough to be retrained")
             self.retrainings[family] = []
             return
-        self.say(f"{family}: {best['trial']} is best with {best['validation_accuracy']:.3f}, retraining it")
-        self.retrainings[family] = [
+        rows = [row for row in self.journal.rows if row["trial"] == best["trial"]]
+        scored = {row["seed"] for row in rows if row["event"] == "test"}
+        exported = any(row["event"] == "model" for row in rows)
+        jobs = [
             replace(
                 self._job(RETRAIN, family, best["config"], self.settings.seed + number),
                 epochs=best["epoch"],
@@ -199,6 +249,9 @@ class Course:
             )
             for number in range(self.settings.final_seeds)
         ]
+        self.retrainings[family] = [job for job in jobs if job.seed not in scored or (job.export and not exported)]
+        if self.retrainings[family]:
+            self.say(f"{family}: {best['trial']} is best with {best['validation_accuracy']:.3f}, retraining it")
 
     def _too_late(self, family: str) -> bool:
         budget = self.settings.time_budget
@@ -245,9 +298,7 @@ class Course:
 
     def _job(self, kind: str, family: str, config: dict[str, Any], seed: int) -> Job:
         settings = self.settings
-        return Job(
-            kind, family, config, seed, settings.epochs, settings.epochs, settings.views, self.rung_epochs
-        )
+        return Job(kind, family, config, seed, settings.epochs, settings.epochs, settings.views, self.rung_epochs)
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -53,7 +53,9 @@ def test_a_row_per_epoch(family: str, config: Config, pictures: Pictures) -> Non
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_seed_decides(family: str, config: Config, pictures: Pictures) -> None:
     values = {"dropout": 0.3} | ({"augmentation": "light", "unfrozen_blocks": 2} if family == "mobilenet" else {})
-    one, same, other = (trained(family, config(family, **values), pictures, seed=seed)[1] for seed in (1, 1, 2))
+    one, same, other = (
+        trained(family, config(family, **values), pictures, seed=seed, epochs=1)[1] for seed in (1, 1, 2)
+    )
     np.testing.assert_allclose(figures(one), figures(same), rtol=1e-5)
     assert figures(one) != figures(other)
 
@@ -85,7 +87,7 @@ def test_a_retraining_has_no_validation(config: Config, pictures: Pictures) -> N
 def test_a_loss_that_is_not_a_number_ends_the_trial(family: str, config: Config, pictures: Pictures) -> None:
     values = {"unfrozen_blocks": 1, "trunk_rate": 1.0} if family == "mobilenet" else {}
     with pytest.raises(Diverged, match=r"the training loss became (nan|inf) in epoch 1|are not numbers after epoch 1"):
-        trained(family, config(family, learning_rate=1e30, optimizer="sgd", **values), pictures)
+        trained(family, config(family, learning_rate=1e39, optimizer="sgd", **values), pictures)
 
 
 def test_a_batch_larger_than_the_training_set(config: Config, pictures: Pictures) -> None:

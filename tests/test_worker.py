@@ -124,7 +124,7 @@ def test_a_killed_child_takes_one_trial_with_it(pictures: Pictures, config: Conf
     def kill(rows: list[dict[str, Any]]) -> None:
         os.kill(first, signal.SIGKILL)
 
-    with pytest.raises(WorkerDied, match="the worker process was killed by signal 9 .often .* a lack of memory"):
+    with pytest.raises(WorkerDied, match=r"the worker process was killed by signal 9 .often .* a lack of memory"):
         worker.run(job(config("scratch_keras"), rungs=(1,)), kill)
     assert worker.run(job(config("scratch_keras"), epochs=1), lambda rows: None) == ("finished", None)
     assert pid(worker) != first

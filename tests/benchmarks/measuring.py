@@ -6,8 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from search import pictures as data
+from search.pictures import File, Pictures
+from search.settings import Settings
+from search.weights import find_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL = 0.05  # seconds between two looks at a file that another process writes
@@ -72,6 +78,14 @@ def _new_rows(path: Path, known: int) -> Iterator[Row]:
         # The last line may be half written; it is read once its line feed is there.
         for line in path.read_text(encoding="utf-8").split("\n")[known:-1]:
             yield json.loads(line)
+
+
+def ready_pictures(settings: Settings) -> Pictures:
+    """The pictures of a run on this machine, with the weights of its trunks: what a worker is given, without Ray."""
+    weights = find_weights(settings.weights, seed=settings.seed)
+    found, _ = data.prepare(settings, os.cpu_count() or 1, lambda line: None)
+    files = {(item.backbone, item.alpha): File(item.path, item.digest) if item.path else None for item in weights}
+    return replace(found, weights=files)
 
 
 def resident(process: int) -> float:

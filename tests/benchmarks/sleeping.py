@@ -74,13 +74,12 @@ def local_nodes(nodes: int, cpus: int) -> Iterator[LocalCluster]:
 
 
 def run_sleeping(
-    folder: Path, address: str | None, *, trials: int, seconds: float, epochs: int = 1, cpus: float = 1.0, reduction: int = 3
+    folder: Path, address: str | None, *, trials: int, seconds: float, epochs: int = 1, concurrency: int | None = None
 ) -> tuple[list[Row], float]:
     """Searches with trials that sleep `seconds` on average; returns the rows and the seconds of the experiment."""
     settings = Settings(
-        families=("scratch_keras",), trials=trials, epochs=epochs, first_rung=1, reduction=reduction, final_seeds=1,
-        cpus_per_trial=cpus, gpus_per_trial=0.0, name="sleeping", runs_dir=str(folder), cache_dir=str(folder / "cache"),
-        address=address,
+        families=("scratch_keras",), trials=trials, epochs=epochs, final_seeds=1, concurrency=concurrency,
+        gpus_per_trial=0.0, name="sleeping", runs_dir=str(folder), cache_dir=str(folder / "cache"), address=address,
     )  # fmt: skip
     settings.folder.mkdir(parents=True)
     cluster = connect(settings)

@@ -1,0 +1,122 @@
+"""The commands that read a run folder, for `python -m results` and for `pedigree` alike."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Command = Callable[[argparse.Namespace], int]
+
+EXAMPLES = {
+    "report": "pedigree report runs/dogs",
+    "compare": "pedigree compare runs/monday runs/tuesday --out compare.html",
+    "predict": "pedigree predict runs/dogs photo.jpg holiday/ 'more/*.jpg' --json",
+    "export": "pedigree export runs/dogs --format onnx",
+}
+HELP = {
+    "report": "write results.json, report.md and report.html again from a run's folder",
+    "compare": "set runs side by side on one page",
+    "predict": "name what is on pictures with a run's model",
+    "export": "write a run's model as saved_model, onnx or litert, and check its answers",
+}
+
+
+def add_commands(commands: Any) -> None:
+    """Adds report, compare, predict and export to a parser's commands; each sets `command`."""
+    for name, add in {
+        "report": add_report,
+        "compare": add_compare,
+        "predict": add_predict,
+        "export": add_export,
+    }.items():
+        parser = commands.add_parser(
+            name,
+            help=HELP[name],
+            description=HELP[name][0].upper() + HELP[name][1:] + ".",
+            epilog=f"example: {EXAMPLES[name]}",
+        )
+        add(parser)
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """One run."""
+    parser.add_argument("run", type=Path, metavar="runs/NAME", help="the folder of the run, which holds trials.jsonl")
+    parser.set_defaults(command=report)
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Several runs."""
+    parser.add_argument("runs", type=Path, nargs="+", metavar="runs/NAME", help="folders of runs, two or more")
+    parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
+    parser.set_defaults(command=compare)
+
+
+def add_predict(parser: argparse.ArgumentParser) -> None:
+    """A run and pictures."""
+    parser.add_argument("run", type=Path, metavar="runs/NAME", help="the folder of the run")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="files, folders and globs")
+    parser.add_argument("--family", metavar="F", help="whose model answers (default: the winner's)")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes that are shown (default: 5)")
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each picture")
+    parser.set_defaults(command=predict)
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """A run and a format."""
+    from results.formats import SUFFIXES
+
+    parser.add_argument("run", type=Path, metavar="runs/NAME", help="the folder of the run")
+    parser.add_argument("--format", required=True, choices=list(SUFFIXES), help="what to write")
+    parser.add_argument("--family", metavar="F", help="whose model (default: the winner's)")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="default: beside the .keras file")
+    parser.set_defaults(command=export)
+
+
+def report(given: argparse.Namespace) -> int:
+    """Writes the documents of a run and prints their paths."""
+    from results.document import OUTPUTS, write_report
+
+    write_report(given.run)
+    for name in OUTPUTS:
+        print(given.run / name)
+    return 0
+
+
+def compare(given: argparse.Namespace) -> int:
+    """Writes the page of several runs and prints its path."""
+    from results.comparison import write_comparison
+
+    print(write_comparison(given.runs, given.out))
+    return 0
+
+
+def predict(given: argparse.Namespace) -> int:
+    """Prints what the model says of each picture; 1 where one could not be read."""
+    from results import prediction
+
+    failed = False
+    for answer in prediction.predict(given.run, given.pictures, family=given.family, top=given.top):
+        failed |= "error" in answer
+        line = prediction.told(answer, as_json=given.json)
+        print(line, file=sys.stdout if given.json or "error" not in answer else sys.stderr)
+    return int(failed)
+
+
+def export(given: argparse.Namespace) -> int:
+    """Writes the model in a format and prints its path and what the check found."""
+    from results.formats import export as write
+
+    path, found = write(given.run, given.format, family=given.family, out=given.out)
+    print(f"{path}\n{found}")
+    return 0
+
+
+def follow(given: argparse.Namespace) -> int:
+    """Runs the command that was parsed; 2, with the message alone, for what the user has to change."""
+    try:
+        status: int = given.command(given)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return status

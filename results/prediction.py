@@ -1,0 +1,131 @@
+"""What a run's model says of any picture: Pillow opens it, the exported `.keras` file does the rest."""
+
+import glob
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from results.numbers import best_trial, choose_winner, read_record
+from results.rows import Rows, read_rows
+
+if TYPE_CHECKING:
+    import keras
+
+Pixels = NDArray[np.uint8]
+
+# A larger JPEG is decoded at a half, quarter or eighth while its shorter side stays above this, as it was for training.
+DRAFT_SIDE = 1024
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".tga", ".ico"}
+)
+
+
+def predict(
+    run_dir: Path, wanted: Sequence[str], *, family: str | None = None, top: int = 5
+) -> Iterator[dict[str, Any]]:
+    """For each picture its likeliest classes with their probabilities, or the error that kept it from being read.
+
+    `wanted` are files, folders (searched whole) and globs. `family` is the winner's by default. Raises ValueError or
+    FileNotFoundError for a run without a model and for a name that leads to no picture.
+    """
+    paths = list(found(wanted))
+    classes = class_names(run_dir)
+    if top < 1:
+        raise ValueError(f"needs 1 class or more to show, got {top}")
+    model = load(run_dir, family or winner(run_dir))
+    for path in paths:
+        try:
+            picture = read_picture(path)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            yield {"picture": str(path), "error": f"cannot be read: {error}"}
+            continue
+        probabilities = np.asarray(model(picture[None], training=False), dtype=float)[0]
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        likely = [{"class": classes[label], "probability": float(probabilities[label])} for label in order]
+        yield {"picture": str(path), "classes": likely}
+
+
+def found(wanted: Sequence[str]) -> Iterator[Path]:
+    """The picture files that names, folders and globs stand for, each once."""
+    seen: set[Path] = set()
+    for name in wanted:
+        path = Path(name)
+        if path.is_dir():
+            paths = sorted(inner for inner in path.rglob("*") if inner.suffix.lower() in SUFFIXES and inner.is_file())
+        else:
+            # A name that is there is itself, whatever signs of a pattern are in it.
+            paths = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(name, recursive=True))]
+        if not paths:
+            raise FileNotFoundError(f"needs a picture, a folder of pictures or a glob, got nothing at `{name}`")
+        for one in paths:
+            if one not in seen:
+                seen.add(one)
+                yield one
+
+
+def read_picture(path: Path) -> Pixels:
+    """A file as uint8 (height, width, 3): upright, RGB, what is transparent over white."""
+    with Image.open(path) as image:
+        image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
+        upright = ImageOps.exif_transpose(image)
+        if upright.has_transparency_data:
+            layer = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
+        return np.asarray(upright.convert("RGB"))
+
+
+def class_names(run_dir: Path) -> list[str]:
+    """The classes in the order of the model's probabilities; raises ValueError where the split was not recorded."""
+    classes = read_record(run_dir / "split.json").get("classes")
+    if not isinstance(classes, list) or not classes:
+        raise ValueError(f"needs the class names of a run, got none in `{run_dir / 'split.json'}`")
+    return [str(name) for name in classes]
+
+
+def winner(run_dir: Path) -> str:
+    """The family that the rows choose among those whose model was exported."""
+    rows = read_rows(run_dir / "trials.jsonl")
+    exported = exported_families(run_dir, rows)
+    best = {family: best_trial(rows, family) for family in exported}
+    return choose_winner(best) or next(iter(exported))
+
+
+def exported_families(run_dir: Path, rows: Rows) -> list[str]:
+    """The families whose `.keras` file is there; raises FileNotFoundError where none is."""
+    exported = [family for family in rows.families if (run_dir / "models" / f"{family}.keras").is_file()]
+    if not exported:
+        raise FileNotFoundError(f"needs an exported model, got no .keras file in `{run_dir / 'models'}`")
+    return exported
+
+
+def load(run_dir: Path, family: str) -> "keras.Model":
+    """The exported model of a family, loaded in safe mode: its file holds no code and needs none of ours."""
+    exported = exported_families(run_dir, read_rows(run_dir / "trials.jsonl"))
+    if family not in exported:
+        raise ValueError(f"`{run_dir}` has models of {', '.join(exported)}, got {family!r}")
+    quiet()
+    import keras
+
+    return keras.saving.load_model(run_dir / "models" / f"{family}.keras", compile=False, safe_mode=True)
+
+
+def quiet() -> None:
+    """Keeps TensorFlow's notes about the machine off the terminal; to be called before it is imported."""
+    import os
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def told(answer: dict[str, Any], *, as_json: bool) -> str:
+    """An answer as a line of JSON, or as lines for people."""
+    if as_json:
+        return json.dumps(answer, ensure_ascii=False)
+    if "error" in answer:
+        return f"{answer['picture']}: {answer['error']}"
+    lines = [f"  {100 * likely['probability']:5.1f} %  {likely['class']}" for likely in answer["classes"]]
+    return "\n".join([answer["picture"], *lines])

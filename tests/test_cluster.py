@@ -1,0 +1,109 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from search.cluster import Cluster, connect, described, slots, storage_trouble
+from search.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("name", ["cluster.yaml", "cluster.local.yaml"])
+def test_cluster_files_hold_to_the_schema_that_ships_in_ray(name: str) -> None:
+    import jsonschema
+    import ray
+
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    description = yaml.safe_load((ROOT / name).read_text())
+    jsonschema.validate(description, schema)
+    assert description["file_mounts"] == {"~/pedigree": "."}
+    assert "--dashboard-host=127.0.0.1" in description["head_start_ray_commands"][1]
+
+
+@pytest.mark.parametrize("name", ["cluster.yaml", "cluster.local.yaml"])
+def test_rays_own_preparation_takes_the_cluster_files(name: str) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared = prepare_config(yaml.safe_load((ROOT / name).read_text()))
+    validate_config(prepared)
+    assert prepared["cluster_name"].startswith("pedigree")
+
+
+def test_gpu_machines_of_the_aws_file_are_spot_and_the_head_runs_no_trials() -> None:
+    kinds = yaml.safe_load((ROOT / "cluster.yaml").read_text())["available_node_types"]
+    assert kinds["head"]["resources"] == {"CPU": 0}
+    assert kinds["gpu"]["min_workers"] == 0
+    assert kinds["gpu"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert kinds["gpu"]["node_config"]["ImageId"] == kinds["head"]["node_config"]["ImageId"]
+
+
+@pytest.mark.parametrize(
+    ("node", "trial", "expected"),
+    [
+        ({"CPU": 8.0}, {"cpu": 1.0}, 8),
+        ({"CPU": 3.0}, {"cpu": 2.0}, 1),
+        ({"CPU": 1.0}, {"cpu": 0.1}, 10),
+        ({"CPU": 8.0}, {"cpu": 1.0, "gpu": 1.0}, 0),
+        ({"CPU": 8.0, "GPU": 1.0}, {"cpu": 1.0, "gpu": 0.25}, 4),
+        ({"CPU": 2.0, "GPU": 1.0}, {"cpu": 1.0, "gpu": 0.25}, 2),
+        ({"CPU": 8.0, "GPU": 3.0}, {"cpu": 1.0, "gpu": 0.6}, 3),
+        ({"CPU": 64.0, "GPU": 1.0}, {"cpu": 1.0, "gpu": 0.1}, 10),
+        ({"CPU": 8.0, "GPU": 5.0}, {"cpu": 1.0, "gpu": 2.0}, 2),
+        ({"memory": 1e9}, {"cpu": 1.0}, 0),
+    ],
+)
+def test_slots(node: dict[str, float], trial: dict[str, float], expected: int) -> None:
+    assert slots(node, trial) == expected
+
+
+def test_a_described_cluster_is_counted_at_its_largest(tmp_path: Path) -> None:
+    path = tmp_path / "bootstrap.yaml"
+    kinds = {
+        "head": {"resources": {"CPU": 2}},
+        "big": {"resources": {"CPU": 8, "GPU": 2}, "max_workers": 2},
+        "small": {"resources": {"CPU": 4}, "max_workers": 5},
+    }
+    path.write_text(yaml.safe_dump({"head_node_type": "head", "max_workers": 4, "available_node_types": kinds}))
+    assert described(path, {"cpu": 1.0}) == 8 + 8 + 4 + 4 + 4
+    assert described(path, {"cpu": 1.0, "gpu": 0.5}) == 8
+    assert described(tmp_path / "none.yaml", {"cpu": 1.0}) == 0
+
+
+def test_a_growing_cluster_is_given_trials_to_wait_for() -> None:
+    grown = Cluster({"cpu": 1.0}, None, {}, False, reachable=6, _room=2, _asked=float("inf"))
+    assert (grown.workers(), grown.growth()) == (2, 4)
+    bounded = Cluster({"cpu": 1.0}, 3, {}, False, reachable=6, _room=2, _asked=float("inf"))
+    assert (bounded.workers(), bounded.growth()) == (2, 1)
+    fixed = Cluster({"cpu": 1.0}, None, {}, True, _room=2, _asked=float("inf"))
+    assert (fixed.workers(), fixed.growth()) == (2, 0)
+
+
+def test_a_folder_that_cannot_be_written_is_named() -> None:
+    assert storage_trouble("/proc/pedigree").endswith("cannot write `/proc/pedigree` (No such file or directory)")
+
+
+def test_a_folder_that_can_be_written_is_no_trouble(tmp_path: Path) -> None:
+    assert storage_trouble(str(tmp_path / "cache")) == ""
+    assert os.listdir(tmp_path / "cache") == []
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_trial_that_no_machine_can_hold_is_refused() -> None:
+    rule = "a trial needs 64 CPU and 0 GPU on one machine, and the cluster has 2 CPU and 0 GPU on 1 machine"
+    with pytest.raises(ValueError, match=rule):
+        connect(Settings(name="big", cpus_per_trial=64.0))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_concurrency_is_a_bound_on_what_fits() -> None:
+    assert connect(Settings(name="all")).workers() == 2
+    assert connect(Settings(name="one", concurrency=1)).workers() == 1
+    assert connect(Settings(name="half", cpus_per_trial=0.5)).workers() == 4
+
+
+def test_dashboard_needs_an_address() -> None:
+    with pytest.raises(ValueError, match=r"`dashboard` needs auto, off, or HOST or HOST:PORT, got 'a b'"):
+        Settings(dashboard="a b")

@@ -1,0 +1,294 @@
+"""The search: what is tried when, what becomes of each trial, and that Optuna and the rows tell the same story."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from search.cluster import connect
+from search.journal import Journal
+from search.pictures import Pictures
+from search.settings import Settings
+from search.study import Study, studies_of
+from search.tuning import OUT_OF_TIME, Course, search
+from search.weights import Weights
+from search.worker import Job, Setup
+from spaces import SPACES
+
+WEIGHTS = (Weights("MobileNet", 0.25, None, "random-0"),)
+
+
+class Planned:
+    """A course driven by hand: what the trials of a run report is up to the test."""
+
+    def __init__(self, folder: Path, pictures: Pictures, *, gone: float = 0.0, **values: Any) -> None:
+        given = {"trials": 2, "epochs": 3, "final_seeds": 2, "image_sizes": (32,), **values}
+        self.settings = Settings(runs_dir=str(folder), name="run", **given)
+        self.settings.folder.mkdir(parents=True)
+        self.journal = Journal(self.settings.folder / "trials.jsonl", time.monotonic() - gone)
+        self.said: list[str] = []
+        self.studies = studies_of(self.settings, WEIGHTS)
+        self.course = Course(self.settings, self.studies, self.journal, 1, pictures, self.said.append)
+
+    def start(self) -> tuple[str, Job]:
+        found = self.course.next()
+        assert found is not None
+        if found[0] in self.journal.records:
+            self.journal.start(found[0])
+        return found
+
+    def report(self, name: str, *accuracies: float, first: int = 1, seconds: float = 1.0) -> bool:
+        rows = [
+            {
+                **{"epoch": epoch, "train_loss": 1.0, "train_accuracy": accuracy, "validation_loss": 1.0},
+                **{"validation_accuracy": accuracy, "seconds": seconds, "waiting": 0.0, "building": 0.0},
+                **{"training": seconds, "validating": 0.0},
+            }
+            for epoch, accuracy in enumerate(accuracies, first)
+        ]
+        return self.course.reported(name, {"rows": rows})
+
+    def through(self, *accuracies: float) -> str:
+        """A whole trial."""
+        name, _ = self.start()
+        self.report(name, *accuracies)
+        self.course.ended(name, "")
+        return name
+
+    def ends(self) -> dict[str, tuple[str, str]]:
+        return {row["trial"]: (row["status"], row["reason"]) for row in self.journal.rows if row["event"] == "end"}
+
+
+Plan = Callable[..., Planned]
+
+
+@pytest.fixture
+def plan(tmp_path: Path, pictures: Pictures) -> Iterator[Plan]:
+    """Makes courses in folders of their own, and closes their files."""
+    made: list[Planned] = []
+
+    def make(**values: Any) -> Planned:
+        made.append(Planned(tmp_path / str(len(made)), pictures, **values))
+        return made[-1]
+
+    yield make
+    for planned in made:
+        planned.journal.close()
+
+
+def test_families_take_turns_and_mobilenet_leads(plan: Plan) -> None:
+    planned = plan()
+    assert [planned.start()[0] for _ in range(6)] == [
+        *("mobilenet-000", "mobilenet-001", "scratch_pillow-000", "scratch_keras-000"),
+        *("scratch_pillow-001", "scratch_keras-001"),
+    ]
+    assert planned.course.next() is None
+    assert not planned.course.over()
+
+
+def test_jobs_say_all_that_a_worker_needs(plan: Plan) -> None:
+    planned = plan()
+    _, first = planned.start()
+    name, second = planned.start()
+    assert (name, second.kind, second.family, second.seed) == ("mobilenet-001", "search", "mobilenet", 1)
+    assert (second.epochs, second.planned, second.most_views, second.rungs) == (3, 3, 4, (1,))
+    assert (first.config["backbone"], first.config["alpha"]) == ("MobileNet", 0.25)
+    assert planned.journal.records[name].config == second.config
+
+
+def test_a_family_that_is_done_is_retrained_with_every_seed(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), seed=5)
+    planned.through(0.2, 0.5, 0.4)
+    assert planned.through(0.2, 0.3, 0.6) == "scratch_keras-001"
+    assert planned.ends() == {
+        "scratch_keras-000": ("finished", "all 3 epochs"),
+        "scratch_keras-001": ("finished", "all 3 epochs"),
+    }
+    found = [planned.start() for _ in range(2)]
+    assert [name for name, _ in found] == ["scratch_keras-retrain-5", "scratch_keras-retrain-6"]
+    best = planned.journal.records["scratch_keras-001"]
+    assert [(job.kind, job.epochs, job.planned, job.seed, job.export) for _, job in found] == [
+        ("retrain", 3, 3, 5, True),
+        ("retrain", 3, 3, 6, False),
+    ]
+    assert all(job.config == best.config for _, job in found)
+    assert planned.course.next() is None
+    assert planned.course.over()
+    assert planned.said == ["scratch_keras: scratch_keras-001 is best with 0.600, retraining it"]
+
+
+def test_a_failed_trial_fails_alone(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=3)
+    name, _ = planned.start()
+    assert not planned.course.reported(name, {"failed": "the training loss became nan in epoch 2"})
+    planned.course.ended(name, "")
+    lost, _ = planned.start()
+    planned.course.ended(lost, "the worker was lost")
+    planned.through(0.2, 0.2, 0.3)
+    assert planned.ends() == {
+        "scratch_keras-000": ("failed", "the training loss became nan in epoch 2"),
+        "scratch_keras-001": ("failed", "the worker was lost"),
+        "scratch_keras-002": ("finished", "all 3 epochs"),
+    }
+    assert planned.said[:2] == [
+        "scratch_keras-000 failed: the training loss became nan in epoch 2",
+        "scratch_keras-001 failed: the worker was lost",
+    ]
+    states = [trial.state for trial in planned.studies["scratch_keras"].study.trials]
+    assert states == [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
+    assert planned.start()[0] == "scratch_keras-retrain-0"
+
+
+def test_a_family_without_a_result_ends_without_retraining(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=1)
+    name, _ = planned.start()
+    planned.course.reported(name, {"failed": "out of memory"})
+    planned.course.ended(name, "")
+    assert planned.course.next() is None
+    assert planned.course.over()
+    assert planned.said[-1] == "scratch_keras: no trial came far enough to be retrained"
+
+
+def test_rungs_stop_the_worse_but_never_the_base(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=5, reduction=2)
+    names = [planned.start()[0] for _ in range(5)]
+    assert planned.report(names[1], 0.6)
+    assert planned.report(names[0], 0.1)  # the worse of two, but the study's own configuration
+    assert not planned.report(names[2], 0.5)  # the best one of three is 0.6
+    assert planned.report(names[3], 0.6)
+    assert not planned.report(names[4], 0.2)  # the best two of five
+    assert planned.ends() == {
+        names[2]: ("stopped", "epoch 1: 0.500 below the rung's 0.600"),
+        names[4]: ("stopped", "epoch 1: 0.200 below the rung's 0.600"),
+    }
+    rungs = [
+        (row["trial"], row["epoch"], row["value"], row["promoted"])
+        for row in planned.journal.rows
+        if row["event"] == "rung"
+    ]
+    assert rungs == [
+        (names[1], 1, 0.6, True),
+        (names[0], 1, 0.1, True),
+        (names[2], 1, 0.5, False),
+        (names[3], 1, 0.6, True),
+        (names[4], 1, 0.2, False),
+    ]
+
+
+def test_families_are_not_judged_against_each_other(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras", "scratch_pillow"), trials=2, reduction=2)
+    names = [planned.start()[0] for _ in range(4)]
+    verdicts = {name: planned.report(name, 0.9 if "keras" in name else 0.1) for name in names}
+    assert verdicts == dict.fromkeys(names, True)
+
+
+def test_the_time_budget_leaves_room_for_the_retraining(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=9, time_budget=1000.0)
+    first, _ = planned.start()
+    assert planned.report(first, 0.3, seconds=10.0)
+    # Report 10 s, and two retrainings of 3 epochs of 10 s on 76 instead of 60 pictures, 6 s more for each.
+    assert planned.course.reserve() == pytest.approx(10 + 2 * (3 * 10 * 76 / 60 + 6))
+    assert not planned.course.out_of_time()
+    planned.journal.began -= 990
+    assert not planned.report(first, 0.4, first=2)
+    assert planned.ends() == {first: ("stopped", OUT_OF_TIME)}
+    planned.course.ended(first, "")
+    name, job = planned.start()
+    assert (name, job.epochs) == ("scratch_keras-retrain-0", 2)
+    assert [trial.state for trial in planned.studies["scratch_keras"].study.trials][:1] == [TrialState.PRUNED]
+
+
+def configurations(planned: Planned) -> list[tuple[str, str]]:
+    found = []
+    for _ in range(18):
+        name, job = planned.start()
+        found.append((name, json.dumps(job.config, sort_keys=True)))
+        accuracy = job.config["batch_size"] / 100 + job.config["dropout"] / 10
+        planned.report(name, accuracy, accuracy, accuracy)
+        planned.course.ended(name, "")
+    return found
+
+
+def test_the_seed_gives_the_same_configurations_in_the_same_order(plan: Plan) -> None:
+    one, same, other = (configurations(plan(trials=6, seed=seed)) for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
+def troubled(hp: Any) -> dict[str, Any]:
+    """A space some of whose configurations end badly."""
+    trouble = hp.Choice("trouble", ["none", "raises", "diverges", "learns nothing"])
+    config = dict(SPACES["scratch_keras"](hp, image_sizes=(32,)))
+    config |= {"flip": "none", "rotation": 0.0, "zoom": 0.0}
+    return (
+        config
+        | {
+            "none": {},
+            "raises": {"optimizer": "lion"},
+            "diverges": {"learning_rate": 1e39},
+            "learns nothing": {"learning_rate": 1e-12},
+        }[trouble]
+    )
+
+
+@pytest.fixture(scope="module")
+def searched(
+    _ray: None, pictures: Pictures, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Journal, Study, list[str]]:
+    """One trial after the other on real workers: the base, one that raises, one that diverges, one that is stopped."""
+    settings = Settings(
+        families=("scratch_keras",),
+        **{"trials": 4, "epochs": 14, "first_rung": 12, "reduction": 2, "final_seeds": 1, "concurrency": 1},
+        **{"image_sizes": (32,), "runs_dir": str(tmp_path_factory.mktemp("runs")), "name": "troubled"},
+        cache_dir=str(pictures.cache),
+    )
+    settings.folder.mkdir()
+    starts = [{"trouble": trouble} for trouble in ("raises", "diverges", "learns nothing")]
+    study = Study("scratch_keras", troubled, starts, trials=4, seed=0)
+    said: list[str] = []
+    journal = Journal(settings.folder / "trials.jsonl")
+    cluster = connect(settings)
+    shipped = cluster.ship(pictures, ())
+    course = Course(settings, {"scratch_keras": study}, journal, cluster.workers(), shipped, said.append)
+    search(settings, course, shipped, Setup(1, "float32", 6.0), cluster)
+    journal.close()
+    return journal, study, said
+
+
+def test_every_trial_ends_as_it_went(searched: tuple[Journal, Study, list[str]]) -> None:
+    journal, _, said = searched
+    records = list(journal.records.values())
+    assert [record.status for record in records] == ["finished", "failed", "failed", "stopped"]
+    assert records[0].reason == "all 14 epochs"
+    assert records[1].reason == "ValueError: optimizer must be one of adam, adamw, sgd, got 'lion'"
+    assert "nan in epoch 1" in records[2].reason or "not numbers after epoch 1" in records[2].reason
+    assert records[3].reason.startswith("epoch 12: ")
+    assert said[0] == "scratch_keras-001 failed: ValueError: optimizer must be one of adam, adamw, sgd, got 'lion'"
+
+
+def test_optuna_and_the_rows_agree(searched: tuple[Journal, Study, list[str]]) -> None:
+    journal, study, _ = searched
+    trials = study.study.trials
+    assert [trial.state for trial in trials] == [
+        *(TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL, TrialState.PRUNED),
+    ]
+    for trial, record in zip(trials, journal.records.values(), strict=True):
+        assert trial.intermediate_values == record.values
+        assert trial.params == record.point
+    assert trials[0].value == journal.records["scratch_keras-000"].best
+    assert list(trials[3].intermediate_values) == list(range(1, 13))
+
+
+def test_failures_do_not_end_the_search(searched: tuple[Journal, Study, list[str]]) -> None:
+    journal, _, _ = searched
+    assert Counter(row["event"] for row in journal.rows) == {
+        **{"start": 4, "epoch": 14 + 12, "end": 4, "rung": 2, "test": 1, "model": 1},
+    }
+    (test,) = [row for row in journal.rows if row["event"] == "test"]
+    assert (test["trial"], test["seed"], test["pictures"]) == ("scratch_keras-000", 0, 20)
+    assert test["accuracy"] > 0.25
