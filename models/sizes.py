@@ -27,6 +27,8 @@ FORWARD: dict[str, float] = {"MobileNet": 569, "MobileNetV2": 300, "MobileNetV3S
 BLOCKS: dict[str, int] = {"MobileNet": 14, "MobileNetV2": 19, "MobileNetV3Small": 13, "MobileNetV3Large": 17}
 # Blocks above the cut up to which activations are cached; from there down the whole network runs in every epoch.
 CACHED = 9
+# The work of a head on cached features, whatever its size.
+HEAD = 1.0
 
 
 def work(family: str, config: Mapping[str, Any]) -> float:
@@ -35,7 +37,7 @@ def work(family: str, config: Mapping[str, Any]) -> float:
         forward: float = FORWARD[config["backbone"]] * config["alpha"] ** 2 * (config["image_size"] / 224) ** 2
         depth = min(config["unfrozen_blocks"], BLOCKS[config["backbone"]])
         trained: float = forward * depth / BLOCKS[config["backbone"]]
-        return 1.0 + 3 * trained + (0.0 if depth <= CACHED else forward - trained)
+        return HEAD + 3 * trained + (0.0 if depth <= CACHED else forward - trained)
     total, side, before = 0.0, float(config["image_size"]), 3.0
     for block in range(config["blocks"]):
         side /= config["stem_stride"] if block == 0 else 1

@@ -372,11 +372,11 @@ def test_more_than_the_machine_has(
 ) -> None:
     assert command.main(small(drawn, tmp_path, cpus_per_trial=64)) == 2
     assert "a trial needs 64 CPU and 0 GPU on one machine, and the cluster has 2 CPU" in capsys.readouterr().err
-    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_time_budget_leaves_room_for_the_retraining(ray_cluster: None, drawn: Path, tmp_path: Path) -> None:
-    settings = command.parse(small(drawn, tmp_path, trials=500, epochs=2, time_budget="1h", families="mobilenet"))
+    line = small(drawn, tmp_path, trials=500, epochs=2, time_budget="1h", families="mobilenet")
+    settings = command.begun(command.options(line))
     # All but 25 s of the hour are gone: the search ends with what the first workers have done.
     assert command.run(settings, time.monotonic() - 3575, ["test"]) == 0
     rows = read_rows(tmp_path / "runs/small/trials.jsonl")
