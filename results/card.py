@@ -24,8 +24,8 @@ def card(summary: dict[str, Any], family: str) -> str:
         "",
         *("    " + line for line in loading(f"{family}.keras")),
         "",
-        "The file takes uint8 pictures (n, height, width, 3) of any size, holds its own resizing and treatment, loads in "
-        "Keras's safe mode and needs nothing of Pedigree. The probabilities are in the order of the classes below.",
+        "The file takes uint8 pictures (n, height, width, 3) of any size, holds its own resizing and treatment, loads "
+        "in Keras's safe mode and needs nothing of Pedigree. The probabilities are in the order of the classes below.",
         "",
         "## Figures",
         "",
@@ -37,8 +37,10 @@ def card(summary: dict[str, Any], family: str) -> str:
             if test
             else []
         ),
-        f"- Validation accuracy of the configuration: {verdict.percent(best['validation_accuracy'])}, epoch {best['epoch']}.",
-        f"- Training minus validation accuracy: {verdict.points(best['overfit_gap'])} points: {verdict.FIT[best['fit']]}.",
+        f"- Validation accuracy of the configuration: {verdict.percent(best['validation_accuracy'])} at epoch "
+        f"{best['epoch']}.",
+        f"- Training minus validation accuracy: {verdict.points(best['overfit_gap'])} points, "
+        f"{verdict.FIT[best['fit']]}.",
     ]
     judged = test["predictions"] if test else None
     if judged:
@@ -68,7 +70,7 @@ def card(summary: dict[str, Any], family: str) -> str:
         ]
     lines += [
         "- It names one of these classes whatever the picture shows; it has no answer for anything else.",
-        "- The figures hold for pictures like those of the data. Its probabilities are as good as the calibration above.",
+        "- The figures hold for pictures like those of the data, its probabilities as far as the calibration above.",
         f"- Everything else that was found: ../report.html of run {cell(summary['name'])}.",
         "",
         "## Configuration",

@@ -11,6 +11,7 @@ from results.figures import Figure
 from results.markdown import markdown
 from results.markup import embedded, grid, items, text, write_aside
 from results.mistakes import read_mistakes
+from results.plates import draw_plates
 from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Rows, read_rows
 from results.switches import switches
 from results.tables import (
@@ -40,9 +41,10 @@ def write_report(run_dir: Path) -> Path:
     """
     rows = read_rows(run_dir / "trials.jsonl")
     summary = summary_of(run_dir, rows)
+    plates = draw_plates(run_dir / "figures", summary, rows)
     texts = (
         json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False),
-        markdown(summary, rows),
+        markdown(summary, rows, plates),
         page(run_dir, summary, rows),
     )
     for name, content in zip(OUTPUTS, texts, strict=True):

@@ -1,5 +1,6 @@
 """report.md: the verdict and the tables."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from results import numbers, verdict
@@ -30,7 +31,7 @@ from results.tables import (
 )
 
 
-def markdown(summary: dict[str, Any], rows: Rows) -> str:
+def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, str]]) -> str:
     """report.md: the verdict and the tables."""
     lines = [
         f"# {cell(summary['name'])}",
@@ -42,6 +43,8 @@ def markdown(summary: dict[str, Any], rows: Rows) -> str:
     ]
     lines += ["## Families", ""]
     lines += table(FAMILY_HEADS, [family_cells(name, record) for name, record in summary["families"].items()])
+    pictures = {name: f"![{cell(said)}](figures/{name})" for name, said in plates}
+    lines += [line for name in ("best.png", "test.png") if name in pictures for line in ("", pictures[name])]
     said = verdict.caveats(summary)
     if said:
         lines += ["", "Before you believe it:", "", *(f"- {cell(line)}" for line in said)]
@@ -50,6 +53,8 @@ def markdown(summary: dict[str, Any], rows: Rows) -> str:
         hints = verdict.advice(family, record)
         if hints:
             lines += ["", "What the next search should change:", "", *(f"- {cell(hint)}" for hint in hints)]
+        if f"curves-{family}.png" in pictures:
+            lines += ["", pictures[f"curves-{family}.png"]]
         if record["best"] is not None:
             trial = rows.trials[record["best"]["trial"]]
             lines += ["", *table(COMPARISON_HEADS, compared(record))]

@@ -7,12 +7,15 @@ constants, which lets TensorFlow fold the batch norms into the convolutions: 1.3
 
 import functools
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+CONTEXT = 600 * 2**20  # bytes of a GPU that the driver and the libraries hold for each process
 
 Array = NDArray[Any]
 Inference = Callable[[Array], list[Array]]
@@ -28,13 +31,70 @@ def native_bfloat16() -> bool:
 
 
 @functools.cache
-def prepare(threads: int, precision: str) -> str:
+def gpu_memory() -> int:
+    """Bytes of the first GPU that this process may use, 0 where there is none or Nvidia's tool is missing."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", "-i", visible or "none"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        return int(found.split()[0]) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 0
+
+
+def share_limit(total: int, share: float) -> int:
+    """Bytes that a process may allocate on a GPU of `total` bytes when it is given `share` of it.
+
+    What the driver keeps for each process is outside of what the frameworks count, and comes off the share.
+    """
+    return max(0, int(total * share) - CONTEXT)
+
+
+def proposed_share(peak: int, total: int) -> float:
+    """The smallest share 1/n of a GPU, n up to 16, that leaves a trial of `peak` bytes a quarter of them to spare."""
+    fitting = [count for count in range(1, 17) if share_limit(total, 1 / count) >= 1.25 * peak]
+    return round(1 / max(fitting, default=1), 4)
+
+
+def gpu_peak() -> int:
+    """Bytes that this process has held on its GPU at once since the last call at most; 0 without a GPU.
+
+    JAX counts from the start of the process, and so does the first call.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.config.list_logical_devices("GPU"):
+            return 0
+        peak = int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+        tf.config.experimental.reset_memory_stats("GPU:0")
+        return peak
+    if keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.local_devices()[0]
+        return int(device.memory_stats()["peak_bytes_in_use"]) if device.platform == "gpu" else 0
+    return 0
+
+
+@functools.cache
+def prepare(threads: int, precision: str, gpu_share: float = 0.0) -> str:
     """Sets this process up, once, before any operation; returns the precision that convolutions compute in.
+
+    A share of a GPU below one is a hard limit on what the process allocates there, so that trials side by side fail
+    alone; with a whole GPU or more memory grows as it is needed.
 
     On a CPU under TensorFlow bfloat16 is a rewriting of the graph (weights and sums stay float32); on a GPU, and under
     JAX, it is Keras's mixed policy, taken only when asked for by name.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if 0 < gpu_share < 1 and gpu_memory():
+        fraction = share_limit(gpu_memory(), gpu_share) / gpu_memory()
+        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{fraction:.3f}"
+    elif gpu_share:
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -44,7 +104,11 @@ def prepare(threads: int, precision: str) -> str:
         tf.config.threading.set_inter_op_parallelism_threads(1)
         gpus = tf.config.list_physical_devices("GPU")
         for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
+            if 0 < gpu_share < 1 and gpu_memory():
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=share_limit(gpu_memory(), gpu_share) // 2**20)
+                tf.config.set_logical_device_configuration(gpu, [limit])
+            else:
+                tf.config.experimental.set_memory_growth(gpu, True)
         if not gpus and (precision == "bfloat16" or (precision == "auto" and native_bfloat16())):
             tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
             return "bfloat16"

@@ -1,9 +1,11 @@
 """The run's single truth: `trials.jsonl`, written by the driver as things happen, and what it knows of each trial."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,9 @@ class Journal:
         self.began = time.monotonic() if began is None else began
         self.records: dict[str, Record] = {}
         self.rows: list[Row] = []
+        self._families: dict[str, list[Record]] = {}
+        self._filed = 0  # records that are in their family's list
+        self._filing = threading.Lock()
         self._watch = watch  # is given every row as it is written
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
         self._file = path.open("a", encoding="utf-8")
@@ -112,11 +117,13 @@ class Journal:
 
     def of(self, family: str, *statuses: str) -> list[Record]:
         """The records of a family, of all or of some statuses."""
-        return [
-            record
-            for record in self.records.values()
-            if record.family == family and (not statuses or record.status in statuses)
-        ]
+        with self._filing:
+            # Asked at every turn of the search: only records that are new since the last time are looked at.
+            for record in islice(self.records.values(), self._filed, None):
+                self._families.setdefault(record.family, []).append(record)
+                self._filed += 1
+            own = list(self._families.get(family, ()))
+        return [record for record in own if record.status in statuses] if statuses else own
 
     def read(self) -> Rows:
         """The rows so far, for the queries of `results`."""

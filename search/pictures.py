@@ -154,9 +154,9 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
 
     Everything that is wrong with the data raises here, before Ray starts.
     """
-    root, title, classes = _root(settings, threads, say)
+    root, title, classes = locate(settings, threads, say)
     folder = read_folder(root, classes)
-    decoded, packs = _decode(folder, shapes_needed(settings), settings.cache, threads, say)
+    decoded, packs = decode_folder(folder, shapes_needed(settings), settings.cache, threads, say)
     _check_readable(folder, decoded)
     groups = near_duplicates([picture.digest for picture in folder.pictures], decoded.hashes)
     labels = np.array([picture.label for picture in folder.pictures], np.int64)
@@ -190,7 +190,8 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     return pictures, record
 
 
-def _root(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Path, str, int | None]:
+def locate(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Path, str, int | None]:
+    """The folder of the data, its title, and how many classes are kept (None for all)."""
     if settings.data == DEMO:
         say("drawing the demo set")
         root = demo.draw_demo(settings.cache / f"demo-{demo.VERSION}", threads=threads)
@@ -200,9 +201,10 @@ def _root(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple
     return Path(settings.data), Path(settings.data).resolve().name, settings.classes
 
 
-def _decode(
+def decode_folder(
     folder: Folder, shapes: Sequence[Shape], root: Path, threads: int, say: Callable[[str], None]
 ) -> tuple[decoding.Decoded, dict[Shape, File]]:
+    """What decoding found out about a folder's pictures, and their packed pixels, from the cache where it has them."""
     cache = Cache(root)
     scan_key = {"data": folder.digest, "version": VERSION}
     keys = {shape: {**scan_key, "size": shape[0], "filter": shape[1]} for shape in shapes}

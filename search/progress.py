@@ -2,9 +2,10 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -31,6 +32,20 @@ class Progress:
         """One line for people: above the live block, and to the log."""
         self.console.print(line, highlight=False, markup=False)
         self.note(line)
+
+    def say_about_packing(self, rows: Sequence[Mapping[str, Any]], share: float) -> None:
+        """Which share of a GPU would have been enough, where rows tell what trials held of one."""
+        peaks = [(row["gpu_peak"], row["gpu_total"]) for row in rows if row.get("gpu_peak") and row.get("gpu_total")]
+        if not peaks:
+            return
+        from search.devices import proposed_share
+
+        peak, total = max(peaks)
+        enough = proposed_share(peak, total)
+        line = f"trials held at most {peak / 2**30:.2f} GiB of a GPU's {total / 2**30:.1f}"
+        if enough < share:
+            line += f": with --gpus-per-trial {enough:g} each GPU runs {int(1 / enough)} at a time"
+        self.say(line)
 
     def note(self, line: str) -> None:
         """One line for the log alone."""

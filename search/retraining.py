@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from search.journal import Journal
 from search.mistakes import find_mistakes
 from search.pictures import FILTER, Pictures, Pixels
 from search.trial import Inputs, Report, predict, score, train
@@ -18,6 +19,7 @@ from search.trial import Inputs, Report, predict, score, train
 if TYPE_CHECKING:
     import keras
 
+MEMBER = "member"  # the event of a retraining for the ensemble, and the end of its name
 BATCH = 32  # pictures of the batch whose latency is measured
 LEAST_TIMED, MOST_TIMED, TIMED_FOR = 3, 30, 1.0  # repetitions, and seconds of them
 
@@ -32,6 +34,26 @@ class Outcome:
     parameters: int
     latency: dict[str, Any] = field(default_factory=dict)  # of the exported model, for the `model` row
     mistakes: dict[str, bytes] = field(default_factory=dict)  # files of `mistakes/`, with the exported model
+
+    def keep(self, folder: Path, journal: Journal, family: str, trial: str, *, member: bool = False) -> None:
+        """Writes its files into the run folder, and then the rows that speak of them.
+
+        `member` tells a retraining for the ensemble from one of the family's best configuration.
+        """
+        seed = self.row["seed"]
+        _write(
+            folder / "predictions" / f"{f'{trial}-{MEMBER}' if member else f'{family}-{seed}'}.npz", self.probabilities
+        )
+        for name, content in self.mistakes.items():
+            _write(folder / "mistakes" / name, content)
+        if self.model is not None:
+            _write(folder / "models" / f"{family}.keras", self.model)
+        journal.write(MEMBER if member else "test", trial, family, **self.row)
+        if self.model is not None:
+            journal.write(
+                "model", trial, family, seed=seed, path=f"models/{family}.keras",
+                parameters=self.parameters, bytes=len(self.model), **self.latency,
+            )  # fmt: skip
 
 
 def retrain(
@@ -114,3 +136,10 @@ def latency(model: "keras.Model", some: Pixels, threads: int) -> dict[str, Any]:
         "batch": BATCH,
         "device": f"{threads} CPU thread{'s' * (threads != 1)}" if device == "cpu" else device.upper(),
     }
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    aside = path.with_name(f"{path.name}.part")
+    aside.write_bytes(content)
+    aside.replace(path)

@@ -8,6 +8,8 @@ import argparse
 import json
 import os
 import platform
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,19 +33,39 @@ Number = TypeVar("Number", int, float)
 PACKAGES = ("ray", "optuna", "keras", "tensorflow", "jax", "keras-tuner", "numpy", "pillow", "pedigree")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the arguments, runs the search, writes the report; returns the exit status."""
+def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
+    """Parses the arguments, runs the search, writes the report; returns the exit status.
+
+    `called` is how the command line calls this program, where it is not this file.
+    """
     began = time.monotonic()
     try:
         given = options(arguments)
+        if given.pop("explore", False):
+            return explore(given)
         resume = given.pop("resume", None)
         settings = continued(Path(resume), given) if resume else begun(given)
-        command = [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)]
+        script = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]
+        command = [*(called.split() or script), *(sys.argv[1:] if arguments is None else arguments)]
         return run(settings, began, command, resume=bool(resume))
     except (ValueError, OSError) as error:
         return fail(str(error))
     except KeyboardInterrupt:
         return fail("interrupted; the rows so far are kept")
+
+
+def explore(given: Mapping[str, Any]) -> int:
+    """Writes the data page, into the folder of the run that `--name` names or one of its own, and searches nothing."""
+    from search.explore import explore as look
+
+    settings = begun(given)
+    if "name" not in given:
+        settings = replace(settings, name=f"data-{stem_of(settings)}")
+    check_writable(settings.folder, "--runs-dir")
+    check_writable(settings.cache, "--cache-dir")
+    progress = Progress(settings)
+    progress.say(f"data page: {look(settings, progress.say)}")
+    return 0
 
 
 def run(settings: Settings, began: float, command: Sequence[str], *, resume: bool = False) -> int:
@@ -109,8 +131,15 @@ def search(
         journal.close()
         progress.say("nothing is left to do in this run; only its report is written again")
         return
-    cluster = connect(settings)
-    if not earlier:
+    try:
+        cluster = connect(settings)
+    except BaseException:
+        journal.close()
+        if earlier is None:
+            # A cluster without room for a trial leaves no run behind.
+            shutil.rmtree(settings.folder)
+        raise
+    if not (settings.folder / "environment.json").exists():
         write_aside(settings.folder / "environment.json", json.dumps(environment(command, cluster.devices), indent=2))
     pictures = cluster.ship(pictures, weights)
     course.workers = cluster.workers()
@@ -125,11 +154,13 @@ def search(
         settings.precision,
         settings.worker_memory,
         settings.name,
+        cluster.resources.get("gpu", 0.0),
         settings.cache_dir,
     )
     try:
         with progress.live(journal), LivePage(settings, journal):
             tune(settings, course, pictures, setup, cluster)
+        progress.say_about_packing(journal.rows, setup.gpu_share)
     finally:
         journal.close()
         cluster.close()
@@ -186,7 +217,7 @@ def environment(command: Sequence[str], devices: dict[str, Any]) -> dict[str, An
         except metadata.PackageNotFoundError:
             continue
     return {
-        "command": " ".join(command),
+        "command": shlex.join(command),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,
@@ -223,8 +254,14 @@ def begun(given: Mapping[str, Any]) -> Settings:
     settings = Settings(**{**(DEMO_SETTINGS if given.get("data", DEMO) == DEMO else {}), **given})
     if settings.name:
         return settings
-    stem = "".join(c if c.isalnum() else "-" for c in Path(settings.data).name or "run").strip("-") or "run"
-    return replace(settings, name=f"{stem[:60]}-{time.strftime('%Y%m%d-%H%M%S')}")
+    return replace(settings, name=f"{stem_of(settings)}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def stem_of(settings: Settings) -> str:
+    """What the data is called in the name of a folder."""
+    # Of letters, only those of ASCII: any other may mean something else to another file system.
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(settings.data).name or "run")
+    return kept.strip("-")[:60] or "run"
 
 
 def continued(folder: Path, given: Mapping[str, Any]) -> Settings:
@@ -237,14 +274,20 @@ def continued(folder: Path, given: Mapping[str, Any]) -> Settings:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; every option's default is the field of the same name in `Settings`."""
-    default = {field.name: field.default for field in fields(Settings)}
+    """The command line of the script."""
     command = argparse.ArgumentParser(
         prog="search/run.py",
         description=(__doc__ or "").split("\n\n", 1)[0],
         epilog="The demo searches smaller: " + ", ".join(f"{name} {value}" for name, value in DEMO_SETTINGS.items()),
         argument_default=None,
     )
+    add_options(command)
+    return command
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Gives a parser the arguments of a search; every option's default is the field of the same name in `Settings`."""
+    default = {field.name: field.default for field in fields(Settings)}
 
     def add(group: Any, option: str, text: str, kind: Any = str, **more: Any) -> None:
         name = option.lstrip("-").replace("-", "_")
@@ -261,6 +304,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="DATA",
         help=f"a folder with one folder of pictures per class, `{STANFORD_DOGS}`, or `{DEMO}` (default: {DEMO})",
     )
+    command.add_argument(
+        "--explore", action="store_true", default=None, help="search nothing: write a page about the data, data.html"
+    )
     what = command.add_argument_group("what is searched")
     add(
         what,
@@ -272,7 +318,9 @@ def parser() -> argparse.ArgumentParser:
     add(what, "--families", f"families, separated by commas, from {', '.join(FAMILIES)}", names, metavar="A,B")
     add(what, "--trials", "configurations of each family", whole, metavar="N")
     add(what, "--epochs", "budget of a full trial", whole, metavar="E")
-    add(what, "--time-budget", "bound on the whole command, as 90s, 30m or 1h30m (default: none)", seconds, metavar="T")
+    add(
+        what, "--time-budget", "bound on the whole command, as 90s, 30m or 1h30m (default: none)", duration, metavar="T"
+    )
     add(what, "--image-sizes", "sides in pixels that may be chosen", sizes, metavar="S,S")
     add(what, "--weights", "imagenet, none, a weights file, or a folder of them", metavar="W")
     add(
@@ -311,7 +359,6 @@ def parser() -> argparse.ArgumentParser:
         absolute,
         metavar="DIR",
     )
-    return command
 
 
 def whole(text: str) -> int:
@@ -322,6 +369,14 @@ def whole(text: str) -> int:
 def real(text: str) -> float:
     """A number, or the error that argparse prints with the option's name."""
     return _number(float, text, "a number")
+
+
+def duration(text: str) -> float:
+    """Seconds, or the error that argparse prints with the option's name."""
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def absolute(text: str) -> str:

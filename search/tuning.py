@@ -20,14 +20,13 @@ from results.numbers import baseline_name, best_trial, choose_winner, full_trial
 from search.cluster import Cluster
 from search.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal, Record
 from search.pictures import Pictures
-from search.retraining import Outcome
+from search.retraining import MEMBER, Outcome
 from search.rungs import Rungs, rung_epochs
 from search.settings import Settings, default_cache
 from search.study import Study
 from search.worker import Job, Setup, Worker, WorkerDied
 
 RETRAIN = "retrain"
-MEMBER = "member"
 # Trials that a family may be ahead of the others at the start: a head on cached features is the cheapest good
 # model there is, and the workers that build its activations together have it within the first minute.
 LEAD = {"mobilenet": 3}
@@ -282,32 +281,14 @@ class Course:
         import ray
 
         outcome: Outcome = ray.get(result["outcome"])
-        folder = self.settings.folder
         member = name.endswith(f"-{MEMBER}")
-        stem = f"{job.family}-{job.seed}" if not member else f"{trial}-{MEMBER}"
-        _write_bytes(folder / "predictions" / f"{stem}.npz", outcome.probabilities)
-        self.journal.write(MEMBER if member else "test", trial, job.family, **outcome.row)
+        outcome.keep(self.settings.folder, self.journal, job.family, trial, member=member)
         self.say(f"{trial if member else job.family}: {outcome.row['accuracy']:.3f} on test with seed {job.seed}")
-        for file, content in outcome.mistakes.items():
-            _write_bytes(folder / "mistakes" / file, content)
-        if outcome.model is not None:
-            _write_bytes(folder / "models" / f"{job.family}.keras", outcome.model)
-            self.journal.write(
-                "model", trial, job.family, seed=job.seed, path=f"models/{job.family}.keras",
-                parameters=outcome.parameters, bytes=len(outcome.model), **outcome.latency,
-            )  # fmt: skip
         return False
 
     def _job(self, kind: str, family: str, config: dict[str, Any], seed: int) -> Job:
         settings = self.settings
         return Job(kind, family, config, seed, settings.epochs, settings.epochs, settings.views, self.rung_epochs)
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    aside = path.with_name(f"{path.name}.part")
-    aside.write_bytes(content)
-    aside.replace(path)
 
 
 class CourseSearcher(Searcher):  # type: ignore[misc]

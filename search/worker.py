@@ -27,6 +27,9 @@ from search.trial import Diverged, Row, train
 GATHER = 1.0
 
 
+OUT_OF_MEMORY = ("out of memory", "resource_exhausted")  # as TensorFlow and JAX say it
+
+
 @dataclass(frozen=True)
 class Job:
     """One trial or one retraining, as plain values."""
@@ -50,6 +53,7 @@ class Setup:
     precision: str
     memory: float  # GiB
     run: str = ""  # its name
+    gpu_share: float = 0.0
     cache_dir: str = ""  # of every node; empty: each node's own default
 
 
@@ -146,7 +150,7 @@ def serve(pipe: Connection) -> None:
     """The child's whole life: jobs from the pipe until it closes."""
     setup, pictures = pipe.recv()
     _end_with_parent()
-    devices.prepare(setup.threads, setup.precision)
+    devices.prepare(setup.threads, setup.precision, setup.gpu_share)
     import keras
 
     while True:
@@ -167,7 +171,8 @@ def _answer(pipe: Connection, setup: Setup, pictures: Pictures, job: Job) -> tup
 
     def report(row: Row) -> None:
         nonlocal sent
-        rows.append(row)
+        peak = devices.gpu_peak()
+        rows.append({**row, "gpu_peak": peak, "gpu_total": devices.gpu_memory()} if peak else row)
         due = time.monotonic() - sent > GATHER
         if job.kind == "search" and (due or row["epoch"] in job.rungs or row["epoch"] == job.epochs):
             pipe.send(("traffic", traffic.take()))
@@ -205,7 +210,11 @@ def describe(error: Exception) -> str:
     """An error in one line, lack of memory told apart."""
     text = " ".join(str(error).split())[:300]
     kind = type(error).__name__
-    if isinstance(error, MemoryError) or kind == "ResourceExhaustedError" or "out of memory" in text.lower():
+    if (
+        isinstance(error, MemoryError)
+        or kind == "ResourceExhaustedError"
+        or any(sign in text.lower() for sign in OUT_OF_MEMORY)
+    ):
         return f"out of memory: {text}" if text else "out of memory"
     return f"{kind}: {text}"
 

@@ -1,4 +1,6 @@
+import json
 import random
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,9 @@ from search.images.demo import draw_demo
 from search.pictures import Pictures, prepare
 from search.settings import Settings
 from spaces import SPACES
+
+# Benchmarks are imported under the name by which they are run from the root: `python -m tests.benchmarks.NAME`.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +50,55 @@ def config() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def trained_run(
+    drawn: Path, cache_dir: Path, config: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a run of two trials of each of two families, every file of it from real training, without Ray."""
+    import keras
+
+    from search.journal import FINISHED, Journal, Record
+    from search.retraining import retrain
+    from search.trial import train
+
+    settings = Settings(
+        data=str(drawn), families=("scratch_keras", "scratch_pillow"), trials=2, epochs=4, image_sizes=(32, 48),
+        weights="none", ensemble=1, name="trained", runs_dir=str(tmp_path_factory.mktemp("runs")),
+        cache_dir=str(cache_dir),
+    )  # fmt: skip
+    pictures, split = prepare(settings, 2, lambda line: None)
+    settings.folder.mkdir()
+    (settings.folder / "settings.json").write_text(settings.to_json())
+    (settings.folder / "split.json").write_text(json.dumps(split))
+    journal = Journal(settings.folder / "trials.jsonl")
+    common: dict[str, Any] = {"epochs": 4, "planned": 4, "most_views": 1, "threads": 2}
+    for family in settings.families:
+        for number in range(2):
+            name = f"{family}-{number:03d}"
+            chosen = config(family, batch_norm=True, head="average", learning_rate=3e-3, filters=(16, 24)[number])
+            journal.records[name] = Record(name, family, chosen, {})
+            journal.start(name)
+            told: list[dict[str, Any]] = []
+            train(family, chosen, pictures.without_test(), seed=number, report=told.append, **common)
+            journal.epochs(name, told)
+            journal.end(name, FINISHED, "all 4 epochs")
+            keras.backend.clear_session()
+        for seed in (0, 1):
+            outcome = retrain(family, chosen, pictures, seed=seed, export=seed == 0, report=told.append, **common)
+            outcome.keep(settings.folder, journal, family, f"{family}-001")
+            keras.backend.clear_session()
+    other = journal.records["scratch_keras-000"].config
+    outcome = retrain("scratch_keras", other, pictures, seed=0, export=False, report=told.append, **common)
+    outcome.keep(settings.folder, journal, "scratch_keras", "scratch_keras-000", member=True)
+    journal.close()
+    return settings.folder
+
+
+@pytest.fixture(scope="session")
 def _ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     import ray
 
-    ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    # "local", or it would join whatever cluster somebody has started on this machine.
+    ray.init("local", num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 

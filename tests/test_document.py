@@ -60,7 +60,7 @@ def test_the_document_draws_every_figure_without_an_error_or_a_request(tmp_path:
     assert 'data-drawn="yes"' in seen
     assert seen.count('class="main-svg"') >= 17
     headings = re.findall(r"<h2[^>]*>([^<]*)</h2>", seen)
-    assert headings == ["Verdict", "Search", "What mattered", "Trust", "Trials", "How to repeat it"]
+    assert headings == ["Verdict", "Search", "What mattered", "Trust", "Mistakes", "Cost", "Trials", "How to repeat it"]
     assert "60 of 60 trials match, 50 shown." in seen
 
 

@@ -5,9 +5,8 @@ import pytest
 from written_run import BREEDS, end_row, epoch_row, start_row, write_run
 
 from results import figures, numbers
-from results.document import Drawn, page
+from results.document import Drawn, page, summary_of
 from results.figures import Figure
-from results.numbers import summarise
 from results.rows import Rows, read_rows
 
 
@@ -24,7 +23,8 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
 
     monkeypatch.setattr(Drawn, "add", remember)
     run = write_run(tmp_path / "demo")
-    page(summarise(run), read_rows(run / "trials.jsonl"))
+    rows = read_rows(run / "trials.jsonl")
+    page(run, summary_of(run, rows), rows)
     return kept
 
 
@@ -32,8 +32,8 @@ def test_every_figure_of_the_report_is_drawn(drawn: dict[str, Figure]) -> None:
     families = ("scratch_pillow", "scratch_keras", "mobilenet")
     assert list(drawn) == [
         *("best-by-time", "best-by-epochs", *(f"curves-{family}" for family in families), "timeline", "rungs", "spent"),
-        *(f"{kind}-{family}" for family in families for kind in ("importance", "effects")),
-        *("depth-mobilenet", "seeds", "classes", "confusion", "calibration"),
+        *(f"{kind}-{family}" for family in families for kind in ("importance", "effects", "switches")),
+        *("depth-mobilenet", "seeds", "classes", "confusion", "calibration", "costs", "trial-costs"),
     ]
 
 

@@ -24,6 +24,9 @@ from search.weights import find_weights
 from tests.benchmarks.sleeping import local_nodes, run_sleeping
 from tests.loopback import NAMESPACES
 
+# Ray looks for free ports with sockets that it leaves to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -46,21 +49,14 @@ def wait_for(folder: Path, event: str, number: int, search: "Future[Any]") -> No
         time.sleep(0.1)
 
 
-def test_trials_spread_over_the_nodes(tmp_path: Path, driver: ProcessPoolExecutor) -> None:
-    with local_nodes(3, 1) as cluster:
-        driver.submit(run_sleeping, tmp_path, cluster.address, trials=9, seconds=0.5).result()
-    assert len({row["node"] for row in rows_of(tmp_path, "epoch")}) == 3
-    assert [row["status"] for row in rows_of(tmp_path, "end")] == ["finished"] * 9
-
-
-def test_a_node_that_joins_is_used(tmp_path: Path, driver: ProcessPoolExecutor) -> None:
-    with local_nodes(1, 1) as cluster:
-        search = driver.submit(run_sleeping, tmp_path, cluster.address, trials=12, seconds=1.5)
+def test_trials_spread_over_the_nodes_and_one_that_joins(tmp_path: Path, driver: ProcessPoolExecutor) -> None:
+    with local_nodes(2, 1) as cluster:
+        search = driver.submit(run_sleeping, tmp_path, cluster.address, trials=18, seconds=1.5)
         wait_for(tmp_path, "epoch", 1, search)
         cluster.add_node(num_cpus=1)
         search.result()
-    assert len({row["node"] for row in rows_of(tmp_path, "epoch")}) == 2
-    assert [row["status"] for row in rows_of(tmp_path, "end")] == ["finished"] * 12
+    assert len({row["node"] for row in rows_of(tmp_path, "epoch")}) == 3
+    assert [row["status"] for row in rows_of(tmp_path, "end")] == ["finished"] * 18
 
 
 def test_a_node_that_is_lost_takes_its_trial_with_it_and_no_more(tmp_path: Path, driver: ProcessPoolExecutor) -> None:
@@ -109,39 +105,26 @@ def node_has_pictures(address: str, data: str, folder: Path) -> list[tuple[str, 
     return list(ray.get(found))
 
 
-def with_caches(folder: Path, caches: list[str]) -> LocalCluster:
-    cluster = LocalCluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "env_vars": {"PEDIGREE_CACHE": caches[0]}},
-    )
-    for cache in caches[1:]:
-        cluster.add_node(num_cpus=1, env_vars={"PEDIGREE_CACHE": cache})
-    cluster.wait_for_nodes()
-    return cluster
-
-
 def test_a_node_without_the_pictures_gets_them_into_its_own_cache(
     tmp_path: Path, drawn: Path, driver: ProcessPoolExecutor
 ) -> None:
-    cluster = with_caches(tmp_path, [str(tmp_path / "one"), str(tmp_path / "two")])
-    try:
+    with local_nodes(2, 1, [str(tmp_path / "one"), str(tmp_path / "two")]) as cluster:
         found = driver.submit(node_has_pictures, cluster.address, str(drawn), tmp_path).result()
-    finally:
-        cluster.shutdown()
     assert sorted(cache for _, _, cache in found) == [str(tmp_path / "one"), str(tmp_path / "two")]
     for path, shape, cache in found:
         assert path.startswith(f"{cache}/files/")
         assert shape == [96, 32, 32, 3, 0]
 
 
-def test_a_node_that_cannot_write_its_cache_is_named_before_the_search(tmp_path: Path) -> None:
-    cluster = with_caches(tmp_path, [str(tmp_path / "one"), "/proc/two"])
-    try:
-        command = [sys.executable, "search/run.py", "--address", cluster.address, "--runs-dir", str(tmp_path / "runs")]
-        environment = {**os.environ, "PEDIGREE_CACHE": str(tmp_path / "one")}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    finally:
-        cluster.shutdown()
+def run_on(cluster: LocalCluster, folder: Path, data: Path, options: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "search/run.py", str(data), "--address", cluster.address, "--runs-dir", str(folder)]
+    environment = {**os.environ, "PEDIGREE_CACHE": str(folder / "head")}
+    return subprocess.run([*command, *options.split()], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_a_node_that_cannot_write_its_cache_is_named_before_the_search(tmp_path: Path, drawn: Path) -> None:
+    with local_nodes(2, 1, [str(tmp_path / "one"), "/proc/two"]) as cluster:
+        done = run_on(cluster, tmp_path, drawn, "--image-sizes 32 --weights none")
     assert done.returncode == 2
     assert "every node needs a cache folder that it can write" in done.stderr
     assert "cannot write `/proc/two` (No such file or directory)" in done.stderr
@@ -149,16 +132,9 @@ def test_a_node_that_cannot_write_its_cache_is_named_before_the_search(tmp_path:
 
 @pytest.mark.slow
 def test_a_whole_search_on_two_nodes_fills_the_cache_of_each(tmp_path: Path, drawn: Path) -> None:
-    cluster = with_caches(tmp_path, [str(tmp_path / "one"), str(tmp_path / "two")])
     options = "--families mobilenet --weights none --trials 4 --epochs 1 --image-sizes 32 --final-seeds 1 --name nodes"
-    try:
-        command = [sys.executable, "search/run.py", str(drawn), "--address", cluster.address, *options.split()]
-        environment = {**os.environ, "PEDIGREE_CACHE": str(tmp_path / "head")}
-        done = subprocess.run(
-            [*command, "--runs-dir", str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
-    finally:
-        cluster.shutdown()
+    with local_nodes(2, 1, [str(tmp_path / "one"), str(tmp_path / "two")]) as cluster:
+        done = run_on(cluster, tmp_path, drawn, options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "one" / "activations").exists()
     assert (tmp_path / "two" / "activations").exists()

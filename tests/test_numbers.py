@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from written_run import end_row, epoch_row, start_row, write_rows, write_run
 
+from results.costs import depth
 from results.numbers import (
     accuracy_interval,
     best_so_far,
@@ -13,7 +14,6 @@ from results.numbers import (
     calibration,
     choose_winner,
     confusion,
-    depth,
     effects,
     fit,
     importance,

@@ -221,7 +221,7 @@ def test_the_record_of_the_run(whole: Path) -> None:
     assert (settings.trials, settings.epochs, settings.image_sizes, settings.name) == (2, 2, (32,), "whole")
     environment = json.loads((whole / "environment.json").read_text())
     assert set(environment) == {"command", "python", "platform", "versions", "devices", "backend"}
-    assert environment["command"].startswith("run.py ")
+    assert environment["command"].startswith("python run.py ")
     assert {"ray", "optuna", "keras", "tensorflow", "pedigree"} <= set(environment["versions"])
     assert environment["devices"]["nodes"] == 1
     assert "report: " in (whole / "log.txt").read_text()
@@ -372,6 +372,7 @@ def test_more_than_the_machine_has(
 ) -> None:
     assert command.main(small(drawn, tmp_path, cpus_per_trial=64)) == 2
     assert "a trial needs 64 CPU and 0 GPU on one machine, and the cluster has 2 CPU" in capsys.readouterr().err
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_time_budget_leaves_room_for_the_retraining(ray_cluster: None, drawn: Path, tmp_path: Path) -> None:

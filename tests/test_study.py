@@ -104,3 +104,27 @@ def test_a_trunk_without_weights_is_trained_whole() -> None:
     study = studies_of(settings, (Weights("MobileNet", 0.25, None, "random-0"),))["mobilenet"]
     config, _ = study.suggest("first")
     assert (config["unfrozen_blocks"], config["trunk_rate"]) == (19, 1.0)
+
+
+def test_a_long_study_goes_on_from_what_tpe_learns_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("MOST", 30), ("KEPT", 12), ("BEST", 3)):
+        monkeypatch.setattr(f"search.study.{name}", value)
+    study = Study("mobilenet", studies()["mobilenet"]._space, (), trials=40, seed=0)
+    config, point = study.suggest("running")
+    ended(study, "failed", FAILED, {})
+    for number in range(25):
+        ended(study, f"stopped-{number}", STOPPED, {1: number / 100})
+    for number in range(4):
+        ended(study, f"finished-{number}", FINISHED, {1: 0.5, 2: 0.6 + number / 100})
+    kept = study.study.trials
+    finished = sorted(trial.value for trial in kept if trial.state == TrialState.COMPLETE and trial.value is not None)
+    # The best three, and of the other 26 every third.
+    assert finished[-3:] == [0.61, 0.62, 0.63]
+    assert len(kept) == 3 + 9
+    assert {trial.state for trial in kept} == {TrialState.COMPLETE, TrialState.PRUNED}
+    study.tell(Record("running", "mobilenet", config, point, {1: 0.5, 2: 0.9}, status=FINISHED))
+    assert study.study.best_value == 0.9
+    for number in range(2):
+        ended(study, f"later-{number}", STOPPED, {1: 0.1})
+    study.close()
+    assert [trial.state for trial in study.study.trials].count(TrialState.RUNNING) == 0

@@ -220,20 +220,19 @@ def test_the_seed_gives_the_same_configurations_in_the_same_order(plan: Plan) ->
     assert one != other
 
 
+TROUBLES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "raises": {"optimizer": "lion"},
+    "diverges": {"learning_rate": 1e39},
+    "learns nothing": {"learning_rate": 1e-12},
+}
+
+
 def troubled(hp: Any) -> dict[str, Any]:
     """A space some of whose configurations end badly."""
-    trouble = hp.Choice("trouble", ["none", "raises", "diverges", "learns nothing"])
-    config = dict(SPACES["scratch_keras"](hp, image_sizes=(32,)))
-    config |= {"flip": "none", "rotation": 0.0, "zoom": 0.0}
-    return (
-        config
-        | {
-            "none": {},
-            "raises": {"optimizer": "lion"},
-            "diverges": {"learning_rate": 1e39},
-            "learns nothing": {"learning_rate": 1e-12},
-        }[trouble]
-    )
+    trouble = hp.Choice("trouble", list(TROUBLES))
+    config = SPACES["scratch_keras"](hp, image_sizes=(32,))
+    return {**config, "flip": "none", "rotation": 0.0, "zoom": 0.0, **TROUBLES[trouble]}
 
 
 @pytest.fixture(scope="module")
@@ -242,9 +241,16 @@ def searched(
 ) -> tuple[Journal, Study, list[str]]:
     """One trial after the other on real workers: the base, one that raises, one that diverges, one that is stopped."""
     settings = Settings(
+        name="troubled",
         families=("scratch_keras",),
-        **{"trials": 4, "epochs": 14, "first_rung": 12, "reduction": 2, "final_seeds": 1, "concurrency": 1},
-        **{"image_sizes": (32,), "runs_dir": str(tmp_path_factory.mktemp("runs")), "name": "troubled"},
+        image_sizes=(32,),
+        trials=4,
+        epochs=14,
+        first_rung=12,
+        reduction=2,
+        final_seeds=1,
+        concurrency=1,
+        runs_dir=str(tmp_path_factory.mktemp("runs")),
         cache_dir=str(pictures.cache),
     )
     settings.folder.mkdir()

@@ -23,7 +23,7 @@ from search.weights import find_weights
 from tests.benchmarks.listed import Item, run_listed, standard_list
 from tests.benchmarks.measuring import Row, follow, show
 
-SUBSET = 3  # --subset takes every third configuration, two of each kind
+SUBSET = 3  # --subset alone takes every third configuration, two of each kind
 
 
 def link_sides(settings: Settings, folder: Path) -> Path:
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     backbones = [(item.backbone, item.alpha) for item in weights if item.alpha >= 1] or [
         (weights[0].backbone, weights[0].alpha)
     ]
-    items = standard_list(options.size, backbones, every=SUBSET if options.subset else 1)
+    items = standard_list(options.size, backbones, every=options.subset)
     result: dict[str, Any] = {"benchmark": "fixed_list", "size": options.size, "epochs": options.epochs}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(options.keep or place)
@@ -136,7 +136,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--weights", default="none", help="none, a weights file, or a folder of them (default: none)")
     command.add_argument("--size", type=int, default=160, help="side of the pictures in pixels (default: %(default)s)")
     command.add_argument("--epochs", type=int, default=9, help="of every configuration (default: %(default)s)")
-    command.add_argument("--subset", action="store_true", help=f"every {SUBSET}rd configuration only, for a quick try")
+    command.add_argument(
+        "--subset", type=int, nargs="?", const=SUBSET, default=1, metavar="N",
+        help=f"for a quick try: only every Nth configuration (default: {SUBSET}; without the option: all)",
+    )  # fmt: skip
     command.add_argument("--concurrency", type=int, default=os.cpu_count(), help="trials at a time (default: cores)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument(

@@ -21,13 +21,20 @@ from tests.benchmarks.measuring import ROOT, show
 from tests.benchmarks.plain_ray_tune import decode
 
 PARTS = ("import", "decode", "trunk", "head")
-RATE, BATCH = 3e-3, 32  # a head that is known to be good; no search is timed here
+# A head that is known to be good: no search is timed here.
+HEAD: dict[str, Any] = {
+    "normalize": True, "units": 0, "dropout": 0.2, "weight_decay": 0.0, "label_smoothing": 0.0, "optimizer": "adam",
+    "learning_rate": 3e-3, "schedule": "constant", "batch_size": 32,
+}  # fmt: skip
 
 
-def measured(data: Path, weights: str, size: int, backbone: str | None) -> dict[str, Any]:
-    """Runs this command in a fresh process and returns what it says."""
+def measured(data: Path, weights: str, size: int, config: dict[str, Any] | None, epochs: int) -> dict[str, Any]:
+    """Runs this command in a fresh process, for a configuration's backbone and head; returns what it says."""
     command = [sys.executable, "-m", "tests.benchmarks.limit", str(data), "--weights", weights, "--size", str(size)]
-    command += ["--backbone", backbone] if backbone else []
+    command += ["--epochs", str(epochs)]
+    if config is not None:
+        head = {name: config[name] for name in HEAD}
+        command += ["--backbone", f"{config['backbone']}-{config['alpha']}", "--head", json.dumps(head)]
     said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     result: dict[str, Any] = json.loads(said.splitlines()[-1])
     return result
@@ -42,6 +49,8 @@ def measure(options: argparse.Namespace, began: float) -> dict[str, Any]:
     import keras
     import numpy as np
 
+    from models import mobilenet
+    from models.compiling import compile_model
     from models.trunk import Trunk
 
     found = {f"{item.backbone}-{item.alpha}": item for item in find_weights(options.weights, seed=0)}
@@ -61,13 +70,15 @@ def measure(options: argparse.Namespace, began: float) -> dict[str, Any]:
     marks.append(time.monotonic())
     keras.utils.set_random_seed(options.seed)
     classes = len(np.unique(sides[0][1]))
-    head = keras.Sequential([keras.Input(features[0].shape[1:]), keras.layers.Dense(classes, activation="softmax")])
-    head.compile(keras.optimizers.Adam(RATE), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    config = {**HEAD, **options.head, "unfrozen_blocks": 0}
+    head = mobilenet.build_tail(config, classes, seed=options.seed, trunk=trunk)
+    compile_model(head, config, steps=len(sides[0][1]) // config["batch_size"], epochs=options.epochs)
+    truth = [np.eye(classes, dtype=np.float32)[labels] for _, labels in sides]
     history = head.fit(
         features[0].astype(np.float32),
-        sides[0][1],
-        validation_data=(features[1].astype(np.float32), sides[1][1]),
-        batch_size=BATCH,
+        truth[0],
+        validation_data=(features[1].astype(np.float32), truth[1]),
+        batch_size=config["batch_size"],
         epochs=options.epochs,
         verbose=0,
     ).history
@@ -103,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--size", type=int, default=160, help="side of the pictures in pixels (default: %(default)s)")
     command.add_argument("--backbone", help="as NAME-ALPHA (default: the first that --weights has)")
     command.add_argument("--epochs", type=int, default=9, help="of the head (default: %(default)s)")
+    command.add_argument("--head", type=json.loads, default={}, help="JSON of what its configuration changes")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--plain", action="store_true", help="the pass by Keras as it is, in float32")
     command.add_argument("--out", type=Path, help="also write the JSON there")

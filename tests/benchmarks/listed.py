@@ -125,7 +125,9 @@ def train_list(settings: Settings, items: Sequence[Item]) -> None:
     journal = Journal(settings.folder / "trials.jsonl", began)
     none: Mapping[str, Study] = {}
     course = Listed(settings, none, journal, cluster.workers(), pictures, print)
-    setup = Setup(max(1, int(settings.cpus_per_trial)), settings.precision, settings.worker_memory, settings.cache_dir)
+    setup = Setup(
+        max(1, int(settings.cpus_per_trial)), settings.precision, settings.worker_memory, cache_dir=settings.cache_dir
+    )
     try:
         search(settings, course, pictures, setup, cluster)
     finally:

@@ -1,5 +1,6 @@
 """What the benchmarks share: a command followed while it writes rows, a table for people, JSON for everyone else."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -19,6 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 POLL = 0.05  # seconds between two looks at a file that another process writes
 
 Row = dict[str, Any]
+
+
+def parse(command: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options, and in `more` what follows a `--`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    end = given.index("--") if "--" in given else len(given)
+    return argparse.Namespace(**vars(command.parse_args(given[:end])), more=given[end + 1 :])
 
 
 def start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":

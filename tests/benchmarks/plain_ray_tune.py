@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from search.hyperparameters import TrialHyperParameters, values_to_point
+from search.study import fits
 from search.weights import find_weights
 from spaces import SPACES, STARTS
 
@@ -60,15 +61,20 @@ def suggest(trial: Any, families: Sequence[str], size: int, backbones: Sequence[
         return {"config": SPACES[family](hp, image_sizes=(size,), **more)}
 
 
-def start_points(families: Sequence[str], size: int, backbones: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+def start_points(families: Sequence[str], size: int, weights: Backbones) -> list[dict[str, Any]]:
     """Pedigree's own first points of every family, the families in turn."""
     points: dict[str, list[dict[str, Any]]] = {}
     for family in families:
-        more = {"backbones": tuple(backbones)} if family == "mobilenet" else {}
-        space = partial(SPACES[family], image_sizes=(size,), **more)
+        bound: dict[str, Any] = {"image_sizes": (size,)}
+        starts = STARTS[family]
+        if family == "mobilenet":
+            bound |= {"backbones": tuple(weights), "pretrained": all(weights.values())}
+            starts = starts if bound["pretrained"] else ()
+        space = partial(SPACES[family], **bound)
         points[family] = [
             {"family": family, **{f"{family}/{name}": value for name, value in values_to_point(space, values).items()}}
-            for values in ({}, *STARTS[family])
+            for values in ({}, *starts)
+            if fits(space, values)
         ]
     return [point for group in zip_longest(*points.values()) for point in group if point is not None]
 
@@ -133,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     families = options.families.split(",")
     found = find_weights(options.weights, seed=0) if "mobilenet" in families else ()
-    weights = {(item.backbone, item.alpha): item.path and str(item.path) for item in found}
+    weights: Backbones = {(item.backbone, item.alpha): str(item.path) if item.path else None for item in found}
     data = (*decode(options.data / "train", options.size), *decode(options.data / "validation", options.size))
     out = options.out.resolve()
     out.unlink(missing_ok=True)
@@ -161,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parameters = {"item": space}
     else:
         define = partial(suggest, families=families, size=options.size, backbones=tuple(weights))
-        points = start_points(families, options.size, tuple(weights)) if options.starts else None
+        points = start_points(families, options.size, weights) if options.starts else None
         how = tune.TuneConfig(
             search_alg=OptunaSearch(define, points_to_evaluate=points, seed=options.seed, **metric),
             scheduler=ASHAScheduler(max_t=options.epochs, grace_period=1, reduction_factor=3, **metric),
@@ -170,7 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_concurrent_trials=options.concurrency,
         )
         parameters = {}
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    # A cluster of its own, whatever else runs on this machine.
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     body = tune.with_parameters(
         train, data=data, epochs=options.epochs, threads=options.threads, weights=weights, seed=options.seed
     )

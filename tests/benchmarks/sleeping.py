@@ -3,9 +3,11 @@
 What is measured with them is the driver, whatever the cores of the machine can do.
 """
 
+import gc
 import random
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,16 +63,25 @@ def sleeping_pictures(seconds: float, cache: Path) -> Pictures:
 
 
 @contextmanager
-def local_nodes(nodes: int, cpus: int) -> Iterator[LocalCluster]:
-    """A Ray cluster of several raylets on this machine."""
-    cluster = LocalCluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
+def local_nodes(nodes: int, cpus: int, caches: Sequence[str] = ()) -> Iterator[LocalCluster]:
+    """A Ray cluster of several raylets on this machine, each with its own cache folder if `caches` names them."""
+
+    def more(node: int) -> dict[str, Any]:
+        return {"num_cpus": cpus, **({"env_vars": {"PEDIGREE_CACHE": caches[node]}} if caches else {})}
+
+    cluster = LocalCluster(initialize_head=True, head_node_args={"include_dashboard": False, **more(0)})
     try:
-        for _ in range(nodes - 1):
-            cluster.add_node(num_cpus=cpus)
+        for node in range(1, nodes):
+            cluster.add_node(**more(node))
         cluster.wait_for_nodes()
         yield cluster
     finally:
         cluster.shutdown()
+        with warnings.catch_warnings():
+            # Ray looks for free ports with sockets that it leaves to the garbage collector.
+            warnings.simplefilter("ignore", ResourceWarning)
+            del cluster
+            gc.collect()
 
 
 def run_sleeping(

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import limit
-from tests.benchmarks.measuring import Row, follow, show
+from tests.benchmarks.measuring import Row, follow, parse, show
 
 LEVELS = (0.80, 0.85, 0.90, 0.91, 0.92, 0.93, 0.94, 0.95)
+EPOCHS = 9
 PLAIN = ("-m", "tests.benchmarks.plain_ray_tune")
 
 
@@ -70,18 +71,17 @@ def compare(own: Sequence[Row], other: Sequence[Row], levels: Sequence[float]) -
     return {"ends": ends, "levels": table}
 
 
-def config_of(rows: Sequence[Row], level: float) -> dict[str, Any] | None:
-    """The configuration of the first trial of the `mobilenet` family that reached a level."""
+def config_of(rows: Sequence[Row], level: float) -> tuple[dict[str, Any] | None, int]:
+    """The configuration of the first `mobilenet` trial that reached a level, and its epochs until then."""
     for row in rows:
         if row["event"] == "epoch" and row["family"] == "mobilenet" and row["validation_accuracy"] >= level:
-            return next(
-                dict(start["config"]) for start in rows if start["event"] == "start" and start["trial"] == row["trial"]
-            )
-    return None
+            starts = (start for start in rows if start["event"] == "start" and start["trial"] == row["trial"])
+            return next(starts)["config"], row["epoch"]
+    return None, EPOCHS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    options = parse(parser(), arguments)
     result: dict[str, Any] = {"benchmark": "time_to_accuracy", "size": options.size, "seed": options.seed}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(options.keep or place)
@@ -95,9 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result |= compare(own, other, options.levels)
         if options.limit:
             target = result["ends"]["peer"]["accuracy"] or max(options.levels)
-            config = config_of(own, target) or {}
-            chosen = f"{config['backbone']}-{config['alpha']}" if config else None
-            result["limit"] = limit.measured(options.data, options.weights, options.size, chosen)
+            config, epochs = config_of(own, target)
+            result["limit"] = limit.measured(options.data, options.weights, options.size, config, epochs)
             reached = first_reached(own, "validation_accuracy", target)
             result["limit"]["ratio"] = reached / result["limit"]["seconds"] if reached else None
     body = [[f"{row['accuracy']:.4f}", row["pedigree"], row["peer"], row["ratio"]] for row in result["levels"]]
@@ -112,13 +111,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.time_to_accuracy", description=(__doc__ or "").split("\n\n", 1)[0]
+        prog="python -m tests.benchmarks.time_to_accuracy",
+        description=(__doc__ or "").split("\n\n", 1)[0],
+        epilog="Options after `--` go to Pedigree, such as: -- --trials 4",
     )
     command.add_argument("data", type=Path, metavar="DATA", help="a folder with train/ and validation/")
     command.add_argument("--weights", default="none", help="none, a weights file, or a folder of them (default: none)")
     command.add_argument("--families", default="mobilenet,scratch_keras", help="default: %(default)s")
     command.add_argument("--size", type=int, default=160, help="side of the pictures in pixels (default: %(default)s)")
-    command.add_argument("--epochs", type=int, default=9, help="budget of a full trial (default: %(default)s)")
+    command.add_argument("--epochs", type=int, default=EPOCHS, help="budget of a full trial (default: %(default)s)")
     command.add_argument("--trials", type=int, default=40, help="of each of Pedigree's families (default: %(default)s)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--pedigree-seconds", type=float, default=300, help="its time budget (default: %(default)s)")
@@ -140,7 +141,6 @@ def parser() -> argparse.ArgumentParser:
         "--keep", metavar="DIR", help="keep rows, logs, run and cache there (default: a folder thrown away)"
     )
     command.add_argument("--out", type=Path, help="also write the JSON there")
-    command.add_argument("more", nargs="*", metavar="-- OPTIONS", help="options for Pedigree")
     return command
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.measuring import Row, follow, show
+from tests.benchmarks.measuring import Row, follow, parse, show
 
 
 def first_row(options: argparse.Namespace, folder: Path, name: str) -> Row:
@@ -30,7 +30,7 @@ def first_row(options: argparse.Namespace, folder: Path, name: str) -> Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    options = parse(parser(), arguments)
     result: dict[str, Any] = {"benchmark": "warm_start", "size": options.size}
     body = []
     with tempfile.TemporaryDirectory() as place:
@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.warm_start", description=(__doc__ or "").split("\n\n", 1)[0]
+        prog="python -m tests.benchmarks.warm_start",
+        description=(__doc__ or "").split("\n\n", 1)[0],
+        epilog="Options after `--` go to Pedigree, such as: -- --trials 4",
     )
     command.add_argument("data", type=Path, metavar="DATA", help="a folder with one folder of pictures per class")
     command.add_argument("--weights", default="none", help="none, a weights file, or a folder of them (default: none)")
@@ -53,7 +55,6 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--size", type=int, default=160, help="side of the pictures in pixels (default: %(default)s)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--out", type=Path, help="also write the JSON there")
-    command.add_argument("more", nargs="*", metavar="-- OPTIONS", help="options for Pedigree")
     return command
 
 

@@ -1,0 +1,53 @@
+"""`pedigree`: one command line for everything, the same code as the scripts.
+
+Shell completion comes from shtab, which reads the parser below: `pedigree --print-completion bash`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from results.commands import EXAMPLES, add_commands, follow
+from search import run
+
+SEARCH_EXAMPLES = {
+    "search": "pedigree search photos --trials 20 --time-budget 30m",
+    "explore": "pedigree explore photos",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 2 for what the user has to change."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] in (["search"], ["explore"]) and not {"-h", "--help"} & set(given):
+        # Parsed by the script's own parser, so that both say and do the same.
+        explore = ["--explore"] if given[0] == "explore" else []
+        return run.main([*explore, *given[1:]], called=f"pedigree {given[0]}")
+    parser = command_line()
+    if not given:
+        parser.print_help()
+        return 2
+    return follow(parser.parse_args(given))
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The whole command line, for its help and for completion."""
+    examples = "\n".join(f"  {line}" for line in [*SEARCH_EXAMPLES.values(), *EXAMPLES.values()])
+    parser = argparse.ArgumentParser(
+        prog="pedigree",
+        description="Searches image classifiers, and works with what a search found.",
+        epilog=f"examples:\n{examples}\n\nshell completion: pedigree --print-completion bash > FILE",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    import shtab
+
+    shtab.add_argument_to(parser, "--print-completion", help="print a completion script for bash, zsh or tcsh")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    run.add_options(commands.add_parser("search", help="search image classifiers (python search/run.py)"))
+    run.add_options(commands.add_parser("explore", help="look at data without searching: data.html"))
+    add_commands(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
