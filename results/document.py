@@ -389,7 +389,7 @@ def _mistake(mistake: dict[str, Any]) -> str:
         said = f"The test picture, bright where the answer {mistake['predicted']} comes from"
         pictures.append((mistake["where"], said, "where it looked"))
     drawn = "".join(
-        f'<figure><img src="{source}" alt="{text(said)}" title="{text(said)}" width="128" height="128" loading="lazy">'
+        f'<figure><img src="{source}" alt="{text(said)}" title="{text(said)}" width="128" height="128">'
         f"<figcaption>{text(under)}</figcaption></figure>"
         for source, said, under in pictures
     )

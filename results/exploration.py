@@ -160,7 +160,7 @@ def _sheet(sheet: dict[str, Any], names: list[str]) -> str:
     said = f"{verdict.plural(sheet['count'], 'picture')}: {', '.join(names)}"
     return (
         f'<div class="scroll" tabindex="0"><img class="strip-of" src="data:image/jpeg;base64,{sheet["picture"]}" '
-        f'alt="{text(said)}" title="{text(said)}" width="{width}" height="{height}" loading="lazy"></div>'
+        f'alt="{text(said)}" title="{text(said)}" width="{width}" height="{height}"></div>'
     )
 
 
@@ -199,7 +199,7 @@ def _treatments(record: dict[str, Any]) -> str:
     for example in record["treated"]:
         shown = "".join(
             f'<figure><img src="data:image/jpeg;base64,{version["picture"]}" alt="{text(version["name"])}" width="128" '
-            f'height="128" loading="lazy">{svg.channels(version["levels"], "Levels, " + version["name"])}'
+            f'height="128">{svg.channels(version["levels"], "Levels, " + version["name"])}'
             f"<figcaption>{text(version['name'])}</figcaption></figure>"
             for version in example["versions"]
         )

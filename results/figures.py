@@ -5,6 +5,7 @@ Plotly reads markup in any text, so every name that comes from the user passes t
 """
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -698,6 +699,16 @@ def model_costs(
     )
 
 
+def decades(values: Sequence[float]) -> dict[str, Any]:
+    """Ticks of a logarithmic axis at 1, 2 and 5 times the powers of ten around some values."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    steps = (1, 2, 5) if high - low <= 2 else (1,)
+    places = [step * 10.0**power for power in range(low, high + 1) for step in steps]
+    units = ((1e6, "M"), (1e3, "k"), (1.0, ""))
+    named = [next(((place / unit, sign) for unit, sign in units if place >= unit), (place, "")) for place in places]
+    return {"tickvals": places, "ticktext": [f"{number:g}{sign}" for number, sign in named]}
+
+
 def trial_costs(entries: Sequence[dict[str, Any]], total: int, accents: dict[str, str]) -> Figure | None:
     """Validation accuracy of every trial against its parameters and its seconds per epoch, with the fronts."""
     kinds = {"parameters": "parameters", "seconds_per_epoch": "seconds per epoch"}
@@ -725,6 +736,7 @@ def trial_costs(entries: Sequence[dict[str, Any]], total: int, accents: dict[str
                     }
                 )
         front = sorted((entry for entry in entries if cost in entry["front"]), key=lambda entry: float(entry[cost]))
+        known = [float(entry[cost]) for entry in entries if entry[cost]]
         data.append(
             {
                 **common,
@@ -735,7 +747,7 @@ def trial_costs(entries: Sequence[dict[str, Any]], total: int, accents: dict[str
         )
         domain = [0.0, 1.0] if len(shown) == 1 else [0.0, 0.46] if number == 0 else [0.54, 1.0]
         # A head has a thousand parameters, a trunk millions: only a logarithm shows both.
-        axes[f"xaxis{place}"] = _axis(kinds[cost], domain=domain, anchor=f"y{place}", type="log", dtick="D2")
+        axes[f"xaxis{place}"] = _axis(kinds[cost], domain=domain, anchor=f"y{place}", type="log", **decades(known))
         axes[f"yaxis{place}"] = _axis("", anchor=f"x{place}", tickformat=".0%", rangemode="tozero")
     front = [entry for entry in entries if "seconds_per_epoch" in entry["front"]]
     drawn = verdict.plural(total, "trial") if len(entries) == total else f"{len(entries):,} of {total:,} trials"

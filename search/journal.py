@@ -1,6 +1,7 @@
 """The run's single truth: `trials.jsonl`, written by the driver as things happen, and what it knows of each trial."""
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ class Record:
     point: dict[str, Any]  # the values of the space that the configuration was made from
     values: dict[int, float] = field(default_factory=dict)  # validation accuracy by epoch
     losses: dict[int, float] = field(default_factory=dict)  # validation loss by epoch
-    seconds: float = 0.0  # of training and validating so far, without what is done once
+    fastest: float = math.inf  # seconds of training and validating of its fastest epoch: the first also compiles
     status: str = RUNNING
     reason: str = ""
     started: bool = False
@@ -77,7 +78,7 @@ class Journal:
                 points.get(name, {}),
                 {row["epoch"]: row["validation_accuracy"] for row in trial.curve},
                 {row["epoch"]: row["validation_loss"] for row in trial.curve},
-                sum((row["training"] or 0.0) + (row["validating"] or 0.0) for row in trial.curve),
+                min(((row["training"] or 0.0) + (row["validating"] or 0.0) for row in trial.curve), default=math.inf),
                 trial.status,
                 trial.reason,
                 True,
@@ -97,7 +98,7 @@ class Journal:
         for row in rows:
             record.values[row["epoch"]] = row["validation_accuracy"]
             record.losses[row["epoch"]] = row["validation_loss"]
-            record.seconds += row["training"] + row["validating"]
+            record.fastest = min(record.fastest, row["training"] + row["validating"])
             self.write("epoch", name, record.family, **row)
 
     def end(self, name: str, status: str, reason: str) -> None:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from models import mobilenet
 from search.activations import CHUNK, Source, load_trunk, view_name, view_of, views
-from search.cache import locked
 from search.pictures import Pictures, one_hot
 
 TRUNKS = [("MobileNet", 0.25), ("MobileNetV2", 0.35)]
@@ -214,18 +213,6 @@ def test_the_chunk_of_a_killed_process_is_taken_over(fresh: Pictures, pictures: 
     found = source.read(None, "light", 1)
     assert source.missing(None, "light", 1) == 0
     close(found, many(replace(pictures, cache=tmp_path / "alone"), 60).read(None, "light", 1))
-
-
-def test_a_chunk_that_another_holds_is_waited_for(fresh: Pictures, tmp_path: Path) -> None:
-    source = many(fresh)
-    place = source._path("pooled", "light", 1)
-    with reader(source, tmp_path) as other:
-        with locked(place.with_name("2.lock")):
-            while not all(place.with_name(f"pooled.{chunk}.done").exists() for chunk in (0, 1, 3, 4, 5)):
-                assert other.poll() is None
-            assert source.missing(None, "light", 1) == CHUNK
-        assert other.wait() == 0
-    assert source.missing(None, "light", 1) == 0
 
 
 def test_a_trunk_is_loaded_once_per_process(pictures: Pictures) -> None:

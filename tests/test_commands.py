@@ -17,13 +17,13 @@ def test_help_names_every_command_with_an_example(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main([name, "--help"])
     assert capsys.readouterr().out.startswith(f"usage: pedigree {name} ")
 
 
 def test_completion_is_a_script_that_bash_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main(["--print-completion", "bash"])
     script = capsys.readouterr().out
     asked = "COMP_WORDS=(pedigree exp); COMP_CWORD=1; _shtab_pedigree; echo ${COMPREPLY[@]}"

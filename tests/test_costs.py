@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from written_run import end_row, epoch_row, start_row
 
@@ -15,7 +17,7 @@ def test_the_front_by_hand() -> None:
 
 def test_costs_of_models() -> None:
     common = {"path": "x", "seed": 0, "batch": 32, "device": "1 CPU thread"}
-    families = {
+    families: dict[str, dict[str, Any]] = {
         "scratch_keras": {
             "test": {"accuracy": 0.6},
             "model": {**common, "parameters": 100, "bytes": 2_000, "latency_one": 0.002, "latency_batch": 0.05},

@@ -198,3 +198,33 @@ def test_json_cannot_end_its_script_element() -> None:
 
 def test_a_cell_stays_one_cell() -> None:
     assert cell("a|b\nc <i>") == "a\\|b c &lt;i&gt;"
+
+
+@needs_chromium
+def test_the_report_of_a_real_run_shows_its_mistakes_and_costs(trained_run: Path, tmp_path: Path) -> None:
+    page = write_report(trained_run)
+    copy = tmp_path / "report.html"
+    shutil.copy(page, copy)
+    script = """
+      const images = [...document.querySelectorAll(".mistakes img")];
+      const costs = document.querySelector('[data-figure="costs"]');
+      Plotly.Fx.hover(costs, [{ curveNumber: 1, pointNumber: 0 }]);
+      document.title = JSON.stringify({
+        images: images.length, drawn: images.filter((image) => image.naturalWidth > 0).length,
+        unnamed: images.filter((image) => !image.alt).length, hover: costs.querySelector(".hoverlayer").textContent,
+      });
+    """
+    seen, console = opened(copy, tmp_path / "profile", script)
+    assert console == ""
+    title = re.search(r"<title>(.*?)</title>", seen)
+    assert title is not None
+    told = json.loads(title[1])
+    wrong = sum(
+        min(12, json.loads((trained_run / "mistakes" / f"{family}.json").read_text())["wrong"])
+        for family in ("scratch_keras", "scratch_pillow")
+    )
+    assert told["images"] >= 2 * wrong > 0
+    assert told["drawn"] == told["images"]
+    assert told["unnamed"] == 0
+    assert "parameters" in told["hover"]
+    assert page.stat().st_size < 10_000_000

@@ -6,7 +6,7 @@ from written_run import BREEDS, end_row, epoch_row, start_row, write_run
 
 from results import figures, numbers
 from results.document import Drawn, page, summary_of
-from results.figures import Figure
+from results.figures import Figure, decades
 from results.rows import Rows, read_rows
 
 
@@ -114,3 +114,10 @@ def test_many_classes_are_cut_in_the_drawing() -> None:
 def test_families_without_a_colour_of_their_own_get_different_ones() -> None:
     strange = [*BREEDS[:2], "mobilenet"]
     assert len({figures.colour(family, strange) for family in strange}) == 3
+
+
+def test_ticks_of_a_logarithmic_axis_say_their_power() -> None:
+    found = decades([250_000.0, 3_200_000.0])
+    assert found["ticktext"] == ["100k", "200k", "500k", "1M", "2M", "5M", "10M", "20M", "50M"]
+    assert found["tickvals"][:3] == [100_000.0, 200_000.0, 500_000.0]
+    assert decades([0.2, 900.0])["ticktext"] == ["0.1", "1", "10", "100", "1k"]

@@ -13,6 +13,10 @@ EPOCH = {
     "validation_loss": 1.4,
     "validation_accuracy": 0.3,
     "seconds": 2.0,
+    "waiting": 0.5,
+    "building": 0.5,
+    "training": 0.75,
+    "validating": 0.25,
 }
 
 
@@ -50,7 +54,7 @@ def test_a_record_knows_its_trial(tmp_path: Path) -> None:
     journal.end("b", FAILED, "out of memory")
     journal.close()
     record = journal.records["a"]
-    assert (record.values, record.best, record.seconds) == ({1: 0.3, 2: 0.2}, 0.3, 4.0)
+    assert (record.values, record.best, record.fastest) == ({1: 0.3, 2: 0.2}, 0.3, 1.0)
     assert journal.records["b"].best == 0.0
     assert [record.name for record in journal.of("mobilenet")] == ["a", "b"]
     assert [record.name for record in journal.of("mobilenet", RUNNING)] == ["a"]

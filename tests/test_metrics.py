@@ -52,7 +52,7 @@ def literal_rows(address: str) -> dict[tuple[str, ...], float]:
     ray.init(address, log_to_driver=False, logging_level="ERROR")
     run, worker = RunMetrics("r"), CacheMetrics("r")
     parts = {"waiting": 0.5, "building": 0.0, "training": 2.0, "validating": 0.25}
-    for row in [
+    rows: list[dict[str, Any]] = [
         {"event": "start", "trial": "a-000", "family": "a"},
         {"event": "start", "trial": "a-001", "family": "a"},
         {"event": "epoch", "trial": "a-000", "family": "a", "validation_accuracy": 0.75, **parts},
@@ -60,7 +60,8 @@ def literal_rows(address: str) -> dict[tuple[str, ...], float]:
         {"event": "rung", "trial": "a-001", "family": "a"},
         {"event": "end", "trial": "a-001", "family": "a", "status": "stopped"},
         {"event": "test", "trial": "a-000", "family": "a", "seed": 2, "accuracy": 0.625},
-    ]:
+    ]
+    for row in rows:
         run.take(row)
     worker.take({"read": (2, 3000), "built": (0, 0)})
     worker.take({"read": (1, 500), "built": (1, 40)})

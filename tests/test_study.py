@@ -51,12 +51,15 @@ def test_optuna_is_told_the_truth() -> None:
     ended(study, "b", STOPPED, {1: 0.4, 3: 0.3})
     ended(study, "c", FAILED, {1: 0.9})
     ended(study, "d", STOPPED, {})
-    first, second, third, fourth = study.study.trials
+    study.close()
+    first, second, third, fourth, *others = study.study.trials
     assert (first.state, first.value) == (TrialState.COMPLETE, 0.7)
     assert first.intermediate_values == {1: 0.5, 2: 0.7, 3: 0.6}
     assert (second.state, second.intermediate_values) == (TrialState.PRUNED, {1: 0.4, 3: 0.3})
     assert third.state == TrialState.FAIL
     assert fourth.state == TrialState.FAIL
+    # Starting points that nobody has asked for.
+    assert {trial.state for trial in others} <= {TrialState.WAITING}
     assert study.study.best_trial.number == 0
 
 

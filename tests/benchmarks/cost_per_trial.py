@@ -71,17 +71,22 @@ def _slow(paths: Sequence[str], model: Any) -> list[str]:
 
 def measure(name: str, config: Mapping[str, Any], found: Pictures, options: argparse.Namespace) -> dict[str, Any]:
     """Medians over repetitions, the two taking turns so that a busy machine is busy for both."""
-    sides: dict[str, list[tuple[float, list[float]]]] = {"pedigree": [], "bare": []}
-    for call in (own, bare):
+    calls = {"pedigree": own, "bare": bare}
+    sides: dict[str, list[tuple[float, list[float]]]] = {side: [] for side in calls}
+    computed = dict.fromkeys(calls, 0.0)
+    for call in calls.values():
         call(config, found, 1, options.threads)  # fills the cache and whatever the framework keeps
     for _ in range(options.repeat):
-        sides["pedigree"].append(own(config, found, options.epochs, options.threads))
-        sides["bare"].append(bare(config, found, options.epochs, options.threads))
+        for side, call in calls.items():
+            began = time.process_time()
+            sides[side].append(call(config, found, options.epochs, options.threads))
+            computed[side] += (time.process_time() - began) / options.repeat
     wholes = {side: float(np.median([whole for whole, _ in runs])) for side, runs in sides.items()}
     per_epoch = {side: float(np.median([s for _, epochs in runs for s in epochs])) for side, runs in sides.items()}
     return {
         "depth": name,
         "seconds": wholes,
+        "cpu_seconds": computed,  # of all threads; tells more than the clock does on a busy machine
         "epoch_seconds": per_epoch,
         "trial_overhead_seconds": wholes["pedigree"] - wholes["bare"],
         "trial_overhead": wholes["pedigree"] / wholes["bare"] - 1,
@@ -120,7 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found_costs = measure(name, changed, found, options)
             result.setdefault("depths", []).append(found_costs)
             seconds, per_epoch = found_costs["seconds"], found_costs["epoch_seconds"]
+            computed = found_costs["cpu_seconds"]
             body.append([f"{name}: trial", seconds["pedigree"], seconds["bare"], found_costs["trial_overhead_seconds"]])
+            spent = (computed["pedigree"], computed["bare"])
+            body.append([f"{name}: trial, CPU", *spent, spent[0] - spent[1]])
             body.append(
                 [f"{name}: epoch", per_epoch["pedigree"], per_epoch["bare"], found_costs["epoch_overhead_seconds"]]
             )
