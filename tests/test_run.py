@@ -403,4 +403,4 @@ def test_a_whole_run_under_jax(drawn: Path, tmp_path: Path) -> None:
     assert environment["backend"] == "jax"
     rows = read_rows(tmp_path / "runs/small/trials.jsonl")
     assert [trial.status for family in ("scratch_keras", "mobilenet") for trial in rows.of(family)] == ["finished"] * 2
-    assert len(rows.tests("mobilenet")) == len(rows.tests("scratch_keras")) == 1
+    assert len(rows.tests("mobilenet")) == len(rows.tests("scratch_keras")) == 1, result.stdout

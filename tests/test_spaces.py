@@ -77,6 +77,7 @@ def test_the_mobilenet_base_is_transfer_then_retraining() -> None:
         "unfrozen_blocks": 1,
         "trunk_rate": 0.1,
         "augmentation": "flip",
+        "normalize": False,
         "units": 0,
         "dropout": 0.2,
         "weight_decay": 0.0,
