@@ -26,6 +26,8 @@ BATCH = 32  # pictures per forward pass: from 16 to 64 the rate is the same on C
 # Activations larger than this many times the picture (uint8, three channels) are not stored: reading them back
 # would take longer than computing them again.
 LARGEST = 3.0
+# And this many for those that nobody has asked for yet: writing them must not take longer than the pass itself.
+ON_THE_WAY = 1.5
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Source:
         """The trunk, loaded once per process."""
         return load_trunk(self.pictures, self.backbone, self.alpha, self.size)
 
-    def stored(self, cut: int) -> bool:
-        """Whether activations at this cut are worth storing."""
-        return cut > 0 and bool(np.prod(self.trunk.shape(cut)) * 2 <= LARGEST * np.prod(self.trunk.shape(0)))
+    def stored(self, cut: int, most: float = LARGEST) -> bool:
+        """Whether activations at this cut are worth storing: they are at most so many times as large as the picture."""
+        return cut > 0 and bool(np.prod(self.trunk.shape(cut)) * 2 <= most * np.prod(self.trunk.shape(0)))
 
     def read(self, cut: int | None, augmentation: str, view: int) -> Array:
         """Activations (pictures, ...) at a cut, or the pooled features for None; computes what is not there yet.
@@ -80,9 +82,9 @@ class Source:
                 return True
             start, given = self._start(wanted, cut, chunk, augmentation, view)
             # On the way from the pictures, what later trials are most likely to start from is stored as well.
-            ends = self.trunk.stage_ends()[:-1] if start == 0 else []
-            cuts = [end for end in ends if self.stored(end) and end != cut and end < (cut or self.trunk.blocks)]
-            cuts = sorted({*cuts, *([] if cut is None else [cut])})
+            highest = self.trunk.blocks if cut is None else cut
+            ends = [end for end in self.trunk.stage_ends() if end < highest and self.stored(end, ON_THE_WAY)]
+            cuts = [*(ends if start == 0 else []), *([] if cut is None else [cut])]
             outputs = _run(_compiled(self.trunk, start, tuple(cuts), cut is None), given)
             names = [_name(found) for found in cuts] + ([_name(None)] if cut is None else [])
             # The wanted one last: when its marker stands, so do the others.

@@ -5,11 +5,14 @@ processes fill together, a chunk of rows each: a chunk belongs to whoever holds 
 lock of a process that dies, so the others take its chunks over.
 """
 
+import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -107,23 +110,22 @@ class Rows:
         return slice(chunk * self.chunk, (chunk + 1) * self.chunk)
 
     def done(self, chunk: int) -> bool:
-        """Whether the chunk's rows are on disk."""
-        return self._marker(chunk).exists()
+        """Whether the chunk's rows can be read."""
+        return self._marker(chunk).exists() or self._marker("all").exists()
 
     def complete(self) -> bool:
-        """Whether every chunk is done."""
+        """Whether every chunk is done; the first to see it has the rows brought to the disk, behind its back."""
         if self._marker("all").exists():
             return True
-        if all(self.done(chunk) for chunk in range(self.chunks)):
-            self._marker("all").touch()
-            return True
-        return False
+        if not all(self._marker(chunk).exists() for chunk in range(self.chunks)):
+            return False
+        threading.Thread(target=self._settle).start()
+        return True
 
     def write(self, chunk: int, values: Array) -> None:
-        """Puts a chunk's rows on disk, then says so."""
+        """Puts a chunk's rows into the file, then says so."""
         array = np.load(self.path, mmap_mode="r+")
         array[self.slice(chunk)] = values
-        array.flush()
         self._marker(chunk).touch()
         traffic.add("built", values.nbytes)
 
@@ -134,8 +136,24 @@ class Rows:
             traffic.add("read", self._array.nbytes)
         return self._array
 
+    def _settle(self) -> None:
+        with contextlib.suppress(OSError), self.path.open("rb") as file:
+            os.fsync(file.fileno())
+            self._marker("all").touch()
+
     def _marker(self, chunk: int | str) -> Path:
-        return self.path.with_name(f"{self.path.stem}.{chunk}.done")
+        # What a process has written survives its death, but not the machine's: until all is on the disk, markers of
+        # chunks are good for this boot only.
+        boot = "" if chunk == "all" else f".{_boot()}"
+        return self.path.with_name(f"{self.path.stem}.{chunk}{boot}.done")
+
+
+@functools.cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    except OSError:
+        return "boot"
 
 
 def _size(folder: Path) -> int:

@@ -129,12 +129,14 @@ def inference(model: Any) -> Inference:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        trained = [tf.constant(variable.numpy()) for variable in model.trainable_variables]
-        fixed = [tf.constant(variable.numpy()) for variable in model.non_trainable_variables]
+        trained = [variable.numpy() for variable in model.trainable_variables]
+        fixed = [variable.numpy() for variable in model.non_trainable_variables]
 
         @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])  # type: ignore[untyped-decorator]
         def run(batch: Any) -> Any:
-            outputs, _ = model.stateless_call(trained, fixed, batch, training=False)
+            # Made in here: a constant from outside the function would reach it as an input, and nothing would fold.
+            constants = [tf.constant(value) for value in trained], [tf.constant(value) for value in fixed]
+            outputs, _ = model.stateless_call(*constants, batch, training=False)
             return [tf.cast(output, tf.float16) for output in _as_list(outputs)]
 
         return lambda batch: [output.numpy() for output in run(tf.cast(batch, tf.float32))]
