@@ -1,9 +1,11 @@
 """One build however many ask, and arrays that several processes fill together."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,12 +89,23 @@ def test_a_second_process_finds_what_the_first_wrote(tmp_path: Path) -> None:
     second.write(1, np.array([3.0, 4.0]))
     assert first.complete()
     assert first.read().tolist() == [1, 2, 3, 4]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "rows.0.done",
-        "rows.1.done",
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    assert sorted(re.sub(r"\.[0-9a-f]{8}\.", ".BOOT.", path.name) for path in tmp_path.iterdir()) == [
+        "rows.0.BOOT.done",
+        "rows.1.BOOT.done",
         "rows.all.done",
         "rows.npy",
     ]
+
+
+def test_rows_that_may_not_have_reached_the_disk_before_a_reboot_are_not_trusted(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "rows.npy", (4,), np.float32, 2)
+    rows.write(0, np.array([1.0, 2.0]))
+    (marker,) = tmp_path.glob("rows.0.*.done")
+    marker.rename(tmp_path / "rows.0.anotherboot.done")
+    assert not rows.done(0)
 
 
 def test_many_at_once_make_one_file(tmp_path: Path) -> None:
