@@ -132,14 +132,15 @@ def test_a_node_that_cannot_write_its_cache_is_named_before_the_search(tmp_path:
 
 @pytest.mark.slow
 def test_a_whole_search_on_two_nodes_fills_the_cache_of_each(tmp_path: Path, drawn: Path) -> None:
-    options = "--families mobilenet --weights none --trials 4 --epochs 1 --image-sizes 32 --final-seeds 1 --name nodes"
+    # Every trial of this family needs pictures that are treated on its own node.
+    options = "--families scratch_pillow --trials 4 --epochs 1 --image-sizes 32 --final-seeds 1 --name nodes"
     with local_nodes(2, 1, [str(tmp_path / "one"), str(tmp_path / "two")]) as cluster:
         done = run_on(cluster, tmp_path, drawn, options)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "one" / "activations").exists()
-    assert (tmp_path / "two" / "activations").exists()
+    assert (tmp_path / "one" / "treated").exists()
+    assert (tmp_path / "two" / "treated").exists()
     assert json.loads((tmp_path / "nodes" / "environment.json").read_text())["devices"]["nodes"] == 2
-    assert json.loads((tmp_path / "nodes" / "results.json").read_text())["families"]["mobilenet"]["finished"] == 4
+    assert json.loads((tmp_path / "nodes" / "results.json").read_text())["families"]["scratch_pillow"]["finished"] == 4
 
 
 class Growing(AutoscalingCluster):  # type: ignore[misc]
