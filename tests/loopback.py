@@ -54,7 +54,9 @@ def main(home: Path, command: list[str]) -> int:
                 print((folder / "log").read_text(), file=sys.stderr)
                 return 3
             time.sleep(0.05)
-        environment = {**os.environ, "HOME": str(home), "KEY": str(folder / "key")}
+        # A Ray that was started before has left word in the environment that tokens are used; here there is none yet.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+        environment = {**inherited, "HOME": str(home), "KEY": str(folder / "key")}
         running = subprocess.Popen(command, env=environment)
         # The first process of a namespace is the parent of all orphans: unless it asks for them, they stay as zombies.
         while True:
