@@ -176,8 +176,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
         yield True
 
 
-def write_aside(path: Path, text: str) -> None:
+def write_aside(path: Path, content: str | bytes) -> None:
     """Writes a file so that readers see the old content or the new, never a part."""
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-    aside.write_text(text, encoding="utf-8")
+    aside.write_bytes(content.encode() if isinstance(content, str) else content)
     aside.replace(path)

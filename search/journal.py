@@ -24,7 +24,6 @@ class Record:
     config: dict[str, Any]
     point: dict[str, Any]  # the values of the space that the configuration was made from
     values: dict[int, float] = field(default_factory=dict)  # validation accuracy by epoch
-    losses: dict[int, float] = field(default_factory=dict)  # validation loss by epoch
     fastest: float = math.inf  # seconds of training and validating of its fastest epoch: the first also compiles
     status: str = RUNNING
     reason: str = ""
@@ -77,7 +76,6 @@ class Journal:
                 trial.config,
                 points.get(name, {}),
                 {row["epoch"]: row["validation_accuracy"] for row in trial.curve},
-                {row["epoch"]: row["validation_loss"] for row in trial.curve},
                 min(((row["training"] or 0.0) + (row["validating"] or 0.0) for row in trial.curve), default=math.inf),
                 trial.status,
                 trial.reason,
@@ -97,7 +95,6 @@ class Journal:
         record = self.records[name]
         for row in rows:
             record.values[row["epoch"]] = row["validation_accuracy"]
-            record.losses[row["epoch"]] = row["validation_loss"]
             record.fastest = min(record.fastest, row["training"] + row["validating"])
             self.write("epoch", name, record.family, **row)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from search.cache import write_aside
 from search.journal import Journal
 from search.mistakes import find_mistakes
 from search.pictures import FILTER, Pictures, Pixels
@@ -41,13 +42,15 @@ class Outcome:
         `member` tells a retraining for the ensemble from one of the family's best configuration.
         """
         seed = self.row["seed"]
-        _write(
+        for kind in ("predictions", "mistakes", "models"):
+            (folder / kind).mkdir(exist_ok=True)
+        write_aside(
             folder / "predictions" / f"{f'{trial}-{MEMBER}' if member else f'{family}-{seed}'}.npz", self.probabilities
         )
         for name, content in self.mistakes.items():
-            _write(folder / "mistakes" / name, content)
+            write_aside(folder / "mistakes" / name, content)
         if self.model is not None:
-            _write(folder / "models" / f"{family}.keras", self.model)
+            write_aside(folder / "models" / f"{family}.keras", self.model)
         journal.write(MEMBER if member else "test", trial, family, **self.row)
         if self.model is not None:
             journal.write(
@@ -136,10 +139,3 @@ def latency(model: "keras.Model", some: Pixels, threads: int) -> dict[str, Any]:
         "batch": BATCH,
         "device": f"{threads} CPU thread{'s' * (threads != 1)}" if device == "cpu" else device.upper(),
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    aside = path.with_name(f"{path.name}.part")
-    aside.write_bytes(content)
-    aside.replace(path)

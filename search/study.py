@@ -169,9 +169,9 @@ def studies_of(settings: Settings, weights: Sequence[Weights], journal: Journal 
             bound["pretrained"] = all(item.path for item in weights)
             # What is known to be good of a trained trunk says nothing of a random one.
             starts = starts if bound["pretrained"] else ()
-        # Seeds of their own, or families that share a space would draw the same points.
         earlier = journal.of(family) if journal else []
-        # And not the seed of a run that is resumed either: it would draw again what has been tried.
+        # Seeds of their own, or families that share a space would draw the same points; and not the seed of a run that
+        # is resumed either, which would draw again what has been tried.
         seed = settings.seed + 1000 * FAMILIES.index(family) + 10_000 * len(earlier)
         studies[family] = Study(
             family, partial(SPACES[family], **bound), starts, trials=settings.trials, seed=seed, earlier=earlier
