@@ -119,7 +119,9 @@ class Rows:
             return True
         if not all(self._marker(chunk).exists() for chunk in range(self.chunks)):
             return False
-        threading.Thread(target=self._settle).start()
+        thread = threading.Thread(target=self._settle)
+        _settling.append(thread)
+        thread.start()
         return True
 
     def write(self, chunk: int, values: Array) -> None:
@@ -146,6 +148,15 @@ class Rows:
         # chunks are good for this boot only.
         boot = "" if chunk == "all" else f".{_boot()}"
         return self.path.with_name(f"{self.path.stem}.{chunk}{boot}.done")
+
+
+_settling: list[threading.Thread] = []
+
+
+def settled() -> None:
+    """Waits until no row of this process is on its way to the disk any more: its folder may be removed then."""
+    while _settling:
+        _settling.pop().join()
 
 
 @functools.cache

@@ -5,14 +5,13 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from search.cache import Cache, Rows, locked, write_aside
+from search.cache import Cache, Rows, locked, settled, write_aside
 
 # Takes the lock of chunk 0, says so, and waits for its end.
 HOLDER = """
@@ -89,9 +88,7 @@ def test_a_second_process_finds_what_the_first_wrote(tmp_path: Path) -> None:
     second.write(1, np.array([3.0, 4.0]))
     assert first.complete()
     assert first.read().tolist() == [1, 2, 3, 4]
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    settled()
     assert sorted(re.sub(r"\.[0-9a-f]{8}\.", ".BOOT.", path.name) for path in tmp_path.iterdir()) == [
         "rows.0.BOOT.done",
         "rows.1.BOOT.done",

@@ -9,7 +9,6 @@ its warm workers, and the wall time per trial is given.
 
 import argparse
 import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from search.pictures import Pictures, one_hot
 from search.settings import Settings
 from search.trial import MATERIALS, Clock, train
 from tests.benchmarks.listed import Item, run_listed, standard_list
-from tests.benchmarks.measuring import ready_pictures, show
+from tests.benchmarks.measuring import folder_aside, ready_pictures, show
 
 DEPTHS = {"head only": 0, "mid-depth": 3, "everything": 19}
 
@@ -111,8 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     devices.prepare(options.threads, "auto")
     result: dict[str, Any] = {"benchmark": "cost_per_trial", "size": options.size, "epochs": options.epochs}
     body: list[list[Any]] = []
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with folder_aside() as folder:
         settings = Settings(
             data=str(options.data.resolve()), families=("mobilenet",), epochs=options.epochs, weights=options.weights,
             image_sizes=(options.size,), concurrency=1, name="tune", runs_dir=str(folder / "runs"),

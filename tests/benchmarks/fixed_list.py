@@ -9,7 +9,6 @@ scratch. Both sides start as commands with nothing cached, and train and validat
 import argparse
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from search.images.folder import read_folder
 from search.settings import Settings
 from search.weights import find_weights
 from tests.benchmarks.listed import Item, run_listed, standard_list
-from tests.benchmarks.measuring import Row, follow, show
+from tests.benchmarks.measuring import Row, folder_aside, follow, show
 
 SUBSET = 3  # --subset alone takes every third configuration, two of each kind
 
@@ -95,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     items = standard_list(options.size, backbones, every=options.subset)
     result: dict[str, Any] = {"benchmark": "fixed_list", "size": options.size, "epochs": options.epochs}
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(options.keep or place)
+    with folder_aside() as place:
+        folder = options.keep or place
         settings = Settings(
             data=str(options.data.resolve()), families=("mobilenet", "scratch_keras"), epochs=options.epochs,
             image_sizes=(options.size,), weights=options.weights, concurrency=options.concurrency, seed=options.seed,
@@ -143,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--concurrency", type=int, default=os.cpu_count(), help="trials at a time (default: cores)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument(
-        "--keep", metavar="DIR", help="keep rows, logs and caches there (default: a folder thrown away)"
+        "--keep", type=Path, metavar="DIR", help="keep rows, logs and caches there (default: a folder thrown away)"
     )
     command.add_argument("--out", type=Path, help="also write the JSON there")
     return command

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from search.devices import gpu_memory, proposed_share
 from search.journal import Row
-from tests.benchmarks.measuring import ROOT, show
+from tests.benchmarks.measuring import ROOT, folder_aside, show
 
 
 def search(options: argparse.Namespace, share: float, folder: Path) -> tuple[list[Row], float]:
@@ -78,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A cache for each: what the first search computes is not given to the others.
     found = []
     for share in shares:
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(measure(*search(options, share, Path(folder)), share))
+        with folder_aside() as folder:
+            found.append(measure(*search(options, share, folder), share))
     result["runs"] = found
     heads = list(found[0])
     show(result, heads, [[run[head] for head in heads] for run in found], options.out)

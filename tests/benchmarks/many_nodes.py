@@ -8,7 +8,6 @@ import argparse
 import heapq
 import random
 import resource
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from search.journal import Journal
 from search.settings import Settings
 from search.study import studies_of
 from search.tuning import Course
-from tests.benchmarks.measuring import show
+from tests.benchmarks.measuring import folder_aside, show
 from tests.benchmarks.sleeping import local_nodes, run_sleeping, sleeping_pictures
 from tests.benchmarks.utilisation import measure
 
@@ -88,8 +87,8 @@ def simulate(workers: int, trials: int, epochs: int, folder: Path) -> dict[str, 
 
 def trivial(nodes: int, workers: int, trials: int) -> dict[str, Any]:
     """Trials that take no time on local nodes: how many a second go through Tune."""
-    with tempfile.TemporaryDirectory() as folder, local_nodes(nodes, workers) as cluster:
-        rows, seconds = run_sleeping(Path(folder), cluster.address, trials=trials, seconds=0.001)
+    with folder_aside() as folder, local_nodes(nodes, workers) as cluster:
+        rows, seconds = run_sleeping(folder, cluster.address, trials=trials, seconds=0.001)
     found = measure(rows, seconds, nodes * workers)
     per_second = trials / found["first_to_last"]
     return {
@@ -105,9 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     result: dict[str, Any] = {"benchmark": "many_nodes"}
     body: list[list[Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_aside() as folder:
         for workers in options.simulated:
-            found = simulate(workers, options.trials, options.epochs, Path(folder))
+            found = simulate(workers, options.trials, options.epochs, folder)
             # As many workers as end a trial in the time that the driver needs for one.
             found["saturates_at"] = int(options.seconds * found["trials_per_second"])
             result.setdefault("simulated", []).append(found)

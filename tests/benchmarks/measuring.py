@@ -5,12 +5,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from search import cache
 from search import pictures as data
 from search.pictures import File, Pictures
 from search.settings import Settings
@@ -20,6 +23,15 @@ ROOT = Path(__file__).resolve().parents[2]
 POLL = 0.05  # seconds between two looks at a file that another process writes
 
 Row = dict[str, Any]
+
+
+@contextmanager
+def folder_aside() -> Iterator[Path]:
+    """A folder for one measurement, removed after it."""
+    # A worker that was interrupted may take a moment to die, and write until then.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        yield Path(place)
+        cache.settled()
 
 
 def parse(command: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:

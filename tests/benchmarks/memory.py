@@ -4,7 +4,6 @@ python -m tests.benchmarks.memory --trials 100 --size 96 --bound 1.5
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -18,7 +17,7 @@ from search.pictures import Pictures
 from search.settings import Settings
 from search.worker import Job, Setup, Worker
 from tests.benchmarks.listed import Item, standard_list
-from tests.benchmarks.measuring import Row, ready_pictures, resident, show
+from tests.benchmarks.measuring import Row, folder_aside, ready_pictures, resident, show
 
 OFF = 1e6  # GiB: no child ever holds so much
 
@@ -64,8 +63,7 @@ def _look(process: int, inside: list[float], rows: list[Row]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     result: dict[str, Any] = {"benchmark": "memory", "trials": options.trials, "size": options.size}
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with folder_aside() as folder:
         root = draw_demo(folder / "drawn", 4, options.pictures // 4, options.size)
         settings = Settings(
             data=str(root), families=("mobilenet", "scratch_keras"), image_sizes=(options.size,),

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import random
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ import numpy as np
 from search.pictures import Pictures
 from search.settings import Settings
 from tests.benchmarks.listed import run_listed, standard_list
-from tests.benchmarks.measuring import resident, show
+from tests.benchmarks.measuring import folder_aside, resident, show
 
 SIZE = 160
 RUNNING = 8  # trials at a time in the simulated search
@@ -222,8 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     result: dict[str, Any] = {"benchmark": "scaling"}
     body: list[list[Any]] = []
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with folder_aside() as folder:
         for number in options.pictures:
             found = pictures(number, folder, options.weights)
             result.setdefault("pictures", []).append(found)

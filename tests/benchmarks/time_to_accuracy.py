@@ -7,13 +7,12 @@ weights and seed, and a row counts when it can be read from the outside. What fo
 """
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import limit
-from tests.benchmarks.measuring import Row, follow, parse, show
+from tests.benchmarks.measuring import Row, folder_aside, follow, parse, show
 
 LEVELS = (0.80, 0.85, 0.90, 0.91, 0.92, 0.93, 0.94, 0.95)
 EPOCHS = 9
@@ -83,8 +82,8 @@ def config_of(rows: Sequence[Row], level: float) -> tuple[dict[str, Any] | None,
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(parser(), arguments)
     result: dict[str, Any] = {"benchmark": "time_to_accuracy", "size": options.size, "seed": options.seed}
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(options.keep or place)
+    with folder_aside() as place:
+        folder = options.keep or place
         folder.mkdir(parents=True, exist_ok=True)
         own, whole = pedigree(options, folder)
         result["pedigree"] = {"command_seconds": round(whole, 1)}
@@ -138,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"validation accuracies (default: {','.join(map(str, LEVELS))}), and where the peer stands at its end",
     )
     command.add_argument(
-        "--keep", metavar="DIR", help="keep rows, logs, run and cache there (default: a folder thrown away)"
+        "--keep", type=Path, metavar="DIR", help="keep rows, logs, run and cache there (default: a folder thrown away)"
     )
     command.add_argument("--out", type=Path, help="also write the JSON there")
     return command

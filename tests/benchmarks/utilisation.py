@@ -4,13 +4,12 @@ A node has the same number of trials to sleep through whatever their number, so 
 """
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from search.journal import Row
-from tests.benchmarks.measuring import show
+from tests.benchmarks.measuring import folder_aside, show
 from tests.benchmarks.sleeping import local_nodes, run_sleeping
 
 
@@ -41,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     found = []
     for nodes in options.nodes:
-        with tempfile.TemporaryDirectory() as folder, local_nodes(nodes, options.workers) as cluster:
+        with folder_aside() as folder, local_nodes(nodes, options.workers) as cluster:
             rows, seconds = run_sleeping(
-                Path(folder),
+                folder,
                 cluster.address,
                 trials=options.trials * nodes,
                 seconds=options.seconds,

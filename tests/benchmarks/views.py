@@ -9,7 +9,6 @@ is Student's.
 
 import argparse
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from search.pictures import Pictures, one_hot
 from search.settings import Settings
 from search.trial import train
 from tests.benchmarks.listed import standard_list
-from tests.benchmarks.measuring import ready_pictures, show
+from tests.benchmarks.measuring import folder_aside, ready_pictures, show
 
 AUGMENTATIONS = ("flip", "light", "strong")
 # Student's t at 97.5 % by degrees of freedom; between them the lower, which errs on the wide side.
@@ -86,10 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     devices.prepare(options.threads, "auto")
     result: dict[str, Any] = {"benchmark": "views", "size": options.size, "views": options.views, "pairs": []}
-    with tempfile.TemporaryDirectory() as place:
+    with folder_aside() as place:
         settings = Settings(
             data=str(options.data.resolve()), families=("mobilenet",), image_sizes=(options.size,),
-            weights=options.weights, epochs=options.epochs, cache_dir=str(Path(place) / "cache"),
+            weights=options.weights, epochs=options.epochs, cache_dir=str(place / "cache"),
         )  # fmt: skip
         found = ready_pictures(settings)
         base = standard_list(options.size, list(found.weights))[0]["config"]

@@ -7,12 +7,11 @@ what the first has decoded and computed. What follows `--` goes to Pedigree as i
 """
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.measuring import Row, follow, parse, show
+from tests.benchmarks.measuring import Row, folder_aside, follow, parse, show
 
 
 def first_row(options: argparse.Namespace, folder: Path, name: str) -> Row:
@@ -33,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(parser(), arguments)
     result: dict[str, Any] = {"benchmark": "warm_start", "size": options.size}
     body = []
-    with tempfile.TemporaryDirectory() as place:
+    with folder_aside() as place:
         for name in ("cold", "warm"):
-            row = first_row(options, Path(place), name)
+            row = first_row(options, place, name)
             kept = ("arrived", "trial", "seconds", "waiting", "building", "training", "validating")
             result[name] = {key: row[key] for key in kept}
             body.append([name, row["arrived"], row["trial"], row["seconds"], row["waiting"]])
