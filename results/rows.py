@@ -21,6 +21,7 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "epoch": {"trial": str, "family": str, "epoch": int},
     "end": {"trial": str, "family": str, "status": str},
     "rung": {"trial": str, "family": str, "epoch": int},
+    "retry": {"trial": str, "family": str},
     "test": {"family": str, "seed": int, "accuracy": (int, float)},
     "member": {"trial": str, "family": str, "accuracy": (int, float)},
     "model": {"family": str, "path": str},
@@ -56,6 +57,8 @@ class Trial:
     reason: str
     ended: float | None
     rungs: tuple[Row, ...]
+    failures: int = 0  # times that it lost its worker and was tried again
+    changed: bool = False  # whether it ended with another configuration than it started with
 
     @property
     def last(self) -> float:
@@ -80,20 +83,29 @@ class Rows:
         first: dict[str, float] = {}
         curves: dict[str, dict[int, Row]] = {}
         rungs: dict[str, dict[int, Row]] = {}
+        failures: dict[str, int] = {}
+        changed: set[str] = set()
         for row in self.records:
             event = row["event"]
-            if event not in ("start", "epoch", "end", "rung"):
+            if event not in ("start", "epoch", "end", "rung", "retry"):
                 continue
             name = row["trial"]
             families.setdefault(name, row["family"])
             first.setdefault(name, row["time"])
             if event == "start":
                 # A resumed run starts a trial again: it is open until its next end row.
+                if name in starts and starts[name]["config"] != row["config"]:
+                    # What another configuration showed says nothing of this one.
+                    curves.pop(name, None)
+                    rungs.pop(name, None)
+                    changed.add(name)
                 starts[name] = row
                 ends.pop(name, None)
             elif event == "epoch":
                 # An epoch trained again after a resume replaces the one that was lost.
                 curves.setdefault(name, {})[row["epoch"]] = row
+            elif event == "retry":
+                failures[name] = failures.get(name, 0) + bool(row.get("counts", True))
             elif event == "rung":
                 rungs.setdefault(name, {})[row["epoch"]] = row
             else:
@@ -113,6 +125,8 @@ class Rows:
                 reason=str(end.get("reason") or ""),
                 ended=end.get("time"),
                 rungs=tuple(decided[epoch] for epoch in sorted(decided)),
+                failures=failures.get(name, 0),
+                changed=name in changed,
             )
         return trials
 

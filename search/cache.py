@@ -30,17 +30,20 @@ class Traffic:
 
     def __init__(self) -> None:
         self._counts = {"read": (0, 0), "built": (0, 0)}
+        self._counting = threading.Lock()
 
     def add(self, how: str, size: int) -> None:
         """One more entry, `read` or `built`."""
-        entries, before = self._counts[how]
-        self._counts[how] = (entries + 1, before + size)
+        with self._counting:
+            entries, before = self._counts[how]
+            self._counts[how] = (entries + 1, before + size)
 
     def take(self) -> dict[str, tuple[int, int]]:
         """What was added, and starts again from nothing."""
-        counts = self._counts
-        self._counts = dict.fromkeys(counts, (0, 0))
-        return counts
+        with self._counting:
+            counts = self._counts
+            self._counts = dict.fromkeys(counts, (0, 0))
+            return counts
 
 
 traffic = Traffic()

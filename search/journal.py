@@ -28,6 +28,8 @@ class Record:
     status: str = RUNNING
     reason: str = ""
     started: bool = False
+    changed: bool = False  # whether its configuration is another than the study drew
+    failures: int = 0  # times that its worker was lost and it was tried again
 
     @property
     def best(self) -> float:
@@ -80,6 +82,8 @@ class Journal:
                 trial.status,
                 trial.reason,
                 True,
+                trial.changed,
+                trial.failures,
             )
 
     def start(self, name: str) -> None:
@@ -97,6 +101,19 @@ class Journal:
             record.values[row["epoch"]] = row["validation_accuracy"]
             record.fastest = min(record.fastest, row["training"] + row["validating"])
             self.write("epoch", name, record.family, **row)
+
+    def retry(self, name: str, reason: str, *, counts: bool = True) -> None:
+        """The trial is tried again, from its last checkpoint; it `counts` unless the failure was none of its own."""
+        record = self.records[name]
+        record.failures += counts
+        self.write("retry", name, record.family, reason=reason, counts=counts)
+
+    def change(self, name: str, config: dict[str, Any], reason: str) -> None:
+        """The trial begins anew with another configuration; what it has shown so far says nothing of that one."""
+        record = self.records[name]
+        self.retry(name, reason)
+        record.config, record.values, record.fastest, record.changed = config, {}, math.inf, True
+        self.write("start", name, record.family, config=config, point=record.point)
 
     def end(self, name: str, status: str, reason: str) -> None:
         """The trial is over; only the first end counts."""

@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from search.cache import write_aside
 from search.journal import Journal
 from search.mistakes import find_mistakes
 from search.pictures import FILTER, Pictures, Pixels
-from search.trial import Inputs, Report, predict, score, train
+from search.trial import Inputs, Keep, Report, predict, score, train
 
 if TYPE_CHECKING:
     import keras
@@ -71,8 +71,14 @@ def retrain(
     threads: int,
     export: bool,
     report: Report,
+    rungs: Sequence[int] = (),
+    keep: Keep | None = None,
+    checkpoint: bytes = b"",
 ) -> Outcome:
-    """Trains for `epochs` of a budget of `planned`, scores the joined model on the test pictures, and exports it."""
+    """Trains for `epochs` of a budget of `planned`, scores the joined model on the test pictures, and exports it.
+
+    `rungs`, `keep` and `checkpoint` are those of `train`.
+    """
     from models.export import raw_pictures
 
     seconds = 0.0
@@ -84,7 +90,7 @@ def retrain(
 
     trained = train(
         family, config, pictures.joined(), seed=seed, epochs=epochs, planned=planned, most_views=most_views,
-        threads=threads, report=add,
+        threads=threads, report=add, rungs=rungs, keep=keep, checkpoint=checkpoint,
     )  # fmt: skip
     model = trained.exported()
     resize_filter = str(config.get("resize_filter", FILTER))

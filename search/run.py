@@ -29,6 +29,7 @@ from search.settings import DEMO, FAMILIES, PRECISIONS, STANFORD_DOGS, Settings,
 
 # Minutes on two cores: enough to see every part of a search at work.
 DEMO_SETTINGS: dict[str, Any] = {"trials": 4, "epochs": 6, "image_sizes": (64,), "weights": "none"}
+INTERRUPTED = 130  # exit status, as shells give it to what Ctrl-C ended
 Number = TypeVar("Number", int, float)
 PACKAGES = ("ray", "optuna", "keras", "tensorflow", "jax", "keras-tuner", "numpy", "pillow", "pedigree")
 
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
     except (ValueError, OSError) as error:
         return fail(str(error))
     except KeyboardInterrupt:
-        return fail("interrupted; the rows so far are kept")
+        fail("interrupted")
+        return INTERRUPTED
 
 
 def explore(given: Mapping[str, Any]) -> int:
@@ -83,24 +85,33 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         )
     check_writable(Path(settings.runs_dir), "--runs-dir")
     check_writable(settings.cache, "--cache-dir")
-    weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
-    pictures, split = data.prepare(settings, os.cpu_count() or 1, progress.say)
-    progress.say(describe(split))
-
-    folder.mkdir(parents=True, exist_ok=resume)
+    folder.mkdir(exist_ok=resume)
     with locked(folder / "lock", wait=False) as ours:
         if not ours:
             raise BlockingIOError(f"a run has one driver, and another process is at work in `{folder}`")
+        # From here on the run can be resumed, whatever ends it.
+        write_aside(folder / "settings.json", settings.to_json())
         progress.log_to(folder / "log.txt")
         rows = folder / "trials.jsonl"
-        earlier = read_rows(rows) if resume and rows.exists() else None
-        if resume:
-            check_same_data(folder / "split.json", split)
-        write_aside(folder / "settings.json", settings.to_json())
-        write_aside(folder / "split.json", json.dumps(split))
-        if earlier and earlier.skipped:
-            progress.say(f"{earlier.skipped} lines of {rows} cannot be read and are passed over")
-        search(settings, progress, pictures, weights, began, command, earlier)
+        try:
+            weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
+            pictures, split = data.prepare(settings, os.cpu_count() or 1, progress.say)
+            progress.say(describe(split))
+            if resume:
+                check_same_data(folder / "split.json", split)
+            write_aside(folder / "split.json", json.dumps(split))
+            earlier = read_rows(rows) if rows.exists() else None
+            if earlier and earlier.skipped:
+                progress.say(f"{earlier.skipped} lines of {rows} cannot be read and are passed over")
+            search(settings, progress, pictures, weights, began, command, earlier)
+        except KeyboardInterrupt:
+            progress.say(f"interrupted; python search/run.py --resume {shlex.quote(str(folder))} goes on")
+            return INTERRUPTED
+        except BaseException:
+            if not resume and not (rows.exists() and rows.stat().st_size):
+                # Input that was refused leaves no run behind.
+                shutil.rmtree(folder)
+            raise
         return report(settings, progress)
 
 
@@ -135,9 +146,6 @@ def search(
         cluster = connect(settings)
     except BaseException:
         journal.close()
-        if earlier is None:
-            # A cluster without room for a trial leaves no run behind.
-            shutil.rmtree(settings.folder)
         raise
     if not (settings.folder / "environment.json").exists():
         write_aside(settings.folder / "environment.json", json.dumps(environment(command, cluster.devices), indent=2))
@@ -156,10 +164,13 @@ def search(
         settings.name,
         cluster.resources.get("gpu", 0.0),
         settings.cache_dir,
+        settings.trial_timeout,
     )
     try:
         with progress.live(journal), LivePage(settings, journal):
             tune(settings, course, pictures, setup, cluster)
+        if course.interrupted:
+            raise KeyboardInterrupt
         progress.say_about_packing(journal.rows, setup.gpu_share)
     finally:
         journal.close()
@@ -294,6 +305,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         shown = default[name]
         if isinstance(shown, tuple):
             shown = ",".join(str(item) for item in shown)
+        if kind is duration and shown is not None:
+            shown = f"{shown:g}s"
         suffix = "" if shown in (None, "") else f" (default: {shown})"
         group.add_argument(option, type=kind, help=text + suffix, **more)
 
@@ -341,6 +354,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add(where, "--gpus-per-trial", "GPU share of one trial (default: 1 where there is a GPU)", real, metavar="X")
     add(where, "--precision", f"of convolutions: {', '.join(PRECISIONS)}", metavar="P")
     add(where, "--worker-memory", "GiB past which a worker is replaced between trials", real, metavar="GIB")
+    add(where, "--max-failures", "times that a trial whose worker died is tried again", whole, metavar="N")
+    add(where, "--trial-timeout", "a trial without a sign of life for so long is ended", duration, metavar="T")
     add(where, "--address", "an existing Ray cluster (default: Ray is started here)", metavar="A")
     add(where, "--dashboard", "Ray's dashboard: auto (on localhost, where installed), off, or HOST[:PORT]", metavar="D")
     kept = command.add_argument_group("what is kept")

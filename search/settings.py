@@ -54,6 +54,8 @@ class Settings:
     address: str | None = None  # an existing Ray cluster; None starts Ray here
     dashboard: str = "auto"  # of a Ray started here: auto is on localhost where it is installed; off; or HOST[:PORT]
     worker_memory: float = 6.0  # GiB past which a worker is replaced between trials
+    max_failures: int = 2  # times that a trial whose worker died is tried again; a lost machine does not count
+    trial_timeout: float | None = 3600.0  # seconds without a sign of life after which a trial is ended
 
     def __post_init__(self) -> None:
         _check(self.families != (), "families", "at least one family", self.families)
@@ -85,6 +87,8 @@ class Settings:
             "auto, off, or HOST or HOST:PORT",
             self.dashboard,
         )
+        _check(self.max_failures >= 0, "max_failures", "0 or more", self.max_failures)
+        _check(self.trial_timeout is None or self.trial_timeout > 0, "trial_timeout", "more than 0", self.trial_timeout)
         _check(self.worker_memory > 0, "worker_memory", "more than 0 GiB", self.worker_memory)
         _check(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
         _check(
@@ -140,6 +144,7 @@ def _check(holds: bool, field: str, rule: str, value: object) -> None:
 GROWING = ("trials", "time_budget", "ensemble")
 FREE = (
     "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory", "dashboard",
+    "max_failures", "trial_timeout",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import TrialState
 
 from models.sizes import work
-from search.hyperparameters import TrialHyperParameters, values_to_point
+from search.hyperparameters import TrialHyperParameters, distributions, values_to_point
 from search.journal import FAILED, FINISHED, RUNNING, Journal, Record
 from search.settings import FAMILIES, Settings
 from search.weights import Weights
@@ -96,16 +96,28 @@ class Study:
     def tell(self, record: Record) -> None:
         """How the trial of this name ended."""
         trial = self._trials.pop(record.name)
-        for epoch, value in record.values.items():
-            trial.report(value, epoch)
         state = STATES.get(record.status, TrialState.PRUNED)
         if state == TrialState.PRUNED and not record.values:
             # Ended from outside before it had told anything: no observation at all.
             state = TrialState.FAIL
-        told = trial.study.tell(trial, record.best if state == TrialState.COMPLETE else None, state=state)
-        if trial.study is not self.study:
-            # It was running when the study was renewed.
-            self.study.add_trial(told)
+        value = record.best if state == TrialState.COMPLETE else None
+        if record.changed:
+            # What was drawn has failed; what was trained in its place is an observation where the space has it.
+            trial.study.tell(trial, state=TrialState.FAIL)
+            point = {**record.point, "batch_size": record.config["batch_size"]}
+            if fits(self._space, point):
+                told = optuna.create_trial(
+                    state=state, value=value, params=point, distributions=distributions(self._space, point),
+                    intermediate_values=record.values,
+                )  # fmt: skip
+                self.study.add_trial(told)
+        else:
+            for epoch, accuracy in record.values.items():
+                trial.report(accuracy, epoch)
+            told = trial.study.tell(trial, value, state=state)
+            if trial.study is not self.study:
+                # It was running when the study was renewed.
+                self.study.add_trial(told)
         self._told += 1
         if self._told >= MOST:
             self._renew()

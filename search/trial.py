@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.activations import Source, views
+from search.checkpoint import pack, restore
 from search.pictures import Indices, Pictures, one_hot
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Row = dict[str, Any]
 Report = Callable[[Row], None]
+Keep = Callable[[bytes], None]
 
 PARTS = ("waiting", "building", "training", "validating")  # where the seconds of an epoch go
 SCORING_BATCH = 64
@@ -108,12 +110,17 @@ def train(
     most_views: int,
     threads: int,
     report: Report,
+    rungs: Sequence[int] = (),
+    keep: Keep | None = None,
+    checkpoint: bytes = b"",
 ) -> Trained:
     """Trains one configuration and reports one row per epoch.
 
     `planned` is the budget of a full trial: schedules are laid out over it, `epochs` of it are run. A row has `epoch`
     (from 1), cross-entropy and accuracy on train (running averages, under augmentation and dropout) and validation
     (after the epoch; absent where there are no validation pictures), and the seconds of each of `PARTS`.
+    After each of the `rungs`, once its row is reported, `keep` is given a checkpoint; with one of this same training in
+    `checkpoint`, training goes on after it.
     Raises `Diverged` where the loss is not finite.
     """
     import keras
@@ -130,8 +137,16 @@ def train(
     labels = one_hot(material.labels, len(pictures.classes))
     truth = pictures.labels[pictures.validation]
     order = np.random.default_rng(seed)
+    training = {
+        "family": family, "config": dict(config), "seed": seed, "epochs": epochs, "planned": planned,
+        "pictures": len(labels), "digest": pictures.digest,
+    }  # fmt: skip
+    with clock("building"):
+        done = restore(material.model, training, checkpoint) if checkpoint else 0
+    for _ in range(done):
+        order.permutation(len(labels))
     row: Row = {}
-    for epoch in range(epochs):
+    for epoch in range(done, epochs):
         with clock("waiting"):
             inputs = material.training(epoch)
         with clock("training"):
@@ -153,6 +168,9 @@ def train(
                     raise Diverged(f"the predictions on validation are not numbers after epoch {epoch + 1}")
                 row["validation_loss"], row["validation_accuracy"] = score(probabilities, truth)
         report({**row, **clock.take()})
+        if keep is not None and epoch + 1 in rungs and epoch + 1 < epochs:
+            with clock("building"):
+                keep(pack(material.model, training, epoch + 1))
     return Trained(material.model, material.exported, row["train_accuracy"], material)
 
 

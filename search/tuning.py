@@ -4,19 +4,27 @@ When a family has no trial left, its retrainings follow in the same experiment, 
 """
 
 import os
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import numpy as np
+import ray
 from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from models.sizes import HEAD, work
 from results.numbers import baseline_name, best_trial, choose_winner, full_trials
+from search.checkpoint import Checkpoints
 from search.cluster import Cluster
 from search.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal, Record
 from search.pictures import Pictures
@@ -24,7 +32,7 @@ from search.retraining import MEMBER, Outcome
 from search.rungs import Rungs, rung_epochs
 from search.settings import Settings, default_cache
 from search.study import Study
-from search.worker import Job, Setup, Worker, WorkerDied
+from search.worker import Job, Setup, Worker, WorkerDied, WorkerHung
 
 RETRAIN = "retrain"
 # Trials that a family may be ahead of the others at the start: a head on cached features is the cheapest good
@@ -35,6 +43,7 @@ OUT_OF_TIME = "the time budget is used up"
 RETRAINING_OVERHEAD = 9.0
 RESERVE_FOR = 1.0  # seconds for which an estimate of what follows the search holds
 REPORT_SECONDS = 10.0
+NODE_LOST = "node has died"  # Ray's words for an actor whose machine is gone
 
 Say = Callable[[str], None]
 
@@ -61,13 +70,19 @@ class Course:
         self.retrainings: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is done
         self.retraining: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
         self.members: list[tuple[str, Job]] | None = None  # of the ensemble, those not yet given out, once planned
-        self.again = self._recall()  # trials of a resumed run that had not ended
+        self.again = self._recall()  # trials to go on with: of a resumed run, and those whose worker was lost
+        self.lost: dict[str, str] = {}  # trials whose worker was lost, and how, until Tune is done with them
+        self.checkpoints = Checkpoints(settings.folder / "checkpoints", say)
+        self.failures: dict[str, int] = {}  # of retrainings, by name
+        self.interrupted = False
         self._time_is_up = False  # for searching, once and for all: what retrains is chosen from what there is then
         self._reserved, self._reserved_at = 0.0, float("-inf")
         self._growth = 1 + len(pictures.validation) / len(pictures.train)
 
     def next(self) -> tuple[str, Job] | None:
         """A name and a job; None where nothing can start until something ends."""
+        if self.interrupted:
+            return None
         if self.again:
             return self._search_job(self.again.pop(0))
         family = self._next_family()
@@ -102,7 +117,9 @@ class Course:
     def _search_job(self, name: str) -> tuple[str, Job]:
         record = self.journal.records[name]
         seed = self.settings.seed + int(name.rsplit("-", 1)[1])
-        return name, self._job("search", record.family, record.config, seed)
+        job = self._job("search", record.family, record.config, seed)
+        # A head on cached features is through before its state would have reached the disk.
+        return name, replace(job, kept=work(record.family, record.config) > HEAD)
 
     def _recall(self) -> list[str]:
         """Brings rungs and ends up to date with the rows of a resumed run; names the trials that go on."""
@@ -153,13 +170,24 @@ class Course:
 
     def reported(self, name: str, result: Mapping[str, Any]) -> bool:
         """Takes in what a trial says; returns whether it goes on."""
+        if self.interrupted:
+            return False
+        if "checkpoint" in result:
+            self.checkpoints.write(name, ray.get(result["checkpoint"]).tobytes())
+            return True
+        if "died" in result:
+            self.lost[name] = result["died"]
+            return False
         if name in self.retraining:
             return self._retrained(name, result)
         record = self.journal.records[name]
+        if "out of memory" in result:
+            self._lacked_memory(record, result["out of memory"])
+            return False
         if "failed" in result:
             self.journal.end(name, FAILED, result["failed"])
             return False
-        # A trial of a resumed run begins anew; the epochs that it had reported stand.
+        # A trial begins anew where it had come to no checkpoint; the epochs that it had reported stand.
         rows = [row for row in result["rows"] if row["epoch"] not in record.values]
         self.journal.epochs(name, rows)
         rungs = self._rungs_of(record)
@@ -185,17 +213,64 @@ class Course:
             return False
         return True
 
-    def ended(self, name: str, reason: str) -> None:
-        """A trial is over for Tune; one that had not said so itself has failed."""
-        if name in self.retraining:
-            if reason:
-                self.say(f"{name} failed: {reason}")
+    def ended(self, name: str, reason: str = "") -> None:
+        """A trial is over for Tune, with a reason where its worker was lost.
+
+        One that had not come to its own end goes on later, from its last checkpoint, unless its workers have been lost
+        too often: then it is the likely cause. For the loss of its machine it is not blamed.
+        """
+        reason = self.lost.pop(name, reason)
+        blameless = NODE_LOST in reason
+        if self.interrupted:
             return
-        self.journal.end(name, FAILED, reason or "ended without a result")
+        if name in self.retraining:
+            self._retraining_ended(name, reason, blameless)
+            return
         record = self.journal.records[name]
+        if record.status == RUNNING and name not in self.again:
+            reason = reason or "ended without a result"
+            if blameless or record.failures < self.settings.max_failures:
+                self.journal.retry(name, reason, counts=not blameless)
+                self.say(f"{name} is tried again: {reason}")
+                self.again.append(name)
+            else:
+                again = f", tried {record.failures + 1} times" if record.failures else ""
+                self.journal.end(name, FAILED, reason + again)
+        if record.status == RUNNING:
+            return
+        self.checkpoints.remove(name)
         if record.status == FAILED:
             self.say(f"{name} failed: {record.reason}")
         self.studies[record.family].tell(record)
+
+    def _lacked_memory(self, record: Record, reason: str) -> None:
+        """A trial is tried once more with half the batch; after that it is infeasible."""
+        batch = record.config.get("batch_size", 1)
+        if record.changed or batch < 2:
+            self.journal.end(record.name, FAILED, f"infeasible: {reason}")
+            return
+        self.checkpoints.remove(record.name)
+        self.journal.change(record.name, {**record.config, "batch_size": batch // 2}, reason)
+        self.say(f"{record.name} is tried again with a batch of {batch // 2}: {reason}")
+        self.again.append(record.name)
+
+    def _retraining_ended(self, name: str, reason: str, blameless: bool) -> None:
+        job, trial = self.retraining[name]
+        if not reason:
+            self.checkpoints.remove(name)
+            return
+        failures = self.failures.get(name, 0) + (not blameless)
+        self.failures[name] = failures
+        if failures > self.settings.max_failures:
+            self.checkpoints.remove(name)
+            self.say(f"{name} failed: {reason}")
+            return
+        self.say(f"{name} is tried again: {reason}")
+        if name.endswith(f"-{MEMBER}"):
+            assert self.members is not None
+            self.members.insert(0, (trial, job))
+        else:
+            self.retrainings[job.family].insert(0, job)
 
     def out_of_time(self) -> bool:
         """Whether the rest of the time budget is needed for retraining and the report."""
@@ -275,11 +350,10 @@ class Course:
 
     def _retrained(self, name: str, result: Mapping[str, Any]) -> bool:
         job, trial = self.retraining[name]
-        if "failed" in result:
-            self.say(f"{name} failed: {result['failed']}")
+        trouble = result.get("failed") or result.get("out of memory")
+        if trouble:
+            self.say(f"{name} failed: {trouble}")
             return False
-        import ray
-
         outcome: Outcome = ray.get(result["outcome"])
         member = name.endswith(f"-{MEMBER}")
         outcome.keep(self.settings.folder, self.journal, job.family, trial, member=member)
@@ -288,7 +362,9 @@ class Course:
 
     def _job(self, kind: str, family: str, config: dict[str, Any], seed: int) -> Job:
         settings = self.settings
-        return Job(kind, family, config, seed, settings.epochs, settings.epochs, settings.views, self.rung_epochs)
+        return Job(
+            kind, family, config, seed, settings.epochs, settings.epochs, settings.views, self.rung_epochs, kept=True
+        )
 
 
 class CourseSearcher(Searcher):  # type: ignore[misc]
@@ -307,13 +383,18 @@ class CourseSearcher(Searcher):  # type: ignore[misc]
             return None
         found = self.course.next()
         if found is None:
-            return Searcher.FINISHED if self.course.over() else None
+            # Not before all has come back: what is lost on its way is given out again.
+            return Searcher.FINISHED if self.course.over() and not self.names else None
         name, job = found
         self.names[trial_id] = name
-        return {"name": name, "job": job}
+        config = {"name": name, "job": job}
+        checkpoint = self.course.checkpoints.read(name) if job.kept else b""
+        if checkpoint:
+            config["checkpoint"] = ray.put(np.frombuffer(checkpoint, np.uint8))
+        return config
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self.course.ended(self.names.pop(trial_id), "the worker was lost" if error else "")
+        self.course.ended(self.names.pop(trial_id), "its worker was lost" if error else "")
 
     # Tune saves searchers for its own restore; a run is resumed from its rows instead.
     def save(self, checkpoint_path: str) -> None:
@@ -338,6 +419,10 @@ class CourseScheduler(FIFOScheduler):  # type: ignore[misc]
         free worker ends the one that is being started for it: short trials would never let the cluster fill.
         """
 
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Called before the searcher hears that a trial is lost, which it does without the reason."""
+        self.course.lost[trial.config["name"]] = _loss(trial)
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         goes_on = self.course.reported(trial.config["name"], result)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
@@ -361,6 +446,55 @@ class CourseCallback(Callback):  # type: ignore[misc]
         return {}
 
 
+class Interruption(Stopper):  # type: ignore[misc]
+    """Ends the experiment at Ctrl-C or SIGTERM, which a machine that is taken away sends; the run can be resumed.
+
+    The second of them ends the process at once.
+    """
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.course.interrupted
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Listens to the signals while the experiment runs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.course.interrupted:
+            raise KeyboardInterrupt
+        self.course.interrupted = True
+        self.course.say("interrupted: ending cleanly; once more to end at once")
+
+
+def _loss(trial: Trial) -> str:
+    """How a trial's actor was lost, in a line."""
+    try:
+        lines = [line.strip() for line in Path(trial.error_file).read_text().splitlines() if line.strip()]
+    except (OSError, TypeError):
+        lines = []
+    if any(NODE_LOST in line for line in lines):
+        return f"its {NODE_LOST}"
+    return f"its worker was lost: {lines[-1][:200]}" if lines else "its worker was lost"
+
+
 _worker: Worker | None = None
 
 
@@ -379,15 +513,19 @@ def run_trial(config: dict[str, Any], pictures: Pictures, setup: Setup) -> None:
     def report(rows: list[dict[str, Any]]) -> None:
         tune.report({"rows": rows})
 
-    try:
-        kind, value = _worker.run(config["job"], report)
-    except WorkerDied as error:
-        kind, value = "failed", str(error)
-    if kind == "failed":
-        tune.report({"failed": value})
-    elif config["job"].kind == RETRAIN:
-        import ray
+    def keep(checkpoint: bytes) -> None:
+        tune.report({"checkpoint": ray.put(np.frombuffer(checkpoint, np.uint8))})
 
+    checkpoint = ray.get(config["checkpoint"]).tobytes() if "checkpoint" in config else b""
+    try:
+        kind, value = _worker.run(config["job"], report, keep, checkpoint)
+    except WorkerDied as error:
+        kind, value = "died", str(error)
+    except WorkerHung as error:
+        kind, value = "failed", f"timed out: {error}"
+    if kind != "finished":
+        tune.report({kind: value})
+    elif config["job"].kind == RETRAIN:
         tune.report({"outcome": ray.put(value)})
 
 
@@ -408,6 +546,8 @@ def search(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(10**6)
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(10**9)
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    interruption = Interruption(course)
     trainable = tune.with_parameters(trial, pictures=pictures, setup=setup)
     trainable.__name__ = f"pedigree-{settings.name}"  # what the dashboard calls the actors
     tuner = tune.Tuner(
@@ -424,12 +564,16 @@ def search(
             name="tune",
             storage_path=str(settings.folder.resolve()),
             verbose=0,
+            stop=interruption,
             callbacks=[CourseCallback(course)],
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
     try:
-        tuner.fit()
+        with interruption.heard():
+            tuner.fit()
+        if course.over():
+            course.checkpoints.clear()
     finally:
         for study in course.studies.values():
             study.close()

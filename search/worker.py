@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
@@ -27,7 +28,10 @@ from search.trial import Diverged, Row, train
 GATHER = 1.0
 
 
-OUT_OF_MEMORY = ("out of memory", "resource_exhausted")  # as TensorFlow and JAX say it
+# Seconds between two signs of life of a child that trains nothing yet, but builds what it will train on.
+HEARTBEAT = 10.0
+
+OUT_OF_MEMORY = ("out of memory", "resource_exhausted")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Job:
     most_views: int
     rungs: tuple[int, ...] = ()  # epochs after which the answer to a report may be to stop
     export: bool = False
+    kept: bool = False  # whether checkpoints are made at the rungs
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,15 @@ class Setup:
     run: str = ""  # its name
     gpu_share: float = 0.0
     cache_dir: str = ""  # of every node; empty: each node's own default
+    timeout: float | None = None  # seconds without a sign of life after which a trial is ended
 
 
 class WorkerDied(Exception):
     """The child ended without an answer; the message says how."""
+
+
+class WorkerHung(Exception):
+    """The child gave no sign of life for as long as it may, and was killed."""
 
 
 class Worker:
@@ -77,37 +87,59 @@ class Worker:
         self._pipe: Connection | None = None
         self._start()
 
-    def run(self, job: Job, report: Callable[[list[Row]], None]) -> tuple[str, Any]:
-        """Runs a job; `report` is given rows as they come and may raise to end the trial.
+    def run(
+        self,
+        job: Job,
+        report: Callable[[list[Row]], None],
+        keep: Callable[[bytes], None] = lambda checkpoint: None,
+        checkpoint: bytes = b"",
+    ) -> tuple[str, Any]:
+        """Runs a job, from a checkpoint where one is given; `keep` is given those that it makes.
 
-        Returns ("finished", result or None) or ("failed", reason). Raises `WorkerDied`, after which the next job has a
-        new child.
+        `report` is given rows as they come and may raise to end the trial.
+        Returns ("finished", result or None), ("failed", reason) or ("out of memory", reason). Raises `WorkerDied` or
+        `WorkerHung`, after which the next job has a new child.
         """
         pipe = self._pipe or self._start()
+        asked = False  # whether the child waits for an answer
         ended = False
         try:
-            pipe.send(job)
-            while True:
+            pipe.send((job, checkpoint))
+            while pipe.poll(self._setup.timeout):
                 kind, value = pipe.recv()
                 if kind == "traffic":
                     self._count(value)
-                    continue
-                if kind == "rows":
+                elif kind == "checkpoint":
+                    keep(value)
+                elif kind == "rows":
+                    asked = True
                     report(value)
                     pipe.send("go on")
-                    continue
-                ended = True
-                return kind, value
+                    asked = False
+                else:
+                    ended = True
+                    return kind, value
+            raise WorkerHung(f"no sign of life for {self._setup.timeout:g} s, which is --trial-timeout")
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             ended = True
             raise WorkerDied(self._death()) from error
         finally:
-            if not ended:
-                # The report raised: the child waits for its answer.
+            if asked:
+                # The report raised: the trial is to end, and the child says that it has.
                 pipe.send("stop")
                 while pipe.recv()[0] == "traffic":
                     pass
+            elif not ended:
+                self._kill()
             self._recycle()
+
+    def _kill(self) -> None:
+        assert self._process is not None
+        assert self._pipe is not None
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+        self._pipe = None
 
     def _start(self) -> Connection:
         ours, theirs = Pipe()
@@ -146,6 +178,29 @@ class _Stopped(Exception):
     pass
 
 
+class Line:
+    """The child's end of the pipe, on which its heart beats between what the trial says."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._sending = threading.Lock()
+
+    def send(self, kind: str, value: Any) -> None:
+        with self._sending:
+            self._pipe.send((kind, value))
+
+    def recv(self) -> Any:
+        return self._pipe.recv()
+
+    def beat(self) -> None:
+        """Says now and then what caches have been filled with: where nothing else is heard, work still goes on."""
+        while True:
+            time.sleep(HEARTBEAT)
+            counts = traffic.take()
+            if any(entries for entries, _ in counts.values()):
+                self.send("traffic", counts)
+
+
 def serve(pipe: Connection) -> None:
     """The child's whole life: jobs from the pipe until it closes."""
     setup, pictures = pipe.recv()
@@ -153,19 +208,21 @@ def serve(pipe: Connection) -> None:
     devices.prepare(setup.threads, setup.precision, setup.gpu_share)
     import keras
 
+    line = Line(pipe)
+    threading.Thread(target=line.beat, daemon=True).start()
     while True:
         try:
-            job = pipe.recv()
+            job, checkpoint = line.recv()
         except (EOFError, ConnectionResetError):
             return
-        answer = _answer(pipe, setup, pictures, job)
-        pipe.send(("traffic", traffic.take()))
-        pipe.send(answer)
+        answer = _answer(line, setup, pictures, job, checkpoint)
+        line.send("traffic", traffic.take())
+        line.send(*answer)
         keras.backend.clear_session()
         gc.collect()
 
 
-def _answer(pipe: Connection, setup: Setup, pictures: Pictures, job: Job) -> tuple[str, Any]:
+def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: bytes) -> tuple[str, Any]:
     rows: list[Row] = []
     sent = time.monotonic()
 
@@ -175,10 +232,10 @@ def _answer(pipe: Connection, setup: Setup, pictures: Pictures, job: Job) -> tup
         rows.append({**row, "gpu_peak": peak, "gpu_total": devices.gpu_memory()} if peak else row)
         due = time.monotonic() - sent > GATHER
         if job.kind == "search" and (due or row["epoch"] in job.rungs or row["epoch"] == job.epochs):
-            pipe.send(("traffic", traffic.take()))
-            pipe.send(("rows", list(rows)))
+            line.send("traffic", traffic.take())
+            line.send("rows", list(rows))
             rows.clear()
-            if pipe.recv() == "stop":
+            if line.recv() == "stop":
                 raise _Stopped
             sent = time.monotonic()
 
@@ -189,6 +246,9 @@ def _answer(pipe: Connection, setup: Setup, pictures: Pictures, job: Job) -> tup
         "most_views": job.most_views,
         "threads": setup.threads,
         "report": report,
+        "rungs": job.rungs,
+        "keep": partial(line.send, "checkpoint") if job.kept else None,
+        "checkpoint": checkpoint,
     }
     try:
         if job.kind == "search":
@@ -203,20 +263,21 @@ def _answer(pipe: Connection, setup: Setup, pictures: Pictures, job: Job) -> tup
         return "failed", str(error)
     except Exception as error:  # whatever a configuration does, it fails alone
         traceback.print_exc()
-        return "failed", describe(error)
+        return ("out of memory" if lacked_memory(error) else "failed"), describe(error)
+
+
+def lacked_memory(error: Exception) -> bool:
+    """Whether an error says that the device had no memory left, as Python, TensorFlow and JAX say it."""
+    signs = any(sign in str(error).lower() for sign in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError" or signs
 
 
 def describe(error: Exception) -> str:
     """An error in one line, lack of memory told apart."""
     text = " ".join(str(error).split())[:300]
-    kind = type(error).__name__
-    if (
-        isinstance(error, MemoryError)
-        or kind == "ResourceExhaustedError"
-        or any(sign in text.lower() for sign in OUT_OF_MEMORY)
-    ):
+    if lacked_memory(error):
         return f"out of memory: {text}" if text else "out of memory"
-    return f"{kind}: {text}"
+    return f"{type(error).__name__}: {text}"
 
 
 def _end_with_parent() -> None:

@@ -60,6 +60,38 @@ def test_the_seed_decides(family: str, config: Config, pictures: Pictures) -> No
     assert figures(one) != figures(other)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_goes_on_as_if_nothing_had_happened(family: str, config: Config, pictures: Pictures) -> None:
+    values: dict[str, Any] = {"dropout": 0.3, "schedule": "cosine"}
+    values |= {"augmentation": "light", "unfrozen_blocks": 2} if family == "mobilenet" else {}
+    chosen = config(family, **values)
+    kept: list[bytes] = []
+    rows: list[Row] = []
+    common: dict[str, Any] = {"seed": 1, "epochs": 3, "planned": 3, "most_views": 2, "threads": 1}
+    train(family, chosen, pictures, report=rows.append, rungs=(1, 2, 3), keep=kept.append, **common)
+    assert len(kept) == 2
+    again: list[Row] = []
+    train(family, chosen, pictures, report=again.append, checkpoint=kept[1], **common)
+    assert [row["epoch"] for row in again] == [3]
+    np.testing.assert_allclose(figures(again), figures(rows[2:]), rtol=1e-4)
+
+
+def test_a_checkpoint_that_is_damaged_or_of_another_training_is_none(config: Config, pictures: Pictures) -> None:
+    kept: list[bytes] = []
+    common: dict[str, Any] = {"epochs": 2, "planned": 2, "most_views": 2, "threads": 1}
+    base = config("scratch_keras")
+    rows: list[Row] = []
+    train("scratch_keras", base, pictures, seed=1, report=rows.append, rungs=(1,), keep=kept.append, **common)
+    whole = kept[0]
+    damaged = (whole[:-100], whole[: len(whole) // 2] + b"?" + whole[len(whole) // 2 + 1 :], b"", b"PK", b"x" * 100)
+    others = [(whole, 2, base), (whole, 1, {**base, "dropout": 0.1}), *((content, 1, base) for content in damaged)]
+    for content, seed, chosen in others:
+        again: list[Row] = []
+        train("scratch_keras", chosen, pictures, seed=seed, report=again.append, checkpoint=content, **common)
+        assert [row["epoch"] for row in again] == [1, 2]
+    np.testing.assert_allclose(figures(again), figures(rows), rtol=1e-4)
+
+
 def test_losses_are_without_label_smoothing(config: Config, pictures: Pictures) -> None:
     result, rows = trained("mobilenet", config("mobilenet", label_smoothing=0.2, unfrozen_blocks=0), pictures)
     probabilities = predict(result.exported(), Inputs(pictures.pixels(32), pictures.validation))

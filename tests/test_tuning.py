@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import ray
 from optuna.trial import TrialState
 
 from search.cluster import connect
@@ -128,20 +130,105 @@ def test_a_failed_trial_fails_alone(plan: Plan) -> None:
     assert not planned.course.reported(name, {"failed": "the training loss became nan in epoch 2"})
     planned.course.ended(name, "")
     lost, _ = planned.start()
-    planned.course.ended(lost, "the worker was lost")
+    for _ in range(3):
+        planned.course.ended(lost, "its worker was lost")
+        assert planned.course.again == [lost] * (planned.journal.records[lost].status == "running")
+        planned.course.again.clear()
     planned.through(0.2, 0.2, 0.3)
     assert planned.ends() == {
         "scratch_keras-000": ("failed", "the training loss became nan in epoch 2"),
-        "scratch_keras-001": ("failed", "the worker was lost"),
+        "scratch_keras-001": ("failed", "its worker was lost, tried 3 times"),
         "scratch_keras-002": ("finished", "all 3 epochs"),
     }
-    assert planned.said[:2] == [
+    assert planned.said[:4] == [
         "scratch_keras-000 failed: the training loss became nan in epoch 2",
-        "scratch_keras-001 failed: the worker was lost",
+        "scratch_keras-001 is tried again: its worker was lost",
+        "scratch_keras-001 is tried again: its worker was lost",
+        "scratch_keras-001 failed: its worker was lost, tried 3 times",
     ]
     states = [trial.state for trial in planned.studies["scratch_keras"].study.trials]
     assert states == [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
     assert planned.start()[0] == "scratch_keras-retrain-0"
+
+
+def test_a_lost_machine_is_not_held_against_a_trial(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=1, max_failures=0)
+    for _ in range(3):
+        name, _ = planned.start()
+        assert name == "scratch_keras-000"
+        planned.course.ended(name, "its node has died")
+    name, _ = planned.start()
+    assert not planned.course.reported(name, {"died": "the worker process was killed by signal 9"})
+    planned.course.ended(name)
+    assert planned.ends() == {"scratch_keras-000": ("failed", "the worker process was killed by signal 9")}
+    assert [row["counts"] for row in planned.journal.rows if row["event"] == "retry"] == [False] * 3
+
+
+def test_a_trial_goes_on_from_its_checkpoint_and_leaves_none(plan: Plan, ray_cluster: None) -> None:
+    planned = plan(families=("scratch_keras",), trials=2, epochs=4)
+    name, job = planned.start()
+    assert job.kept
+    assert planned.report(name, 0.5)
+    assert planned.course.reported(name, {"checkpoint": ray.put(np.frombuffer(b"state", np.uint8))})
+    planned.course.ended(name, "its worker was lost")
+    assert planned.start()[0] == name
+    assert planned.course.checkpoints.read(name) == b"state"
+    # The epoch before the checkpoint is not written twice, whatever the trial repeats.
+    planned.report(name, 0.5, 0.6, 0.7, 0.8)
+    planned.course.ended(name)
+    assert planned.course.checkpoints.read(name) == b""
+    assert [row["epoch"] for row in planned.journal.rows if row["event"] == "epoch"] == [1, 2, 3, 4]
+
+
+def test_a_retraining_whose_worker_is_lost_is_tried_again(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=1, final_seeds=1, max_failures=1)
+    planned.through(0.2, 0.2, 0.3)
+    for _ in range(2):
+        name, _ = planned.start()
+        assert name == "scratch_keras-retrain-0"
+        planned.course.ended(name, "its worker was lost")
+    assert planned.course.next() is None
+    assert planned.course.over()
+    assert planned.said[-1] == "scratch_keras-retrain-0 failed: its worker was lost"
+
+
+def test_out_of_memory_is_tried_once_with_half_the_batch(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=2)
+    name, job = planned.start()
+    batch = job.config["batch_size"]
+    planned.report(name, 0.9)
+    assert not planned.course.reported(name, {"out of memory": "out of memory: 2 GiB"})
+    planned.course.ended(name)
+    assert planned.start()[1].config == {**job.config, "batch_size": batch // 2}
+    planned.report(name, 0.2, 0.3, 0.4)
+    planned.course.ended(name)
+    told = planned.studies["scratch_keras"].study.get_trials(states=(TrialState.COMPLETE, TrialState.FAIL))
+    assert [(trial.state.name, trial.value, trial.params["batch_size"]) for trial in told] == [
+        ("FAIL", None, batch),
+        ("COMPLETE", 0.4, batch // 2),
+    ]
+    trial = planned.journal.read().trials[name]
+    assert ([row["validation_accuracy"] for row in trial.curve], trial.changed) == ([0.2, 0.3, 0.4], True)
+    second, _ = planned.start()
+    for _ in range(2):
+        assert not planned.course.reported(second, {"out of memory": "out of memory: 2 GiB"})
+        planned.course.ended(second)
+        if planned.course.again:
+            planned.start()
+    assert planned.ends()[second] == ("failed", "infeasible: out of memory: 2 GiB")
+
+
+def test_an_interrupted_course_gives_nothing_out_and_ends_nothing(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=2)
+    name, _ = planned.start()
+    planned.report(name, 0.3)
+    planned.course.interrupted = True
+    assert not planned.report(name, 0.4, first=2)
+    planned.course.ended(name)
+    assert planned.course.next() is None
+    assert not planned.course.over()
+    assert planned.ends() == {}
+    assert planned.journal.records[name].status == "running"
 
 
 def test_a_family_without_a_result_ends_without_retraining(plan: Plan) -> None:

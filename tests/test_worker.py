@@ -15,7 +15,7 @@ import pytest
 
 from search.pictures import Pictures
 from search.trial import PARTS
-from search.worker import Job, Setup, Worker, WorkerDied, describe
+from search.worker import Job, Setup, Worker, WorkerDied, WorkerHung, describe
 
 Config = Callable[..., dict[str, Any]]
 
@@ -129,6 +129,40 @@ def test_a_killed_child_takes_one_trial_with_it(pictures: Pictures, config: Conf
     assert worker.run(job(config("scratch_keras"), epochs=1), lambda rows: None) == ("finished", None)
     assert pid(worker) != first
     stop(worker)
+
+
+def test_checkpoints_are_made_at_rungs_and_taken_back(worker: Worker, config: Config) -> None:
+    kept: list[bytes] = []
+    rows: list[dict[str, Any]] = []
+    asked = replace(job(config("scratch_keras"), epochs=3, rungs=(1, 2)), kept=True)
+    assert worker.run(asked, rows.extend, kept.append) == ("finished", None)
+    assert len(kept) == 2
+    rows.clear()
+    assert worker.run(asked, rows.extend, kept.append, kept[1]) == ("finished", None)
+    assert [row["epoch"] for row in rows] == [3]
+
+
+def test_a_child_that_gives_no_sign_of_life_is_ended(pictures: Pictures, config: Config) -> None:
+    worker = Worker(replace(SETUP, timeout=60.0), pictures)
+    assert worker.run(job(config("scratch_keras"), epochs=1), lambda rows: None) == ("finished", None)
+    first = pid(worker)
+    worker._setup = replace(SETUP, timeout=1.0)
+
+    def halt(rows: list[dict[str, Any]]) -> None:
+        os.kill(first, signal.SIGSTOP)
+
+    with pytest.raises(WorkerHung, match="no sign of life for 1 s, which is --trial-timeout"):
+        worker.run(job(config("scratch_keras"), rungs=(1,)), halt)
+    worker._setup = SETUP
+    assert worker.run(job(config("scratch_keras"), epochs=1), lambda rows: None) == ("finished", None)
+    assert pid(worker) != first
+    stop(worker)
+
+
+def test_lack_of_memory_is_told_apart(worker: Worker, config: Config) -> None:
+    kind, reason = worker.run(job(config("scratch_keras", head="average", units=2**40), epochs=1), lambda rows: None)
+    assert kind == "out of memory"
+    assert reason.startswith("out of memory: ")
 
 
 def test_a_child_past_the_memory_bound_is_replaced(pictures: Pictures, config: Config) -> None:

@@ -113,7 +113,7 @@ def train_list(settings: Settings, items: Sequence[Item]) -> None:
         def over(self) -> bool:
             return not self.waiting
 
-        def ended(self, name: str, reason: str) -> None:
+        def ended(self, name: str, reason: str = "") -> None:
             self.journal.end(name, "failed", reason or "ended without a result")
 
     began = time.monotonic()
