@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from results.numbers import read_record
-from results.prediction import Pixels, load, read_picture, winner
+from results.prediction import Pixels, load, pixels_of, winner
 
 if TYPE_CHECKING:
     import keras
@@ -102,8 +102,8 @@ def _readable(paths: list[Path]) -> list[Pixels]:
     pictures = []
     for path in paths:
         try:
-            pictures.append(read_picture(path))
-        except (OSError, ValueError):
+            pictures.append(pixels_of(path))
+        except ValueError:
             continue
     return pictures
 

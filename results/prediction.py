@@ -2,15 +2,16 @@
 
 import glob
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from results.numbers import best_trial, choose_winner, read_record
+from results.picture import read_picture, reason_of
 from results.rows import Rows, read_rows
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-# A larger JPEG is decoded at a half, quarter or eighth while its shorter side stays above this, as it was for training.
-DRAFT_SIDE = 1024
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".tga", ".ico"}
 )
@@ -40,9 +39,9 @@ def predict(
     model = load(run_dir, family or winner(run_dir))
     for path in paths:
         try:
-            picture = read_picture(path)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            yield {"picture": str(path), "error": f"cannot be read: {error}"}
+            picture = pixels_of(path)
+        except ValueError as error:
+            yield {"picture": str(path), "error": str(error)}
             continue
         probabilities = np.asarray(model(picture[None], training=False), dtype=float)[0]
         order = np.argsort(-probabilities, kind="stable")[:top]
@@ -68,15 +67,16 @@ def found(wanted: Sequence[str]) -> Iterator[Path]:
                 yield one
 
 
-def read_picture(path: Path) -> Pixels:
-    """A file as uint8 (height, width, 3): upright, RGB, what is transparent over white."""
-    with Image.open(path) as image:
-        image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
-        upright = ImageOps.exif_transpose(image)
-        if upright.has_transparency_data:
-            layer = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
-        return np.asarray(upright.convert("RGB"))
+def pixels_of(path: Path) -> Pixels:
+    """A file as uint8 (height, width, 3), read as it was for training; raises ValueError where it cannot be read."""
+    if path.exists() and not path.is_file():  # Opening a pipe would wait for ever.
+        raise ValueError("not a regular file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.asarray(read_picture(path)[0])
+    except Exception as error:  # A damaged file can raise nearly anything from inside Pillow's plugins.
+        raise ValueError(reason_of(error)) from error
 
 
 def class_names(run_dir: Path) -> list[str]:

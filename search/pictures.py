@@ -27,7 +27,7 @@ Shape = tuple[int, str]  # side in pixels, resize filter
 
 FILTER = "bilinear"  # what Keras's Resizing does, so that the exported model sees what training saw
 # Part of every key below: raise it when the same input would give other arrays.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

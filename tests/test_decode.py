@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search.images.decode import Decoded, decode, difference_hash, fit_square, read_picture
+from results.picture import read_picture
+from search.images.decode import Decoded, decode, difference_hash, fit_square
 from search.images.folder import read_folder
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -82,6 +83,13 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
 
 
+def many_scans() -> bytes:
+    """A progressive JPEG with its last scan again and again."""
+    content = bytes_of(halves(size=2000), "JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + 2000 * last + content[-2:]
+
+
 LEFT_OUT: dict[str, tuple[Callable[[], bytes], str]] = {
     "truncated.jpg": (lambda: bytes_of(halves(size=256), "JPEG")[:-200], "cannot be decoded: image file is truncated"),
     "truncated.png": (lambda: bytes_of(halves(size=64), "PNG")[:60], "cannot be decoded: "),
@@ -90,6 +98,7 @@ LEFT_OUT: dict[str, tuple[Callable[[], bytes], str]] = {
     "zeros.png": (lambda: bytes(100), "not a picture in a format that Pillow reads"),
     "program.jpg": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture in a format"),
     "bomb.png": (lambda: png_of_size(20_000, 20_000), "more than 89,478,485 pixels"),
+    "scans.jpg": (many_scans, "cannot be decoded: more scans than a progressive JPEG of 2000 x 2000 pixels needs"),
     "large-bomb.png": (lambda: png_of_size(10_000, 10_000), "more than 89,478,485 pixels"),
 }
 
@@ -139,6 +148,27 @@ def test_a_damaged_exif_block_costs_nothing(tmp_path: Path) -> None:
     assert np.load(tmp_path / "8-bilinear.npy")[0, 4, 1].tolist() == pytest.approx(RED, abs=3)
 
 
+def test_pictures_wait_for_room_and_all_of_them_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Room for one picture of 16 pixels at a time, and one picture that needs more than all of it.
+    monkeypatch.setattr("search.images.decode.ROOM", 2000)
+    files = {f"{level}.png": bytes_of(halves((level, 0, 0)), "PNG") for level in range(0, 200, 10)}
+    folder = read_folder(written(tmp_path / "data", {**files, "large.png": bytes_of(halves(size=64), "PNG")}))
+    decoded = decode(folder, [(8, "bilinear")], tmp_path, threads=4)
+    assert decoded.readable.all()
+    reds = [int(row[4, 1, 0]) for row in np.load(tmp_path / "8-bilinear.npy")[:20]]
+    assert reds == [int(found.path.stem) for found in folder.pictures[:20]]
+
+
+def test_floating_point_levels_span_the_whole_picture(tmp_path: Path) -> None:
+    # Larger than one band of numbers, with the brightest pixel in the last row and what is no number in the first.
+    levels = np.full((1100, 1100), 64.0, np.float32)
+    levels[0, :], levels[-1, -1] = np.nan, 200.0
+    (tmp_path / "1.tif").write_bytes(bytes_of(Image.fromarray(levels), "TIFF"))
+    image, _ = read_picture(tmp_path / "1.tif")
+    assert [image.getpixel(place) for place in ((0, 0), (5, 500), (5, 1090))] == [(0,) * 3, (64,) * 3, (64,) * 3]
+    assert image.getpixel((1099, 1099)) == (200, 200, 200)
+
+
 def test_shorter_side_to_size_then_centre_crop() -> None:
     wide = Image.new("RGB", (40, 8), RED)
     wide.paste(GREEN, (12, 0, 28, 8))
@@ -169,6 +199,20 @@ def test_a_large_jpeg_is_decoded_smaller_and_keeps_its_size_on_record(tmp_path: 
     halves(size=4096).save(tmp_path / "1.jpg")
     image, size = read_picture(tmp_path / "1.jpg")
     assert (image.size, size) == ((1024, 1024), (4096, 4096))
+
+
+def test_a_large_jpeg_2000_is_decoded_smaller_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.images.decode.ROOM", 2**20)  # less than one of them takes
+    files = {f"{levels}.jp2": bytes_of(halves(size=2100), "JPEG2000", num_resolutions=levels) for levels in (1, 6)}
+    files["broken.jp2"] = files["6.jp2"][: len(files["6.jp2"]) // 2]
+    folder = read_folder(written(tmp_path / "data", files))
+    decoded = decode(folder, [(8, "bilinear")], tmp_path, threads=2)
+    assert decoded.reasons == {"class/broken.jp2": "cannot be decoded: broken data stream when reading image file"}
+    assert decoded.width.tolist() == [2100, 2100, 0, 16]
+    for row in np.load(tmp_path / "8-bilinear.npy")[:2]:
+        assert [row[4, 1].tolist(), row[4, 6].tolist()] == [list(RED), list(BLUE)]
+    sizes = [read_picture(tmp_path / "data" / "class" / name)[0].size for name in ("1.jp2", "6.jp2")]
+    assert sizes == [(2100, 2100), (1050, 1050)]
 
 
 def test_rows_do_not_depend_on_other_shapes_or_threads(drawn: Path, tmp_path: Path) -> None:

@@ -139,6 +139,15 @@ def test_odd_names_are_read_and_can_be_printed(tmp_path: Path) -> None:
     assert all(found.path.exists() for found in folder.pictures)
 
 
+def test_names_cannot_write_over_what_stands_beside_them(tmp_path: Path) -> None:
+    cats_and_dogs(tmp_path)
+    picture(tmp_path / "two\nlines" / "\x1b[2Jclear \u202egnp.png")
+    folder = read_folder(tmp_path)
+    assert folder.classes == ("cat", "dog", r"two\nlines")
+    assert folder.pictures[4].name == r"two\nlines/\x1b[2Jclear \u202egnp.png"
+    assert folder.pictures[4].path.exists()
+
+
 def test_a_folder_already_split_keeps_its_sides(tmp_path: Path) -> None:
     for side in ("train", "val", "Test"):
         for name in ("cat", "dog"):

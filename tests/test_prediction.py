@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from PIL import Image
 
 from results.__main__ import main
 from results.card import loading
-from results.prediction import found, read_picture
+from results.prediction import found, pixels_of
 
 
 def pictures_of(run: Path, most: int) -> list[tuple[Path, str]]:
@@ -38,7 +39,7 @@ def test_people_read_lines_and_what_cannot_be_read_is_named(
     Image.new("RGB", (50, 40), "white").save(tmp_path / "white.png")
     assert main(["predict", str(trained_run), str(tmp_path), "--top", "2"]) == 1
     said = capsys.readouterr()
-    assert said.err.startswith(f"{tmp_path / 'broken.jpg'}: cannot be read: cannot identify image file")
+    assert said.err.startswith(f"{tmp_path / 'broken.jpg'}: not a picture in a format that Pillow reads")
     lines = said.out.splitlines()
     assert lines[0] == str(tmp_path / "white.png")
     assert len(lines) == 3
@@ -84,9 +85,20 @@ def test_a_picture_is_upright_and_over_white(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.new("RGB", (40, 20), "red").save(tmp_path / "a.jpg", exif=turned)
-    assert read_picture(tmp_path / "a.jpg").shape == (40, 20, 3)
+    assert pixels_of(tmp_path / "a.jpg").shape == (40, 20, 3)
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "b.png")
-    assert read_picture(tmp_path / "b.png").min() == 255
+    assert pixels_of(tmp_path / "b.png").min() == 255
+
+
+def test_a_picture_is_read_as_it_was_for_training(tmp_path: Path) -> None:
+    # 16 bits are scaled and not cut off, a program in PostScript is not run, and nobody waits for a pipe.
+    Image.fromarray(np.full((4, 4), 0x8080, np.uint16)).save(tmp_path / "a.png")
+    assert (pixels_of(tmp_path / "a.png") == 128).all()
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.jpg", "EPS")
+    os.mkfifo(tmp_path / "c.jpg")
+    for name, reason in (("b.jpg", "not a picture in a format"), ("c.jpg", "not a regular file"), ("d.jpg", "No such")):
+        with pytest.raises(ValueError, match=reason):
+            pixels_of(tmp_path / name)
 
 
 def test_the_lines_of_the_card_classify_a_jpeg_without_this_project(trained_run: Path, tmp_path: Path) -> None:

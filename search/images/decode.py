@@ -1,19 +1,20 @@
 """Every picture decoded once, by Pillow, into packed uint8 arrays; what cannot be read is named with its reason."""
 
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from .folder import Folder
+from results.picture import DRAFT_SIDE, MAX_PIXELS, read_picture, reason_of
+from search.images.folder import Folder
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -21,24 +22,8 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-# Raster formats only: Pillow would hand an EPS file to Ghostscript, a program that runs what it is given.
-FORMATS = (
-    "JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA", "PCX", "SGI", "ICO",
-)  # fmt: skip
-
-MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a gibibyte at three bytes a pixel
-DRAFT_SIDE = 1024  # a larger JPEG is decoded at a half, quarter or eighth while its shorter side stays above this
-WHITE = (255, 255, 255, 255)
-ORIENTATION = 0x0112  # the EXIF tag
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# Bytes that pictures may take that are decoded at the same time: the largest one alone takes no more.
+ROOM = 20 * MAX_PIXELS
 PROGRESS_STEP = 32  # pictures between two calls of `progress`
 
 
@@ -110,19 +95,32 @@ def decode(
     hashes = np.zeros((count, 2), np.uint64)
     width = np.zeros(count, np.int32)
     height = np.zeros(count, np.int32)
+    room = _Room(ROOM)
+
+    def fill(row: int, least: int) -> None:
+        with ExitStack() as held:
+
+            def hold(needed: int) -> None:
+                held.close()
+                held.enter_context(room.taken(max(needed, least)))
+
+            image, (width[row], height[row]) = read_picture(folder.pictures[row].path, draft_side, hold)
+            for (size, name), pack in packs.items():
+                pack[row] = np.asarray(fit_square(image, size, name))
+            hashes[row] = difference_hash(image)
 
     def decode_one(row: int) -> str | None:
         # A damaged file can raise nearly anything from inside Pillow's plugins; none of it may stop the search.
         try:
-            image, (width[row], height[row]) = read_picture(folder.pictures[row].path, draft_side)
-            for (size, name), pack in packs.items():
-                pack[row] = np.asarray(fit_square(image, size, name))
-            hashes[row] = difference_hash(image)
+            try:
+                fill(row, 0)
+            except MemoryError:
+                fill(row, ROOM)  # Others may have held the memory: once more, with all of the room.
         except Exception as error:
             for pack in packs.values():
                 pack[row] = 0
             width[row] = height[row] = 0
-            return _reason(error)
+            return reason_of(error)
         readable[row] = True
         return None
 
@@ -150,41 +148,6 @@ def decode(
     return Decoded(readable, reasons, hashes, width, height)
 
 
-def read_picture(path: Path, draft_side: int = DRAFT_SIDE) -> tuple[Image.Image, tuple[int, int]]:
-    """One file as an upright RGB picture, the first frame of an animation, what is transparent over white.
-
-    A large JPEG comes back at a half, quarter or eighth of its size, its shorter side still at least `draft_side`
-    pixels. The second value is the width and height of the file itself, upright. Raises ValueError, OSError and
-    whatever Pillow's plugins raise for a file that cannot be read.
-    """
-    with Image.open(path, formats=_formats()) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise Image.DecompressionBombError
-        image.draft(None, (draft_side, draft_side))
-        image.load()
-        turn = TURNS.get(_orientation(image))
-        picture = to_rgb(image)
-    if turn is None:
-        return picture, (width, height)
-    # Not ImageOps.exif_transpose: it writes the EXIF block anew, which fails where another of its entries is damaged.
-    upright = picture.transpose(turn)
-    sideways = upright.size != picture.size or turn in (TURNS[5], TURNS[6], TURNS[7], TURNS[8])
-    return upright, (height, width) if sideways else (width, height)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as 8-bit RGB: 16 bits scaled to 8, what is transparent laid over white."""
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_eight_bits(image)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, WHITE), layer).convert("RGB")
-    return image.convert("RGB")
-
-
 def fit_square(image: Image.Image, size: int, resize_filter: str) -> Image.Image:
     """The picture's centred square, resized to `size` pixels a side: shorter side to size, then centre crop.
 
@@ -210,42 +173,23 @@ def difference_hash(image: Image.Image) -> NDArray[np.uint64]:
     return np.packbits(brighter.reshape(2, 64), axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)  # not every build of Pillow has every format
+class _Room:
+    """Memory that threads share: who finds too little left waits."""
 
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._taken = 0
+        self._change = threading.Condition()
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # A damaged EXIF block says nothing about the pixels; the parser's errors are many.
-        return 1
-    return value if isinstance(value, int) else 1
-
-
-def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey levels of more than 8 bits, or of floating point, as 8 bits.
-
-    I;16 spans 0 to 65,535. The modes I and F do not name their range: it is taken as the smallest of 1 (F only), 255
-    and 65,535 that holds the brightest pixel, else that pixel itself.
-    """
-    values: NDArray[Any] = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    peak = float(values.max())
-    spans = [65535.0] if image.mode.startswith("I;16") else [1.0, 255.0, 65535.0][image.mode == "I" :]
-    span = next((span for span in spans if peak <= span), peak)
-    return np.rint(np.clip(values / span, 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case Image.DecompressionBombError() | Image.DecompressionBombWarning():
-            return f"more than {MAX_PIXELS:,} pixels"
-        case UnidentifiedImageError():
-            return "not a picture in a format that Pillow reads"
-        case OSError(strerror=str() as problem):
-            return f"the file cannot be opened: {problem}"
-        case MemoryError():
-            return "too large for this machine's memory"
-        case _:
-            return " ".join(f"cannot be decoded: {error}".split())
+    @contextmanager
+    def taken(self, needed: int) -> Iterator[None]:
+        needed = min(needed, self._size)
+        with self._change:
+            self._change.wait_for(lambda: self._taken + needed <= self._size)
+            self._taken += needed
+        try:
+            yield
+        finally:
+            with self._change:
+                self._taken -= needed
+                self._change.notify_all()

@@ -32,6 +32,9 @@ OTHER_FILES = frozenset({
 })
 # fmt: on
 
+# Control characters, line and paragraph separators, and what turns the direction of a line: in a message or a table
+# these would write over what stands beside the name.
+UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
 WORDNET_ID = re.compile(r"^n\d{8}[-_]")
 OUTSIDE = "lies outside the class folders"
 READERS = 8  # Hashing waits for the disk more than for the processor.
@@ -276,4 +279,5 @@ def _name(path: Path, root: Path) -> str:
 
 def _printable(name: str) -> str:
     # A name that is not UTF-8 comes from the system with lone surrogates, which no terminal or JSON reader takes.
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    told = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), told)
