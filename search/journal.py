@@ -53,7 +53,7 @@ class Journal:
         self._families: dict[str, list[Record]] = {}
         self._filed = 0  # records that are in their family's list
         self._filing = threading.Lock()
-        self._watch = watch  # is given every row as it is written
+        self._watching = [watch]
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
         self._file = path.open("a", encoding="utf-8")
         if torn:
@@ -128,7 +128,12 @@ class Journal:
         self.rows.append(row)
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        self._watch(row)
+        for watch in self._watching:
+            watch(row)
+
+    def also(self, watch: Callable[[Row], None]) -> None:
+        """From here on every row is given to this as well, as it is written."""
+        self._watching.append(watch)
 
     def of(self, family: str, *statuses: str) -> list[Record]:
         """The records of a family, of all or of some statuses."""

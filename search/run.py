@@ -130,6 +130,7 @@ def search(
     from search.journal import Journal
     from search.live import LivePage
     from search.metrics import RunMetrics
+    from search.mirror import Mirror
     from search.study import studies_of
     from search.tuning import Course
     from search.tuning import search as tune
@@ -137,14 +138,21 @@ def search(
 
     metrics = RunMetrics(settings.name)
     journal = Journal(settings.folder / "trials.jsonl", began, metrics.take, earlier)
-    course = Course(settings, studies_of(settings, weights, journal), journal, 1, pictures, progress.say)
+    studies = studies_of(settings, weights, journal)
+    mirror = Mirror(
+        settings.folder / "optuna.log", settings.name, studies, journal.read(), journal.elapsed, progress.say
+    )
+    journal.also(mirror.take)
+    course = Course(settings, studies, journal, 1, pictures, progress.say)
     if earlier and course.nothing_left():
+        mirror.close()
         journal.close()
         progress.say("nothing is left to do in this run; only its report is written again")
         return
     try:
         cluster = connect(settings)
     except BaseException:
+        mirror.close()
         journal.close()
         raise
     if not (settings.folder / "environment.json").exists():
@@ -173,6 +181,7 @@ def search(
             raise KeyboardInterrupt
         progress.say_about_packing(journal.rows, setup.gpu_share)
     finally:
+        mirror.close()
         journal.close()
         cluster.close()
 

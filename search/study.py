@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from models.sizes import work
@@ -82,11 +83,17 @@ class Study:
         self._trials[name] = drawn.trial
         return drawn.config, drawn.point
 
+    def distributions(self, name: str, point: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """The distribution of every parameter of a trial, which may be over."""
+        trial = self._trials.get(name)
+        return trial.distributions if trial else distributions(self._space, point)
+
     def close(self) -> None:
-        """Ends what was drawn and never tried, so that no trial of the study stays running."""
-        for drawn in self._drawn:
-            drawn.trial.study.tell(drawn.trial, state=TrialState.FAIL)
+        """Ends what was drawn and never tried, and what an interrupted search leaves open: nothing stays running."""
+        for trial in [*(drawn.trial for drawn in self._drawn), *self._trials.values()]:
+            trial.study.tell(trial, state=TrialState.FAIL)
         self._drawn.clear()
+        self._trials.clear()
 
     def _draw(self) -> "Drawn":
         trial = self.study.ask()
@@ -96,28 +103,24 @@ class Study:
     def tell(self, record: Record) -> None:
         """How the trial of this name ended."""
         trial = self._trials.pop(record.name)
-        state = STATES.get(record.status, TrialState.PRUNED)
-        if state == TrialState.PRUNED and not record.values:
-            # Ended from outside before it had told anything: no observation at all.
-            state = TrialState.FAIL
-        value = record.best if state == TrialState.COMPLETE else None
+        state, value = told(record.status, record.values)
         if record.changed:
             # What was drawn has failed; what was trained in its place is an observation where the space has it.
             trial.study.tell(trial, state=TrialState.FAIL)
             point = {**record.point, "batch_size": record.config["batch_size"]}
             if fits(self._space, point):
-                told = optuna.create_trial(
+                ended = optuna.create_trial(
                     state=state, value=value, params=point, distributions=distributions(self._space, point),
                     intermediate_values=record.values,
                 )  # fmt: skip
-                self.study.add_trial(told)
+                self.study.add_trial(ended)
         else:
             for epoch, accuracy in record.values.items():
                 trial.report(accuracy, epoch)
-            told = trial.study.tell(trial, value, state=state)
+            ended = trial.study.tell(trial, value, state=state)
             if trial.study is not self.study:
                 # It was running when the study was renewed.
-                self.study.add_trial(told)
+                self.study.add_trial(ended)
         self._told += 1
         if self._told >= MOST:
             self._renew()
@@ -138,6 +141,15 @@ class Study:
         self.study = optuna.create_study(direction="maximize", sampler=self.study.sampler)
         self.study.add_trials(sorted(kept, key=lambda trial: trial.number))
         self._told = len(kept)
+
+
+def told(status: str, values: Mapping[int, float]) -> tuple[TrialState, float | None]:
+    """What Optuna is told of a trial that has ended: its state and, of a complete one, its value."""
+    state = STATES.get(status, TrialState.PRUNED)
+    if state == TrialState.PRUNED and not values:
+        # Ended from outside before it had told anything: no observation at all.
+        return TrialState.FAIL, None
+    return state, max(values.values(), default=0.0) if state == TrialState.COMPLETE else None
 
 
 def _rank(trial: optuna.trial.FrozenTrial) -> tuple[bool, int, float]:

@@ -17,7 +17,10 @@ from typing import Any
 
 import keras
 import numpy as np
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 
 from results.__main__ import main as write_again
@@ -155,6 +158,17 @@ def test_every_trial_starts_once_and_ends_once(rows: list[dict[str, Any]]) -> No
     finished = {row["trial"] for row in rows if row["event"] == "end" and row["status"] == "finished"}
     epochs = Counter(row["trial"] for row in rows if row["event"] == "epoch")
     assert {name: epochs[name] for name in finished} == dict.fromkeys(finished, 2)
+
+
+def test_optuna_can_look_at_every_trial(whole: Path, rows: list[dict[str, Any]]) -> None:
+    storage = JournalStorage(JournalFileBackend(str(whole / "optuna.log")))
+    ends = {row["trial"]: row["status"] for row in rows if row["event"] == "end"}
+    states: dict[str, str] = {}
+    for family in FAMILIES:
+        trials = optuna.load_study(study_name=f"whole/{family}", storage=storage).trials
+        states |= {trial.user_attrs["trial"]: trial.state.name for trial in trials}
+    expected = {"finished": "COMPLETE", "stopped": "PRUNED"}
+    assert states == {name: expected[status] for name, status in ends.items()}
 
 
 def test_each_familys_best_is_retrained_with_every_seed(rows: list[dict[str, Any]]) -> None:

@@ -1,6 +1,9 @@
 """The search: what is tried when, what becomes of each trial, and that Optuna and the rows tell the same story."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 import ray
-from optuna.trial import TrialState
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from ray import tune
 
 from search.cluster import connect
 from search.journal import Journal
+from search.mirror import Mirror
 from search.pictures import Pictures
 from search.settings import Settings
 from search.study import Study, studies_of
@@ -290,9 +298,9 @@ def test_the_time_budget_leaves_room_for_the_retraining(plan: Plan) -> None:
     assert [trial.state for trial in planned.studies["scratch_keras"].study.trials][:1] == [TrialState.PRUNED]
 
 
-def configurations(planned: Planned) -> list[tuple[str, str]]:
+def configurations(planned: Planned, count: int = 18) -> list[tuple[str, str]]:
     found = []
-    for _ in range(18):
+    for _ in range(count):
         name, job = planned.start()
         found.append((name, json.dumps(job.config, sort_keys=True)))
         accuracy = job.config["batch_size"] / 100 + job.config["dropout"] / 10
@@ -305,6 +313,42 @@ def test_the_seed_gives_the_same_configurations_in_the_same_order(plan: Plan) ->
     one, same, other = (configurations(plan(trials=6, seed=seed)) for seed in (1, 1, 2))
     assert one == same
     assert one != other
+
+
+SEARCHED = """
+import json, sys
+from pathlib import Path
+from benchmarks.sleeping import sleeping_pictures
+from test_tuning import Planned, configurations
+planned = Planned(Path(sys.argv[1]), sleeping_pictures(0, Path()), trials=16, seed=7)
+print(json.dumps(configurations(planned, 48)))
+planned.journal.close()
+"""
+
+
+def test_a_fresh_process_tries_the_same_in_the_same_order(tmp_path: Path) -> None:
+    here = Path(__file__).resolve().parent
+    found = []
+    for number in range(2):
+        # Nothing may depend on how Python happens to order a set.
+        more = {"PYTHONPATH": os.pathsep.join([str(here.parent), str(here)]), "PYTHONHASHSEED": str(number)}
+        command = [sys.executable, "-c", SEARCHED, str(tmp_path / str(number))]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **more})
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    assert found[0] == found[1]
+    assert len({config for _, config in found[0]}) == 48
+
+
+def test_an_interrupted_search_leaves_no_trial_of_optuna_running(plan: Plan) -> None:
+    planned = plan(trials=20)
+    for _ in range(24):
+        planned.start()
+    planned.report("mobilenet-004", 0.5)
+    for study in planned.studies.values():
+        study.close()
+    states = {trial.state for study in planned.studies.values() for trial in study.study.trials}
+    assert states == {TrialState.FAIL}
 
 
 TROUBLES: dict[str, dict[str, Any]] = {
@@ -322,10 +366,17 @@ def troubled(hp: Any) -> dict[str, Any]:
     return {**config, "flip": "none", "rotation": 0.0, "zoom": 0.0, **TROUBLES[trouble]}
 
 
+# The rows, Optuna's study, what was said, and the trials of the mirror.
+Searched = tuple[Journal, Study, list[str], list[FrozenTrial]]
+
+
+def mirrored(path: Path, name: str) -> list[FrozenTrial]:
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
 @pytest.fixture(scope="module")
-def searched(
-    _ray: None, pictures: Pictures, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Journal, Study, list[str]]:
+def searched(_ray: None, pictures: Pictures, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     """One trial after the other on real workers: the base, one that raises, one that diverges, one that is stopped."""
     settings = Settings(
         name="troubled",
@@ -347,14 +398,19 @@ def searched(
     journal = Journal(settings.folder / "trials.jsonl")
     cluster = connect(settings)
     shipped = cluster.ship(pictures, ())
+    mirror = Mirror(
+        settings.folder / "optuna.log", "troubled", {"scratch_keras": study}, journal.read(), 0, said.append
+    )
+    journal.also(mirror.take)
     course = Course(settings, {"scratch_keras": study}, journal, cluster.workers(), shipped, said.append)
     search(settings, course, shipped, Setup(1, "float32", 6.0), cluster)
+    mirror.close()
     journal.close()
-    return journal, study, said
+    return journal, study, said, mirrored(settings.folder / "optuna.log", "troubled/scratch_keras")
 
 
-def test_every_trial_ends_as_it_went(searched: tuple[Journal, Study, list[str]]) -> None:
-    journal, _, said = searched
+def test_every_trial_ends_as_it_went(searched: Searched) -> None:
+    journal, _, said, _ = searched
     records = list(journal.records.values())
     assert [record.status for record in records] == ["finished", "failed", "failed", "stopped"]
     assert records[0].reason == "all 14 epochs"
@@ -364,8 +420,8 @@ def test_every_trial_ends_as_it_went(searched: tuple[Journal, Study, list[str]])
     assert said[0] == "scratch_keras-001 failed: ValueError: optimizer must be one of adam, adamw, sgd, got 'lion'"
 
 
-def test_optuna_and_the_rows_agree(searched: tuple[Journal, Study, list[str]]) -> None:
-    journal, study, _ = searched
+def test_optuna_and_the_rows_agree(searched: Searched) -> None:
+    journal, study, _, _ = searched
     trials = study.study.trials
     assert [trial.state for trial in trials] == [
         *(TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL, TrialState.PRUNED),
@@ -377,11 +433,78 @@ def test_optuna_and_the_rows_agree(searched: tuple[Journal, Study, list[str]]) -
     assert list(trials[3].intermediate_values) == list(range(1, 13))
 
 
-def test_failures_do_not_end_the_search(searched: tuple[Journal, Study, list[str]]) -> None:
-    journal, _, _ = searched
+def test_the_mirror_says_what_optuna_was_told(searched: Searched) -> None:
+    journal, study, _, shown = searched
+    for trial, copy, record in zip(study.study.trials, shown, journal.records.values(), strict=True):
+        assert (copy.state, copy.params, copy.values) == (trial.state, trial.params, trial.values)
+        assert copy.intermediate_values == trial.intermediate_values
+        assert copy.user_attrs == {"trial": record.name, "reason": record.reason}
+
+
+def test_failures_do_not_end_the_search(searched: Searched) -> None:
+    journal, _, _, _ = searched
     assert Counter(row["event"] for row in journal.rows) == {
         **{"start": 4, "epoch": 14 + 12, "end": 4, "rung": 2, "test": 1, "model": 1},
     }
     (test,) = [row for row in journal.rows if row["event"] == "test"]
     assert (test["trial"], test["seed"], test["pictures"]) == ("scratch_keras-000", 0, 20)
     assert test["accuracy"] > 0.25
+
+
+STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+def rounded(point: dict[str, Any]) -> dict[str, Any]:
+    """A point as Optuna and the rows both have it: its 0.30000000000000004 is a plain 0.3 in the rows."""
+    return {key: round(value, 9) if isinstance(value, float) else value for key, value in point.items()}
+
+
+def by_point(pair: tuple[dict[str, Any], TrialState]) -> str:
+    return json.dumps(pair[0], sort_keys=True)
+
+
+def test_no_trial_stays_running_where_a_third_fails(ray_cluster: None, pictures: Pictures, tmp_path: Path) -> None:
+    def trial(config: dict[str, Any], pictures: Pictures, setup: Setup) -> None:
+        job = config["job"]
+        for epoch in range(1, job.epochs + 1):
+            if job.kind == "retrain" or (epoch == 1 and job.seed % 7 == 6):
+                tune.report({"failed": "ValueError: no such optimizer"})
+                return
+            if epoch == 3 and job.seed % 5 == 4:
+                tune.report({"failed": "the training loss became nan in epoch 3"})
+                return
+            accuracy = job.seed % 4 / 4
+            times = {"seconds": 0.0, "training": 0.0, "validating": 0.0}
+            losses = {"train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.0}
+            tune.report({"rows": [{"epoch": epoch, "validation_accuracy": accuracy, **losses, **times}]})
+
+    settings = Settings(
+        name="third", families=("scratch_keras", "scratch_pillow"), image_sizes=(32,), trials=20, epochs=4,
+        runs_dir=str(tmp_path), cache_dir=str(pictures.cache),
+    )  # fmt: skip
+    settings.folder.mkdir()
+    said: list[str] = []
+    studies = studies_of(settings, WEIGHTS)
+    journal = Journal(settings.folder / "trials.jsonl")
+    mirror = Mirror(settings.folder / "optuna.log", "third", studies, journal.read(), 0.0, said.append)
+    journal.also(mirror.take)
+    cluster = connect(settings)
+    shipped = cluster.ship(pictures, ())
+    course = Course(settings, studies, journal, cluster.workers(), shipped, said.append)
+    search(settings, course, shipped, Setup(1, "float32", 6.0), cluster, trial)
+    mirror.close()
+    journal.close()
+    for family, study in studies.items():
+        expected = [(rounded(record.point), STATES[record.status]) for record in journal.of(family)]
+        assert len(expected) == 20
+        # Trials 6 and 13 raise; 4, 9, 14 and 19 diverge unless a rung has stopped them.
+        assert [state for _, state in expected].count(TrialState.FAIL) >= 2
+        trials = [trial for trial in study.study.trials if trial.state != TrialState.WAITING]
+        drawn = [(rounded(trial.params), trial.state) for trial in trials]
+        assert sorted(drawn, key=by_point) == sorted(expected, key=by_point)
+        shown = [
+            (rounded(trial.params), trial.state)
+            for trial in mirrored(settings.folder / "optuna.log", f"third/{family}")
+        ]
+        assert sorted(shown, key=by_point) == sorted(expected, key=by_point)
+    assert Counter(record.status for record in journal.records.values())["failed"] >= 6

@@ -102,6 +102,7 @@ def trials(number: int, families: tuple[str, ...], folder: Path, epochs: int = 9
     from results.document import write_report
     from search.cache import write_aside
     from search.journal import Journal
+    from search.mirror import Mirror
     from search.run import environment
     from search.study import studies_of
     from search.tuning import Course
@@ -119,6 +120,9 @@ def trials(number: int, families: tuple[str, ...], folder: Path, epochs: int = 9
     write_aside(settings.folder / "split.json", json.dumps(_split()))
     journal = Journal(settings.folder / "trials.jsonl")
     studies = studies_of(settings, find_weights("none", seed=0))
+    mirror = Mirror(settings.folder / "optuna.log", settings.name, studies, journal.read(), journal.elapsed, print)
+    mirroring: list[float] = []
+    journal.also(lambda row: mirroring.append(_timed(mirror.take, row)[1]))
     course = Course(settings, studies, journal, RUNNING, _no_pictures(folder), lambda line: None)
     before, chance = resident(os.getpid()), random.Random(0)
     suggesting, working, taking, telling = [], [], [], []
@@ -144,8 +148,11 @@ def trials(number: int, families: tuple[str, ...], folder: Path, epochs: int = 9
         else:
             telling.append(_timed(course.ended, name, "")[1])
     whole = time.perf_counter() - began
+    mirror.close()
     journal.close()
     held = resident(os.getpid()) - before
+    again = _timed(Mirror, settings.folder / "optuna.log", settings.name, studies, journal.read(), 0.0, print)
+    again[0].close()
     _, report = _timed(write_report, settings.folder)
     return {
         "trials": number,
@@ -155,6 +162,10 @@ def trials(number: int, families: tuple[str, ...], folder: Path, epochs: int = 9
         "last_hundred_suggestions_ms": _quantiles(suggesting[-100:]),
         "report_of_a_row_ms": _quantiles(taking),
         "end_ms": _quantiles(telling),
+        "mirror_of_a_row_ms": _quantiles(mirroring),
+        "mirror_seconds": sum(mirroring),
+        "mirror_anew_seconds": again[1],
+        "mirror_mib": (settings.folder / "optuna.log").stat().st_size / 2**20,
         "rows": len(journal.rows),
         "rows_mib": (settings.folder / "trials.jsonl").stat().st_size / 2**20,
         "driver_mib": held,
@@ -233,11 +244,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in options.trials:
             found = trials(number, options.families, folder)
             result.setdefault("trials", []).append(found)
-            for name in ("suggestion_ms", "suggestion_cpu_ms", "report_of_a_row_ms", "end_ms"):
+            for name in ("suggestion_ms", "suggestion_cpu_ms", "report_of_a_row_ms", "end_ms", "mirror_of_a_row_ms"):
                 body += [[f"{number:,} trials: {name} {part}", value] for part, value in found[name].items()]
             body += [
                 [f"{number:,} trials: {name}", found[name]]
-                for name in ("rows", "driver_mib", "seconds", "report_seconds")
+                for name in ("rows", "mirror_seconds", "mirror_anew_seconds", "driver_mib", "seconds", "report_seconds")
             ]
         for number in options.workers:
             found = workers(number, options, folder)
