@@ -8,9 +8,7 @@ from typing import Any
 
 import keras
 
-# As many features as three blocks of 16, 32 and 64 filters leave of 224 pixels; a larger map would give the dense
-# layer hundreds of megabytes of weights.
-LARGEST_FLATTENED = 28 * 28 * 64
+from models.sizes import channels, shrunk
 
 
 def build(
@@ -30,7 +28,7 @@ def build(
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
     for block in range(config["blocks"]):
         x = keras.layers.Conv2D(
-            _channels(config["filters"] * config["growth"] ** block),
+            channels(config["filters"] * config["growth"] ** block),
             config["kernel"],
             strides=config["stem_stride"] if block == 0 else 1,
             padding="same",
@@ -63,18 +61,10 @@ def build(
 def _head(x: Any, head: str) -> Any:
     if head == "average":
         return keras.layers.GlobalAveragePooling2D()(x)
-    side, channels = x.shape[1], x.shape[3]
-    factor = 1
-    while (side // factor) ** 2 * channels > LARGEST_FLATTENED:
-        factor += 1
+    factor = shrunk(x.shape[1], x.shape[3])
     if factor > 1:
         x = keras.layers.AveragePooling2D(factor)(x)
     return keras.layers.Flatten()(x)
-
-
-def _channels(filters: float) -> int:
-    # Multiples of 8, which vector units and tensor cores fill.
-    return max(8, round(filters / 8) * 8)
 
 
 def _seeds(seed: int) -> Iterator[int]:

@@ -22,6 +22,15 @@ PARAMETERS: dict[tuple[str, float], int] = {
     ("MobileNetV3Large", 1.0): 2_996_352,
 }
 
+# (backbone, alpha) -> length of the pooled features, where it is not that of width 1.
+FEATURES: dict[str, int] = {"MobileNet": 1024, "MobileNetV2": 1280, "MobileNetV3Small": 576, "MobileNetV3Large": 960}
+# MobileNetV2 narrows its blocks and never its closing convolution, which it only widens.
+NEVER_NARROWED = ("MobileNetV2",)
+
+# As many features as three blocks of 16, 32 and 64 filters leave of 224 pixels; a larger map would give the dense
+# layer hundreds of megabytes of weights.
+LARGEST_FLATTENED = 28 * 28 * 64
+
 # Multiply-adds of one picture of 224 pixels through a backbone of width 1, in millions, as their papers give them.
 FORWARD: dict[str, float] = {"MobileNet": 569, "MobileNetV2": 300, "MobileNetV3Small": 56, "MobileNetV3Large": 219}
 BLOCKS: dict[str, int] = {"MobileNet": 14, "MobileNetV2": 19, "MobileNetV3Small": 13, "MobileNetV3Large": 17}
@@ -46,3 +55,65 @@ def work(family: str, config: Mapping[str, Any]) -> float:
         before, side = filters, max(1.0, side / 2)
     copies = 1 + config["transpose"] + 2 * (config["rotation"] > 0) if family == "scratch_pillow" else 1
     return 3 * total / 1e6 * copies
+
+
+def parameters(family: str, config: Mapping[str, Any], classes: int) -> int | None:
+    """How many parameters the exported model of a configuration has, as Keras counts them once it is built.
+
+    None for a family of the user's own: only its model knows.
+    """
+    if family == "mobilenet":
+        return PARAMETERS[config["backbone"], config["alpha"]] + _dense(
+            features(config["backbone"], config["alpha"]), config["units"], classes
+        )
+    if family not in ("scratch_keras", "scratch_pillow"):
+        return None
+    total, side, before = 0, int(config["image_size"]), 3
+    for block in range(config["blocks"]):
+        filters = channels(config["filters"] * config["growth"] ** block)
+        # A batch norm has four numbers for each channel, and takes the place of the bias.
+        total += config["kernel"] ** 2 * before * filters + filters * (4 if config["batch_norm"] else 1)
+        side = -(-side // (config["stem_stride"] if block == 0 else 1))
+        side, before = max(1, side // 2), filters
+    if config["head"] == "flatten":
+        before *= (side // shrunk(side, before)) ** 2
+    return total + _dense(before, config["units"], classes)
+
+
+def features(backbone: str, alpha: float) -> int:
+    """The length of the pooled features of a backbone."""
+    narrowed = max(1.0, alpha) if backbone in NEVER_NARROWED else alpha
+    return round(FEATURES[backbone] * narrowed)
+
+
+def channels(filters: float) -> int:
+    """The channels of a convolution that is to have so many: multiples of 8, which vector units and tensor cores fill."""
+    return max(8, round(filters / 8) * 8)
+
+
+def shrunk(side: int, depth: int) -> int:
+    """By which factor a map (side, side, depth) is averaged before it is flattened."""
+    factor = 1
+    while (side // factor) ** 2 * depth > LARGEST_FLATTENED:
+        factor += 1
+    return factor
+
+
+def architecture(family: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides the latency of a configuration's model: configurations that agree in it are as fast.
+
+    Of a transfer model that is the trunk alone, whose head is below a hundredth of the work. A family of the user's own
+    may build anything from any value.
+    """
+    if family == "mobilenet":
+        return family, config["backbone"], config["alpha"], config["image_size"]
+    if family not in ("scratch_keras", "scratch_pillow"):
+        return family, *sorted((name, repr(value)) for name, value in config.items())
+    names = ["image_size", "blocks", "filters", "growth", "kernel", "stem_stride", "batch_norm", "head", "units"]
+    # The exported model treats its pictures itself.
+    names += ["whitening", "auto_contrast", "equalize"] if family == "scratch_pillow" else []
+    return family, *(config[name] for name in names)
+
+
+def _dense(inputs: int, units: int, classes: int) -> int:
+    return (inputs + 1) * units + (units + 1) * classes if units else (inputs + 1) * classes

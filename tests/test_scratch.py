@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models import scratch, scratch_keras, scratch_pillow
+from models import scratch_keras, scratch_pillow
+from models.sizes import LARGEST_FLATTENED
 from search.hyperparameters import TrialHyperParameters
 from search.images.treatment import treat
 from spaces import SPACES
@@ -66,7 +67,7 @@ def test_a_wide_map_is_averaged_before_it_is_flattened() -> None:
     model = scratch_pillow.build(corner, 3, seed=0)
     flattened = next(layer.output.shape[1] for layer in model.layers if isinstance(layer, keras.layers.Flatten))
     assert flattened == 18 * 18 * 128
-    assert flattened < scratch.LARGEST_FLATTENED
+    assert flattened < LARGEST_FLATTENED
 
 
 def test_the_studys_stack_is_flattened_whole_at_224_pixels() -> None:
