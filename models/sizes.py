@@ -87,7 +87,7 @@ def features(backbone: str, alpha: float) -> int:
 
 
 def channels(filters: float) -> int:
-    """The channels of a convolution that is to have so many: multiples of 8, which vector units and tensor cores fill."""
+    """The channels of a convolution meant to have so many: multiples of 8, which vector units and tensor cores fill."""
     return max(8, round(filters / 8) * 8)
 
 

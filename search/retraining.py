@@ -1,28 +1,22 @@
 """The last step of a family: its best configuration, retrained on train and validation, scored on test once."""
 
-import statistics
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from search.cache import write_aside
 from search.journal import Journal
+from search.latency import BATCH, latency
 from search.mistakes import find_mistakes
-from search.pictures import FILTER, Pictures, Pixels
+from search.pictures import FILTER, Pictures
 from search.trial import Inputs, Keep, Report, predict, score, train
 
-if TYPE_CHECKING:
-    import keras
-
 MEMBER = "member"  # the event of a retraining for the ensemble, and the end of its name
-BATCH = 32  # pictures of the batch whose latency is measured
-LEAST_TIMED, MOST_TIMED, TIMED_FOR = 3, 30, 1.0  # repetitions, and seconds of them
 
 
 @dataclass(frozen=True)
@@ -119,29 +113,3 @@ def retrain(
     took = latency(raw, pixels[pictures.test[:BATCH]], threads)
     mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities)
     return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes)
-
-
-def latency(model: "keras.Model", some: Pixels, threads: int) -> dict[str, Any]:
-    """Median seconds of the exported model for one picture and for a batch, in this process and on its device."""
-    import keras
-
-    def median(batch: Pixels) -> float:
-        model.predict_on_batch(batch)
-        took: list[float] = []
-        began = time.perf_counter()
-        while len(took) < LEAST_TIMED or (len(took) < MOST_TIMED and time.perf_counter() - began < TIMED_FOR):
-            start = time.perf_counter()
-            model.predict_on_batch(batch)
-            took.append(time.perf_counter() - start)
-        return round(statistics.median(took), 6)
-
-    batch = np.resize(some, (BATCH, *some.shape[1:]))
-    # In this order: TensorFlow traces again when the second shape comes, before its seconds are counted.
-    one, many = median(batch[:1]), median(batch)
-    device = next(iter(keras.distribution.list_devices()), "cpu").split(":")[0]
-    return {
-        "latency_one": one,
-        "latency_batch": many,
-        "batch": BATCH,
-        "device": f"{threads} CPU thread{'s' * (threads != 1)}" if device == "cpu" else device.upper(),
-    }

@@ -25,7 +25,19 @@ if __name__ == "__main__" and not __package__:
     sys.path[0:1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
 
 from search.progress import Progress, fail
-from search.settings import DEMO, FAMILIES, PRECISIONS, STANFORD_DOGS, Settings, default_cache, resumed, seconds
+from search.settings import (
+    DEMO,
+    FAMILIES,
+    OBJECTIVES,
+    PRECISIONS,
+    STANFORD_DOGS,
+    Settings,
+    count,
+    default_cache,
+    latency,
+    resumed,
+    seconds,
+)
 
 # Minutes on two cores: enough to see every part of a search at work.
 DEMO_SETTINGS: dict[str, Any] = {"trials": 4, "epochs": 6, "image_sizes": (64,), "weights": "none"}
@@ -341,6 +353,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add(what, "--trials", "configurations of each family", whole, metavar="N")
     add(what, "--epochs", "budget of a full trial", whole, metavar="E")
     add(
+        what,
+        "--objective",
+        f"what the searcher is after, separated by commas, from {', '.join(OBJECTIVES)}",
+        names,
+        metavar="A,B",
+    )
+    add(what, "--max-latency", "slower models are not trained: time for one picture, as 20ms", quickness, metavar="T")
+    add(what, "--max-parameters", "larger models are not trained: parameters, as 5M or 500k", number, metavar="N")
+    add(
         what, "--time-budget", "bound on the whole command, as 90s, 30m or 1h30m (default: none)", duration, metavar="T"
     )
     add(what, "--image-sizes", "sides in pixels that may be chosen", sizes, metavar="S,S")
@@ -397,10 +418,17 @@ def real(text: str) -> float:
 
 def duration(text: str) -> float:
     """Seconds, or the error that argparse prints with the option's name."""
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return _parsed(seconds, text)
+
+
+def quickness(text: str) -> float:
+    """Seconds of one call, or the error that argparse prints with the option's name."""
+    return _parsed(latency, text)
+
+
+def number(text: str) -> int:
+    """A count, or the error that argparse prints with the option's name."""
+    return _parsed(count, text)
 
 
 def absolute(text: str) -> str:
@@ -416,6 +444,13 @@ def names(text: str) -> tuple[str, ...]:
 def sizes(text: str) -> tuple[int, ...]:
     """Whole numbers separated by commas."""
     return tuple(whole(part) for part in names(text))
+
+
+def _parsed(kind: Callable[[str], Number], text: str) -> Number:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _number(kind: Callable[[str], Number], text: str, rule: str) -> Number:

@@ -6,16 +6,22 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
 PRECISIONS = ("auto", "float32", "bfloat16")
+OBJECTIVES = ("accuracy", "latency", "size")
 DEMO = "demo"
 STANFORD_DOGS = "stanford-dogs"
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_LATENCY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s)")
+_LATENCY_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_COUNT = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([kmg]?)")
+_COUNTED = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 def default_cache() -> str:
@@ -35,6 +41,9 @@ class Settings:
     families: tuple[str, ...] = FAMILIES  # which kinds of model are searched
     trials: int = 20  # configurations of each family
     epochs: int = 9  # budget of a full trial
+    objective: tuple[str, ...] = ("accuracy",)  # what the searcher is after: accuracy, and perhaps latency and size
+    max_latency: float | None = None  # seconds that a model may take for one picture
+    max_parameters: int | None = None  # that a model may have
     time_budget: float | None = None  # seconds for the whole command, retraining and report included
     image_sizes: tuple[int, ...] = (96, 160, 224)  # sides in pixels that the spaces may choose
     weights: str = "imagenet"  # `imagenet`, `none`, a weights file, or a folder of them
@@ -71,6 +80,19 @@ class Settings:
         for size in self.image_sizes:
             _check(32 <= size <= 1024, "image_sizes", "sides from 32 to 1024 pixels", size)
         _check(len(set(self.image_sizes)) == len(self.image_sizes), "image_sizes", "each size once", self.image_sizes)
+        for objective in self.objective:
+            _check(objective in OBJECTIVES, "objective", f"names from {', '.join(OBJECTIVES)}", objective)
+        _check(len(set(self.objective)) == len(self.objective), "objective", "each name once", self.objective)
+        _check("accuracy" in self.objective, "objective", "accuracy among its names", self.objective)
+        _check(
+            self.max_latency is None or 0 < self.max_latency < math.inf,
+            "max_latency",
+            "more than 0 seconds",
+            self.max_latency,
+        )
+        _check(
+            self.max_parameters is None or self.max_parameters >= 1, "max_parameters", "1 or more", self.max_parameters
+        )
         _check(self.time_budget is None or self.time_budget > 0, "time_budget", "more than 0 seconds", self.time_budget)
         _check(self.concurrency is None or self.concurrency >= 1, "concurrency", "1 or more", self.concurrency)
         _check(0 < self.cpus_per_trial < math.inf, "cpus_per_trial", "more than 0", self.cpus_per_trial)
@@ -133,6 +155,31 @@ def seconds(text: str) -> float:
     if not math.isfinite(total) or total <= 0:
         raise ValueError(f"a duration needs more than 0 seconds, got {text!r}")
     return total
+
+
+def latency(text: str) -> float:
+    """A latency such as `20ms`, `0.02s` or `800us`, in seconds; raises ValueError for anything else.
+
+    A bare number is refused: nobody could tell milliseconds from seconds.
+    """
+    found = _LATENCY.fullmatch(text.strip().lower())
+    if found is None:
+        raise ValueError(f"a latency needs a number and its unit, as 20ms or 0.02s, got {text!r}")
+    total = float(found[1]) * _LATENCY_SECONDS[found[2]]
+    if not 0 < total < math.inf:
+        raise ValueError(f"a latency needs more than 0 seconds, got {text!r}")
+    return total
+
+
+def count(text: str) -> int:
+    """A count such as `5M`, `500k` or `1200000`; raises ValueError for anything else."""
+    found = _COUNT.fullmatch(text.strip().lower())
+    if found is None:
+        raise ValueError(f"a count needs a form such as 500k, 5M or 1200000, got {text!r}")
+    total = Decimal(found[1]) * _COUNTED[found[2]]
+    if total < 1 or total != int(total):
+        raise ValueError(f"a count needs a whole number of at least 1, got {text!r}")
+    return int(total)
 
 
 def _check(holds: bool, field: str, rule: str, value: object) -> None:

@@ -41,7 +41,12 @@ def test_parameters_of_scratch_networks_are_those_of_the_built_ones() -> None:
 
 @pytest.mark.parametrize(
     ("backbone", "alpha", "width"),
-    [("MobileNet", 0.25, 256), ("MobileNetV2", 0.35, 1280), ("MobileNetV2", 1.4, 1792), ("MobileNetV3Small", 0.75, 432)],
+    [
+        ("MobileNet", 0.25, 256),
+        ("MobileNetV2", 0.35, 1280),
+        ("MobileNetV2", 1.4, 1792),
+        ("MobileNetV3Small", 0.75, 432),
+    ],
 )
 def test_parameters_of_transfer_models_are_those_of_the_joined_ones(backbone: str, alpha: float, width: int) -> None:
     trunk = Trunk(backbone, alpha, 32, None)
