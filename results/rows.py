@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ Row = dict[str, Any]
 FINISHED = "finished"
 STOPPED = "stopped"
 FAILED = "failed"
+INFEASIBLE = "infeasible"  # it breaks a limit of the run and was not trained
 RUNNING = "running"
 
 # What a row of each event must carry to be of use; anything else it carries is kept as it came.
@@ -20,12 +21,16 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "start": {"trial": str, "family": str, "config": dict},
     "epoch": {"trial": str, "family": str, "epoch": int},
     "end": {"trial": str, "family": str, "status": str},
+    "cost": {"trial": str, "family": str},
     "rung": {"trial": str, "family": str, "epoch": int},
     "retry": {"trial": str, "family": str},
     "test": {"family": str, "seed": int, "accuracy": (int, float)},
     "member": {"trial": str, "family": str, "accuracy": (int, float)},
     "model": {"family": str, "path": str},
 }
+
+# What a cost row says of a model: a number each; anything else in it is kept as it came.
+COSTS = ("parameters", "bytes", "latency_one", "latency_batch")
 
 # The measurements of an epoch row: a number each, or None where it was not finite or not given.
 MEASURED = (
@@ -59,6 +64,7 @@ class Trial:
     rungs: tuple[Row, ...]
     failures: int = 0  # times that it lost its worker and was tried again
     changed: bool = False  # whether it ended with another configuration than it started with
+    cost: dict[str, Any] = field(default_factory=dict)  # of its model, where the run measured it before training
 
     @property
     def last(self) -> float:
@@ -85,9 +91,10 @@ class Rows:
         rungs: dict[str, dict[int, Row]] = {}
         failures: dict[str, int] = {}
         changed: set[str] = set()
+        costs: dict[str, dict[str, Any]] = {}
         for row in self.records:
             event = row["event"]
-            if event not in ("start", "epoch", "end", "rung", "retry"):
+            if event not in ("start", "epoch", "end", "rung", "retry", "cost"):
                 continue
             name = row["trial"]
             families.setdefault(name, row["family"])
@@ -108,6 +115,9 @@ class Rows:
                 failures[name] = failures.get(name, 0) + bool(row.get("counts", True))
             elif event == "rung":
                 rungs.setdefault(name, {})[row["epoch"]] = row
+            elif event == "cost":
+                known = {key: value for key, value in row.items() if value is not None}
+                costs[name] = {key: known[key] for key in known if key not in ("event", "time", "trial", "family")}
             else:
                 ends[name] = row
         trials = {}
@@ -127,6 +137,7 @@ class Rows:
                 rungs=tuple(decided[epoch] for epoch in sorted(decided)),
                 failures=failures.get(name, 0),
                 changed=name in changed,
+                cost=costs.get(name, {}),
             )
         return trials
 
@@ -210,12 +221,14 @@ def clean(row: Any) -> Row | None:
     kept: Row = {key: _finite(value) for key, value in row.items()}
     if row["event"] == "epoch":
         kept |= {key: _number(kept.get(key)) for key in MEASURED}
+    if row["event"] == "cost":
+        kept |= {key: _number(kept[key]) for key in COSTS if key in kept}
     needed = {"time": (int, float), **REQUIRED[row["event"]]}
     for key, kind in needed.items():
         # A bool is an int to Python, but never a time, an epoch or an accuracy.
         if not isinstance(kept.get(key), kind) or isinstance(kept[key], bool):
             return None
-    if kept["event"] == "end" and kept["status"] not in (FINISHED, STOPPED, FAILED):
+    if kept["event"] == "end" and kept["status"] not in (FINISHED, STOPPED, FAILED, INFEASIBLE):
         return None
     return kept
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Rows
+from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Rows
 
 Row = dict[str, Any]
 
@@ -30,6 +30,7 @@ class Record:
     started: bool = False
     changed: bool = False  # whether its configuration is another than the study drew
     failures: int = 0  # times that its worker was lost and it was tried again
+    cost: dict[str, Any] = field(default_factory=dict)  # of its model, where the run asks for it
 
     @property
     def best(self) -> float:
@@ -84,6 +85,7 @@ class Journal:
                 True,
                 trial.changed,
                 trial.failures,
+                trial.cost,
             )
 
     def start(self, name: str) -> None:
@@ -93,6 +95,15 @@ class Journal:
             return
         record.started = True
         self.write("start", name, record.family, config=record.config, point=record.point)
+        if record.cost:
+            self.write("cost", name, record.family, **record.cost)
+
+    def cost(self, name: str, cost: dict[str, Any]) -> None:
+        """What the trial's model costs; of one that has not started the row follows its start."""
+        record = self.records[name]
+        record.cost = cost
+        if record.started:
+            self.write("cost", name, record.family, **cost)
 
     def epochs(self, name: str, rows: list[Row]) -> None:
         """The trial has trained these epochs."""
@@ -154,4 +165,4 @@ class Journal:
         self._file.close()
 
 
-__all__ = ["FAILED", "FINISHED", "RUNNING", "STOPPED", "Journal", "Record"]
+__all__ = ["FAILED", "FINISHED", "INFEASIBLE", "RUNNING", "STOPPED", "Journal", "Record"]
