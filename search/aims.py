@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.study import StudyDirection
+
 from models.sizes import parameters
 from search.settings import Settings
 
@@ -39,9 +41,10 @@ class Aims:
         return self.timed or "size" in self.objective or self.max_parameters is not None
 
     @property
-    def directions(self) -> list[str]:
+    def directions(self) -> list[StudyDirection]:
         """Optuna's direction of each objective."""
-        return ["maximize" if name == "accuracy" else "minimize" for name in self.objective]
+        maximize, minimize = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+        return [maximize if name == "accuracy" else minimize for name in self.objective]
 
     def values(self, accuracy: float, cost: Cost) -> list[float]:
         """What Optuna is told of a trial that ran its budget, one value for each objective."""

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from models.sizes import work
+from search.aims import Aims, Cost
 from search.hyperparameters import TrialHyperParameters, distributions, values_to_point
-from search.journal import FAILED, FINISHED, RUNNING, Journal, Record
+from search.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, Journal, Record
 from search.settings import FAMILIES, Settings
 from search.weights import Weights
 from spaces import SPACES, STARTS
@@ -30,6 +33,7 @@ MOST = 600
 KEPT = 300
 BEST = 50
 
+ACCURACY = Aims()
 STATES = {FINISHED: TrialState.COMPLETE, FAILED: TrialState.FAIL}
 
 
@@ -38,7 +42,12 @@ class Study:
 
     The study lives in memory. A trial that finished its budget is told COMPLETE with its best validation accuracy, one
     that ASHA stopped PRUNED with its values by epoch, which TPE ranks below every trial that went further, and a failed
-    one FAIL.
+    one FAIL. One that breaks a limit of the run is told PRUNED with the share by which it breaks it, as a constraint:
+    TPE ranks such trials below all others, the nearest to the limit first.
+
+    With several objectives a full trial is told one value for each, and TPE models the trials of the first fronts.
+    Optuna knows no values by epoch then, so that a stopped trial is PRUNED without any: still below every full one,
+    which is what matters while more than a tenth of the trials, those that TPE models as good, run their budget.
     """
 
     def __init__(
@@ -50,15 +59,17 @@ class Study:
         trials: int,
         seed: int,
         earlier: Sequence[Record] = (),
+        aims: Aims = ACCURACY,
     ) -> None:
         self._family = family
         self._space = space
-        self._left = max(0, trials - len(earlier))
+        self.aims = aims
+        self._left = trials - len(earlier)  # to be drawn; whoever turns out infeasible gives its place back
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(direction="maximize", sampler=sampler)
+        self.study = optuna.create_study(directions=aims.directions, sampler=sampler)
         self._trials: dict[str, optuna.trial.Trial] = {}
         self._drawn: list[Drawn] = []
         self._told = 0  # trials that the study holds, running ones not counted
@@ -74,7 +85,7 @@ class Study:
     def suggest(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configuration of the next trial, and the point of the space that it was made from."""
         ahead = 1 if self._starts else AHEAD
-        while self._left and len(self._drawn) < ahead:
+        while self._left > 0 and len(self._drawn) < ahead:
             self._drawn.append(self._draw())
             self._left -= 1
         self._starts = max(0, self._starts - 1)
@@ -103,24 +114,30 @@ class Study:
     def tell(self, record: Record) -> None:
         """How the trial of this name ended."""
         trial = self._trials.pop(record.name)
-        state, value = told(record.status, record.values)
+        state, values = told(record.status, record.values, self.aims, record.cost)
+        excess = self.aims.excess(record.cost)
+        # Optuna takes values by epoch of studies with one objective alone.
+        by_epoch = record.values if len(self.aims.objective) == 1 else {}
         if record.changed:
             # What was drawn has failed; what was trained in its place is an observation where the space has it.
             trial.study.tell(trial, state=TrialState.FAIL)
             point = {**record.point, "batch_size": record.config["batch_size"]}
             if fits(self._space, point):
                 ended = optuna.create_trial(
-                    state=state, value=value, params=point, distributions=distributions(self._space, point),
-                    intermediate_values=record.values,
+                    state=state, values=values, params=point, distributions=distributions(self._space, point),
+                    intermediate_values=by_epoch, constraints=excess,
                 )  # fmt: skip
                 self.study.add_trial(ended)
         else:
-            for epoch, accuracy in record.values.items():
+            for name, share in excess.items():
+                trial.set_constraint(name, share)
+            for epoch, accuracy in by_epoch.items():
                 trial.report(accuracy, epoch)
-            ended = trial.study.tell(trial, value, state=state)
+            ended = trial.study.tell(trial, values, state=state)
             if trial.study is not self.study:
                 # It was running when the study was renewed.
                 self.study.add_trial(ended)
+        self._left += record.status == INFEASIBLE
         self._told += 1
         if self._told >= MOST:
             self._renew()
@@ -135,30 +152,65 @@ class Study:
     def _renew(self) -> None:
         """Goes on in a fresh study from the trials that TPE learns from most."""
         seen = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        ranked = sorted(seen, key=_rank, reverse=True)
+        ranked = in_order(seen, self.aims)
         best, rest = ranked[:BEST], sorted(ranked[BEST:], key=lambda trial: trial.number)
         kept = [*best, *rest[:: -(-len(rest) // (KEPT - BEST))]] if rest else best
-        self.study = optuna.create_study(direction="maximize", sampler=self.study.sampler)
+        self.study = optuna.create_study(directions=self.aims.directions, sampler=self.study.sampler)
         self.study.add_trials(sorted(kept, key=lambda trial: trial.number))
         self._told = len(kept)
 
 
-def told(status: str, values: Mapping[int, float]) -> tuple[TrialState, float | None]:
-    """What Optuna is told of a trial that has ended: its state and, of a complete one, its value."""
+def told(
+    status: str, values: Mapping[int, float], aims: Aims, cost: Cost
+) -> tuple[TrialState, list[float] | None]:
+    """What Optuna is told of a trial that has ended: its state and, of a complete one, a value for each objective."""
     state = STATES.get(status, TrialState.PRUNED)
-    if state == TrialState.PRUNED and not values:
+    if state == TrialState.PRUNED and not values and status != INFEASIBLE:
         # Ended from outside before it had told anything: no observation at all.
         return TrialState.FAIL, None
-    return state, max(values.values(), default=0.0) if state == TrialState.COMPLETE else None
+    best = max(values.values(), default=0.0)
+    return state, aims.values(best, cost) if state == TrialState.COMPLETE else None
 
 
-def _rank(trial: optuna.trial.FrozenTrial) -> tuple[bool, int, float]:
-    """The order in which TPE prefers trials: full budgets by their value, then those that came furthest."""
-    if trial.state == TrialState.COMPLETE:
-        assert trial.value is not None
-        return True, 0, trial.value
-    step = trial.last_step
-    return False, step or 0, 0.0 if step is None else trial.intermediate_values[step]
+def in_order(trials: Sequence[optuna.trial.FrozenTrial], aims: Aims) -> list[optuna.trial.FrozenTrial]:
+    """Trials as TPE prefers them: full budgets by their front and accuracy, the furthest of the others, the infeasible.
+
+    Of several objectives the first front holds what no trial beats, the second what only the first beats, and so on.
+    """
+    full = [trial for trial in trials if trial.state == TrialState.COMPLETE and not infeasible(trial)]
+    front = dict(zip([trial.number for trial in full], fronts([trial.values for trial in full], aims), strict=True))
+    accuracy = aims.objective.index("accuracy")
+
+    def rank(trial: optuna.trial.FrozenTrial) -> tuple[int, float, float]:
+        if infeasible(trial):
+            return 2, infeasible(trial), 0.0
+        if trial.number in front:
+            return 0, front[trial.number], -trial.values[accuracy]
+        step = trial.last_step
+        return 1, -(step or 0), 0.0 if step is None else -trial.intermediate_values[step]
+
+    return sorted(trials, key=rank)
+
+
+def infeasible(trial: optuna.trial.FrozenTrial) -> float:
+    """By how much a trial breaks the limits, in shares of them; 0 where it breaks none."""
+    return sum(share for share in trial.constraints.values() if share > 0)
+
+
+def fronts(values: Sequence[Sequence[float]], aims: Aims) -> list[int]:
+    """Of each trial's values how many fronts are better than its own; with one objective all share the first."""
+    if len(aims.objective) == 1:
+        return [0] * len(values)
+    signs = [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in aims.directions]
+    losses = np.array(values, float).reshape(len(values), len(signs)) * signs
+    beats = np.all(losses[:, None] <= losses, axis=2) & np.any(losses[:, None] < losses, axis=2)
+    found = np.zeros(len(values), int)
+    left = np.ones(len(values), bool)
+    while left.any():
+        beaten = np.any(beats[left], axis=0)
+        found[left & beaten] += 1
+        left &= beaten
+    return found.tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +250,12 @@ def studies_of(settings: Settings, weights: Sequence[Weights], journal: Journal 
         # is resumed either, which would draw again what has been tried.
         seed = settings.seed + 1000 * FAMILIES.index(family) + 10_000 * len(earlier)
         studies[family] = Study(
-            family, partial(SPACES[family], **bound), starts, trials=settings.trials, seed=seed, earlier=earlier
+            family,
+            partial(SPACES[family], **bound),
+            starts,
+            trials=settings.trials,
+            seed=seed,
+            earlier=earlier,
+            aims=Aims.of(settings),
         )
     return studies

@@ -6,6 +6,7 @@ When a family has no trial left, its retrainings follow in the same experiment, 
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,11 +23,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from models.sizes import HEAD, work
+from models.sizes import HEAD, architecture, work
 from results.numbers import baseline_name, best_trial, choose_winner, full_trials
+from search.aims import Aims, Cost, size_of
 from search.checkpoint import Checkpoints
 from search.cluster import Cluster
-from search.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal, Record
+from search.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Journal, Record
 from search.pictures import Pictures
 from search.retraining import MEMBER, Outcome
 from search.rungs import Rungs, rung_epochs
@@ -38,6 +40,9 @@ RETRAIN = "retrain"
 # Trials that a family may be ahead of the others at the start: a head on cached features is the cheapest good
 # model there is, and the workers that build its activations together have it within the first minute.
 LEAD = {"mobilenet": 3}
+# Configurations in a row that break a limit of the run, after which a family is given up: where one in thirty keeps to
+# the limits, random draws alone miss it so often once in a thousand times.
+MOST_MISSES = 200
 OUT_OF_TIME = "the time budget is used up"
 # Of one retraining beyond its epochs, in seconds: building, scoring, exporting, timing, its mistakes.
 RETRAINING_OVERHEAD = 9.0
@@ -70,6 +75,11 @@ class Course:
         self.retrainings: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is done
         self.retraining: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
         self.members: list[tuple[str, Job]] | None = None  # of the ensemble, those not yet given out, once planned
+        self.aims = Aims.of(settings)
+        self.costs: dict[tuple[Any, ...], Cost] = {}  # measured, by architecture
+        self.infeasible = Counter[str]()  # by family, trials that broke a limit
+        self.misses = Counter[str]()  # by family, those of them since one kept to the limits
+        self._classes = len(pictures.classes)
         self.again = self._recall()  # trials to go on with: of a resumed run, and those whose worker was lost
         self.lost: dict[str, str] = {}  # trials whose worker was lost, and how, until Tune is done with them
         self.checkpoints = Checkpoints(settings.folder / "checkpoints", say)
@@ -78,6 +88,8 @@ class Course:
         self._time_is_up = False  # for searching, once and for all: what retrains is chosen from what there is then
         self._reserved, self._reserved_at = 0.0, float("-inf")
         self._growth = 1 + len(pictures.validation) / len(pictures.train)
+        for record in journal.records.values():
+            self._learn(record)
 
     def next(self) -> tuple[str, Job] | None:
         """A name and a job; None where nothing can start until something ends."""
@@ -86,11 +98,19 @@ class Course:
         if self.again:
             return self._search_job(self.again.pop(0))
         family = self._next_family()
-        if family is not None:
+        while family is not None and not self.interrupted:
             name = f"{family}-{len(self.journal.of(family)):03d}"
             config, point = self.studies[family].suggest(name)
-            self.journal.records[name] = Record(name, family, config, point)
-            return self._search_job(name)
+            record = self.journal.records[name] = Record(name, family, config, point)
+            record.cost = self._known_cost(record)
+            objection = self.aims.objection(record.cost)
+            if not objection:
+                return self._search_job(name)
+            # No worker is troubled with it, and it is none of the --trials.
+            self.journal.start(name)
+            self.journal.end(name, INFEASIBLE, objection)
+            self._tell(record)
+            family = self._next_family()
         for family in self.settings.families:
             if self._searched(family) and family not in self.retrainings:
                 self._plan_retraining(family)
@@ -119,7 +139,47 @@ class Course:
         seed = self.settings.seed + int(name.rsplit("-", 1)[1])
         job = self._job("search", record.family, record.config, seed)
         # A head on cached features is through before its state would have reached the disk.
-        return name, replace(job, kept=work(record.family, record.config) > HEAD)
+        kept = work(record.family, record.config) > HEAD
+        return name, replace(job, kept=kept, measured=not self.aims.known(record.cost))
+
+    def _known_cost(self, record: Record) -> Cost:
+        """What the model of a configuration costs, as far as it is asked for and no worker has to build it."""
+        if not self.aims.costed:
+            return {}
+        measured = self.costs.get(architecture(record.family, record.config), {}) if self.aims.timed else {}
+        return {**measured, **size_of(record.family, record.config, self._classes)}
+
+    def _learn(self, record: Record) -> None:
+        """Takes in what a trial's model costs, and whether it broke a limit."""
+        family = record.family
+        if record.cost and self.aims.timed and self.aims.known(record.cost):
+            self.costs.setdefault(architecture(family, record.config), record.cost)
+        if record.status != INFEASIBLE:
+            self.misses[family] = 0
+            return
+        self.infeasible[family] += 1
+        self.misses[family] += 1
+        if self.misses[family] == MOST_MISSES:
+            refused = self.journal.of(family, INFEASIBLE)
+            nearest = min(refused, key=lambda found: sum(max(0.0, by) for by in self.aims.excess(found.cost).values()))
+            which = "the last" if self._tried(family) else "all"
+            self.say(
+                f"{family}: {which} {MOST_MISSES} configurations drawn break a limit, and no more are; the nearest has "
+                f"{nearest.reason}"
+            )
+
+    def _tell(self, record: Record) -> None:
+        """A trial has come to its end: the study hears of it."""
+        self.studies[record.family].tell(record)
+        self._learn(record)
+
+    def _tried(self, family: str) -> int:
+        """Trials of a family; those that broke a limit were not tried."""
+        return len(self.journal.of(family)) - self.infeasible[family]
+
+    def _open(self, family: str) -> bool:
+        """Whether a family has trials left to try."""
+        return self._tried(family) < self.settings.trials and self.misses[family] < MOST_MISSES
 
     def _recall(self) -> list[str]:
         """Brings rungs and ends up to date with the rows of a resumed run; names the trials that go on."""
@@ -134,7 +194,10 @@ class Course:
             # Killed between the last epoch and the row that says so.
             if record.status != RUNNING:
                 continue
-            if record.name in dropped:
+            objection = self.aims.objection(record.cost)
+            if objection:
+                self.journal.end(record.name, INFEASIBLE, objection)
+            elif record.name in dropped:
                 self.journal.end(record.name, STOPPED, "below its rung")
             elif len(record.values) >= self.settings.epochs:
                 self.journal.end(record.name, FINISHED, f"all {self.settings.epochs} epochs")
@@ -187,6 +250,8 @@ class Course:
         if "failed" in result:
             self.journal.end(name, FAILED, result["failed"])
             return False
+        if result["rows"][0].get("event") == "cost":
+            return self._measured(record, result["rows"][0])
         # A trial begins anew where it had come to no checkpoint; the epochs that it had reported stand.
         rows = [row for row in result["rows"] if row["epoch"] not in record.values]
         self.journal.epochs(name, rows)
@@ -212,6 +277,17 @@ class Course:
             self.journal.end(name, STOPPED, OUT_OF_TIME)
             return False
         return True
+
+    def _measured(self, record: Record, row: Mapping[str, Any]) -> bool:
+        """Takes in what a worker measured; returns whether the trial is trained."""
+        cost = {name: value for name, value in row.items() if name != "event"}
+        self.journal.cost(record.name, {**cost, **size_of(record.family, record.config, self._classes)})
+        objection = self.aims.objection(record.cost)
+        if objection:
+            self.journal.end(record.name, INFEASIBLE, objection)
+        else:
+            self._learn(record)
+        return not objection
 
     def ended(self, name: str, reason: str = "") -> None:
         """A trial is over for Tune, with a reason where its worker was lost.
@@ -241,7 +317,7 @@ class Course:
         self.checkpoints.remove(name)
         if record.status == FAILED:
             self.say(f"{name} failed: {record.reason}")
-        self.studies[record.family].tell(record)
+        self._tell(record)
 
     def _lacked_memory(self, record: Record, reason: str) -> None:
         """A trial is tried once more with half the batch; after that it is infeasible."""
@@ -301,17 +377,19 @@ class Course:
     def _next_family(self) -> str | None:
         if self.out_of_time():
             return None
-        open_families = [f for f in self.settings.families if len(self.journal.of(f)) < self.settings.trials]
-        return min(open_families, key=lambda f: len(self.journal.of(f)) - LEAD.get(f, 0), default=None)
+        open_families = [f for f in self.settings.families if self._open(f)]
+        return min(open_families, key=lambda f: self._tried(f) - LEAD.get(f, 0), default=None)
 
     def _searched(self, family: str) -> bool:
-        exhausted = len(self.journal.of(family)) >= self.settings.trials or self.out_of_time()
+        exhausted = not self._open(family) or self.out_of_time()
         return exhausted and not self.journal.of(family, RUNNING)
 
     def _plan_retraining(self, family: str) -> None:
         best = best_trial(self.journal.read(), family)
         if best is None:
-            self.say(f"{family}: no trial came far enough to be retrained")
+            broken = self.infeasible[family] and not self._tried(family)
+            why = "no configuration keeps to the limits" if broken else "no trial came far enough to be retrained"
+            self.say(f"{family}: {why}")
             self.retrainings[family] = []
             return
         rows = [row for row in self.journal.rows if row["trial"] == best["trial"]]

@@ -48,6 +48,7 @@ class Job:
     rungs: tuple[int, ...] = ()  # epochs after which the answer to a report may be to stop
     export: bool = False
     kept: bool = False  # whether checkpoints are made at the rungs
+    measured: bool = False  # whether its model's cost is to be reported before it is trained
 
 
 @dataclass(frozen=True)
@@ -251,6 +252,12 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
         "checkpoint": checkpoint,
     }
     try:
+        if job.measured:
+            from search.latency import measure
+
+            line.send("rows", [{"event": "cost", **measure(job.family, job.config, pictures, setup.threads)}])
+            if line.recv() == "stop":
+                raise _Stopped
         if job.kind == "search":
             train(job.family, job.config, pictures.without_test(), **common)
             return "finished", None
