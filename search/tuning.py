@@ -102,8 +102,10 @@ class Course:
             name = f"{family}-{len(self.journal.of(family)):03d}"
             config, point = self.studies[family].suggest(name)
             record = self.journal.records[name] = Record(name, family, config, point)
-            record.cost = self._known_cost(record)
-            objection = self.aims.objection(record.cost)
+            cost = self._known_cost(record)
+            objection = self.aims.objection(cost)
+            # A cost that is not known whole is left to the worker, which says all of it at once.
+            record.cost = cost if objection or self.aims.known(cost) else {}
             if not objection:
                 return self._search_job(name)
             # No worker is troubled with it, and it is none of the --trials.
