@@ -18,11 +18,14 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState, create_trial
 
 from results.rows import FAILED, RUNNING, Row, Rows
+from search.aims import Aims, Cost
 from search.hyperparameters import contains
 from search.study import Study, told
 
 INTERRUPTED = "the search ended before the trial; --resume goes on with it"
 CHANGED = "tried again with another configuration"
+METRICS = {"accuracy": "validation accuracy", "latency": "seconds for one picture", "size": "parameters"}
+CONSTRAINT = "constraints"  # the attributes under which Optuna keeps by how much a trial breaks a limit
 
 
 class Mirror:
@@ -43,7 +46,8 @@ class Mirror:
         self._say = say
         self._began = datetime.now() - timedelta(seconds=elapsed)
         self._ids: dict[str, int] = {}  # of the studies, by family
-        self._open: dict[str, tuple[int, dict[int, float]]] = {}  # identifier and values of the trials that run
+        # Identifier, values and cost of the trials that run.
+        self._open: dict[str, tuple[int, dict[int, float], Cost]] = {}
         self._lines: JournalLines | None = None
         aside = path.with_name(f"{path.name}.part")
         try:
@@ -66,7 +70,8 @@ class Mirror:
     def close(self) -> None:
         """Ends what nobody goes on with, and closes the file."""
         for name in list(self._open):
-            self.take({"event": "end", "trial": name, "status": FAILED, "reason": INTERRUPTED})
+            family = name.rsplit("-", 1)[0]
+            self.take({"event": "end", "trial": name, "family": family, "status": FAILED, "reason": INTERRUPTED})
         if self._lines is not None:
             self._lines.close()
             self._lines = None
@@ -79,8 +84,9 @@ class Mirror:
             name = f"{run}/{family}"
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study = optuna.create_study(storage=self._storage, study_name=name, direction="maximize")
-                study.set_metric_names(["validation accuracy"])
+                aims = self._studies[family].aims
+                study = optuna.create_study(storage=self._storage, study_name=name, directions=aims.directions)
+                study.set_metric_names([METRICS[objective] for objective in aims.objective])
             self._ids[family] = self._storage.get_study_id_from_name(name)
         starts = {row["trial"]: row for row in rows.records if row["event"] == "start"}
         for name, trial in rows.trials.items():
@@ -88,37 +94,44 @@ class Mirror:
                 continue
             row = starts[name]
             if trial.changed:
-                self._add(row, False, FAILED, {}, CHANGED, (trial.started, row["time"]))
+                self._add(row, False, FAILED, {}, {}, CHANGED, (trial.started, row["time"]))
             values = {
                 row["epoch"]: row["validation_accuracy"]
                 for row in trial.curve
                 if row["validation_accuracy"] is not None
             }
             number = self._add(
-                row, trial.changed, trial.status, values, trial.reason,
+                row, trial.changed, trial.status, values, trial.cost, trial.reason,
                 (row["time"], None if trial.status == RUNNING else trial.last),
             )  # fmt: skip
             if trial.status == RUNNING:
-                self._open[name] = (number, values)
+                self._open[name] = (number, values, trial.cost)
         self._lines.move(self._path)
 
     def _write(self, row: Row) -> None:
         name = row["trial"]
         if row["event"] == "start" and row["family"] in self._ids:
             changed = name in self._open
+            cost = self._open[name][2] if changed else {}
             if changed:
-                self._write({"event": "end", "trial": name, "status": FAILED, "reason": CHANGED})
-            number = self._add(row, changed, RUNNING, {}, "", (row["time"], None))
-            self._open[name] = (number, {})
+                end = {"event": "end", "trial": name, "family": row["family"], "status": FAILED, "reason": CHANGED}
+                self._write(end)
+            number = self._add(row, changed, RUNNING, {}, cost, "", (row["time"], None))
+            self._open[name] = (number, {}, cost)
         elif name in self._open:
-            number, values = self._open[name]
+            number, values, cost = self._open[name]
             if row["event"] == "epoch":
                 values[row["epoch"]] = row["validation_accuracy"]
                 self._storage.set_trial_intermediate_value(number, row["epoch"], row["validation_accuracy"])
+            elif row["event"] == "cost":
+                self._open[name] = (number, values, row)
             elif row["event"] == "end":
-                state, value = _told(row["status"], values)
+                aims = self._studies[row["family"]].aims
+                state, told_values = _told(row["status"], values, aims, cost)
+                for limit, share in aims.excess(cost).items():
+                    self._storage.set_trial_system_attr(number, f"{CONSTRAINT}:{limit}", share)
                 self._storage.set_trial_user_attr(number, "reason", row["reason"])
-                self._storage.set_trial_state_values(number, state, None if value is None else [value])
+                self._storage.set_trial_state_values(number, state, told_values)
                 del self._open[name]
 
     def _add(
@@ -127,6 +140,7 @@ class Mirror:
         changed: bool,
         status: str,
         values: Mapping[int, float],
+        cost: Cost,
         reason: str,
         times: tuple[float, float | None],
     ) -> int:
@@ -137,13 +151,15 @@ class Mirror:
             point = {**point, "batch_size": row["config"]["batch_size"]}
         # Half a batch need not be in the space.
         space = {key: found for key, found in space.items() if key in point and contains(found, point[key])}
-        state, value = (TrialState.RUNNING, None) if status == RUNNING else _told(status, values)
+        aims = self._studies[row["family"]].aims
+        state, told_values = (TrialState.RUNNING, None) if status == RUNNING else _told(status, values, aims, cost)
         trial = create_trial(
             state=state,
-            value=value,
+            values=told_values,
             params={key: point[key] for key in space},
             distributions=space,
             intermediate_values=dict(values),
+            constraints={} if status == RUNNING else aims.excess(cost),
             user_attrs={"trial": row["trial"]} | ({"reason": reason} if reason else {}),
         )
         start, end = (None if seconds is None else self._began + timedelta(seconds=seconds) for seconds in times)
@@ -159,10 +175,12 @@ class Mirror:
         self._say(f"{self._path} is given up ({reason}); the search goes on without it, and --resume writes it anew")
 
 
-def _told(status: str, values: Mapping[int, float]) -> tuple[TrialState, float | None]:
-    """The state and the value that Optuna's study has of the trial: of a pruned one it keeps the last."""
-    state, value = told(status, values)
-    return state, values[max(values)] if state == TrialState.PRUNED else value
+def _told(status: str, values: Mapping[int, float], aims: Aims, cost: Cost) -> tuple[TrialState, list[float] | None]:
+    """The state and the values that Optuna's study has of the trial: of a pruned one with one objective the last."""
+    state, told_values = told(status, values, aims, cost)
+    if state == TrialState.PRUNED and values and len(aims.objective) == 1:
+        return state, [values[max(values)]]
+    return state, told_values
 
 
 class JournalLines(BaseJournalBackend):

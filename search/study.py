@@ -160,9 +160,7 @@ class Study:
         self._told = len(kept)
 
 
-def told(
-    status: str, values: Mapping[int, float], aims: Aims, cost: Cost
-) -> tuple[TrialState, list[float] | None]:
+def told(status: str, values: Mapping[int, float], aims: Aims, cost: Cost) -> tuple[TrialState, list[float] | None]:
     """What Optuna is told of a trial that has ended: its state and, of a complete one, a value for each objective."""
     state = STATES.get(status, TrialState.PRUNED)
     if state == TrialState.PRUNED and not values and status != INFEASIBLE:

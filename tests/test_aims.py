@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from models.export import raw_pictures
@@ -17,6 +19,7 @@ from search import run as command
 from search.aims import Aims, size_of
 from search.journal import FINISHED, INFEASIBLE, STOPPED, Journal, Record
 from search.latency import latency, measure
+from search.mirror import Mirror
 from search.pictures import Pictures
 from search.settings import FAMILIES, Settings
 from search.study import Study, fronts, in_order, studies_of
@@ -219,6 +222,32 @@ def test_tpe_goes_on_with_several_objectives_and_infeasible_trials(monkeypatch: 
     assert {trial.state for trial in kept} >= {TrialState.COMPLETE, TrialState.PRUNED}
     assert all(trial.values is None or len(trial.values) == 2 for trial in kept)
     assert all(trial.constraints["parameters"] <= 0 for trial in study.study.best_trials)
+
+
+def test_the_mirror_tells_what_the_study_was_told(drive: Drive, tmp_path: Path) -> None:
+    driven = drive("scratch_pillow", trials=2, objective=("accuracy", "size"), max_parameters=120_000)
+    path = tmp_path / "optuna.log"
+    mirror = Mirror(path, "run", {"scratch_pillow": driven.study}, driven.journal.read(), 0.0, driven.said.append)
+    driven.journal.also(mirror.take)
+    driven.through(0.5)
+    driven.through(0.6)
+    written_anew = tmp_path / "anew.log"
+    Mirror(written_anew, "run", {"scratch_pillow": driven.study}, driven.journal.read(), 0.0, print).close()
+    mirror.close()
+    driven.study.close()
+    told = {
+        (trial.state, tuple(trial.values or ()), trial.constraints.get("parameters"))
+        for trial in driven.study.study.trials
+        if trial.state != TrialState.FAIL
+    }
+    assert {state for state, _, _ in told} == {TrialState.PRUNED, TrialState.COMPLETE}
+    for file in (path, written_anew):
+        storage = JournalStorage(JournalFileBackend(str(file)))
+        shown = optuna.load_study(study_name="run/scratch_pillow", storage=storage)
+        assert shown.metric_names == ["validation accuracy", "parameters"]
+        seen = {(trial.state, tuple(trial.values or ()), trial.constraints["parameters"]) for trial in shown.trials}
+        assert seen == told
+        assert all(trial.constraints["parameters"] <= 0 for trial in shown.best_trials)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
