@@ -6,7 +6,7 @@ When a family has no trial left, its retrainings follow in the same experiment, 
 import os
 import signal
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import ray
 from ray import tune
-from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -48,7 +47,8 @@ OUT_OF_TIME = "the time budget is used up"
 RETRAINING_OVERHEAD = 9.0
 RESERVE_FOR = 1.0  # seconds for which an estimate of what follows the search holds
 REPORT_SECONDS = 10.0
-NODE_LOST = "node has died"  # Ray's words for an actor whose machine is gone
+# Ray's words for an actor whose machine is gone, or is not answering and not yet given up, and ours.
+NODE_LOST = {"node has died": "its node has died", "ActorUnavailableError": "its node could not be reached"}
 
 Say = Callable[[str], None]
 
@@ -185,23 +185,29 @@ class Course:
 
     def _recall(self) -> list[str]:
         """Brings rungs and ends up to date with the rows of a resumed run; names the trials that go on."""
+        judged: dict[str, set[int]] = defaultdict(set)
         dropped = set()
         for row in self.journal.rows:
-            if row["event"] == "rung":
+            if row["event"] == "start":
+                # Once more where a trial began anew with another configuration.
+                judged[row["trial"]].clear()
+            elif row["event"] == "rung":
                 record = self.journal.records[row["trial"]]
                 self._rungs_of(record).judge(row["epoch"], row["value"], work(record.family, record.config))
+                judged[record.name].add(row["epoch"])
                 if not row["promoted"]:
                     dropped.add(record.name)
         for record in self.journal.records.values():
-            # Killed between the last epoch and the row that says so.
             if record.status != RUNNING:
                 continue
+            # Killed between a row and what follows from it: the verdict of a rung, or the row that says it is over.
+            new = [(epoch, value) for epoch, value in record.values.items() if epoch not in judged[record.name]]
             objection = self.aims.objection(record.cost)
             if objection:
                 self.journal.end(record.name, INFEASIBLE, objection)
             elif record.name in dropped:
                 self.journal.end(record.name, STOPPED, "below its rung")
-            elif len(record.values) >= self.settings.epochs:
+            elif all(self._promoted(record, *found) for found in new) and len(record.values) >= self.settings.epochs:
                 self.journal.end(record.name, FINISHED, f"all {self.settings.epochs} epochs")
             if record.status != RUNNING:
                 self.studies[record.family].tell(record)
@@ -257,21 +263,8 @@ class Course:
         # A trial begins anew where it had come to no checkpoint; the epochs that it had reported stand.
         rows = [row for row in result["rows"] if row["epoch"] not in record.values]
         self.journal.epochs(name, rows)
-        rungs = self._rungs_of(record)
-        cost = work(record.family, record.config)
-        # A head on cached features is through before another trial has started: stopping it would save nothing.
-        for row in rows if cost > HEAD else []:
-            verdict = rungs.judge(row["epoch"], row["validation_accuracy"], cost)
-            if verdict is None:
-                continue
-            promoted, threshold = verdict
-            # The study's own configuration is never stopped: the report measures against it what the search gained.
-            promoted = promoted or name == baseline_name(record.family)
-            value = row["validation_accuracy"]
-            self.journal.write("rung", name, record.family, epoch=row["epoch"], value=value, promoted=promoted)
-            if not promoted:
-                self.journal.end(name, STOPPED, f"epoch {row['epoch']}: {value:.3f} below the rung's {threshold:.3f}")
-                return False
+        if not all(self._promoted(record, row["epoch"], row["validation_accuracy"]) for row in rows):
+            return False
         if len(record.values) >= self.settings.epochs:
             self.journal.end(name, FINISHED, f"all {self.settings.epochs} epochs")
             return False
@@ -291,6 +284,21 @@ class Course:
             self._learn(record)
         return not objection
 
+    def _promoted(self, record: Record, epoch: int, value: float) -> bool:
+        """Whether a trial goes on after an epoch; one that does not is ended."""
+        cost = work(record.family, record.config)
+        # A head on cached features is through before another trial has started: stopping it would save nothing.
+        verdict = self._rungs_of(record).judge(epoch, value, cost) if cost > HEAD else None
+        if verdict is None:
+            return True
+        promoted, threshold = verdict
+        # The study's own configuration is never stopped: the report measures against it what the search gained.
+        promoted = promoted or record.name == baseline_name(record.family)
+        self.journal.write("rung", record.name, record.family, epoch=epoch, value=value, promoted=promoted)
+        if not promoted:
+            self.journal.end(record.name, STOPPED, f"epoch {epoch}: {value:.3f} below the rung's {threshold:.3f}")
+        return promoted
+
     def ended(self, name: str, reason: str = "") -> None:
         """A trial is over for Tune, with a reason where its worker was lost.
 
@@ -298,7 +306,7 @@ class Course:
         too often: then it is the likely cause. For the loss of its machine it is not blamed.
         """
         reason = self.lost.pop(name, reason)
-        blameless = NODE_LOST in reason
+        blameless = reason in NODE_LOST.values()
         if self.interrupted:
             return
         if name in self.retraining:
@@ -467,6 +475,9 @@ class CourseSearcher(Searcher):  # type: ignore[misc]
             return Searcher.FINISHED if self.course.over() and not self.names else None
         name, job = found
         self.names[trial_id] = name
+        if name in self.course.journal.records:
+            # Before Tune has a worker for it: were its row lost with the driver, its name and configuration would be.
+            self.course.journal.start(name)
         config = {"name": name, "job": job}
         checkpoint = self.course.checkpoints.read(name) if job.kept else b""
         if checkpoint:
@@ -506,21 +517,6 @@ class CourseScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         goes_on = self.course.reported(trial.config["name"], result)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class CourseCallback(Callback):  # type: ignore[misc]
-    """Writes down when a trial starts."""
-
-    def __init__(self, course: Course) -> None:
-        self.course = course
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        name = trial.config["name"]
-        if name in self.course.journal.records:
-            self.course.journal.start(name)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -570,8 +566,9 @@ def _loss(trial: Trial) -> str:
         lines = [line.strip() for line in Path(trial.error_file).read_text().splitlines() if line.strip()]
     except (OSError, TypeError):
         lines = []
-    if any(NODE_LOST in line for line in lines):
-        return f"its {NODE_LOST}"
+    for sign, reason in NODE_LOST.items():
+        if any(sign in line for line in lines):
+            return reason
     return f"its worker was lost: {lines[-1][:200]}" if lines else "its worker was lost"
 
 
@@ -645,7 +642,6 @@ def search(
             storage_path=str(settings.folder.resolve()),
             verbose=0,
             stop=interruption,
-            callbacks=[CourseCallback(course)],
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )

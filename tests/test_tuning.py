@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from ray import tune
 
+from results.rows import read_rows
 from search.cluster import connect
 from search.journal import Journal
 from search.mirror import Mirror
 from search.pictures import Pictures
 from search.settings import Settings
 from search.study import Study, studies_of
-from search.tuning import OUT_OF_TIME, Course, search
+from search.tuning import OUT_OF_TIME, Course, CourseScheduler, CourseSearcher, search
 from search.weights import Weights
 from search.worker import Job, Setup
 from spaces import SPACES
@@ -170,6 +172,59 @@ def test_a_lost_machine_is_not_held_against_a_trial(plan: Plan) -> None:
     planned.course.ended(name)
     assert planned.ends() == {"scratch_keras-000": ("failed", "the worker process was killed by signal 9")}
     assert [row["counts"] for row in planned.journal.rows if row["event"] == "retry"] == [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("The actor died because its node has died. Node Id: 12", "its node has died"),
+        (
+            "ray.exceptions.ActorUnavailableError: The actor 12 is unavailable: Socket closed",
+            "its node could not be reached",
+        ),
+        ("Worker unexpectedly exits: End of file.", "its worker was lost: Worker unexpectedly exits: End of file."),
+    ],
+)
+def test_a_lost_machine_is_told_from_a_lost_worker(plan: Plan, tmp_path: Path, error: str, reason: str) -> None:
+    planned = plan(families=("scratch_keras",), trials=1)
+    name, _ = planned.start()
+    (tmp_path / "error.txt").write_text(f"Traceback (most recent call last):\n  in run\n{error}\n")
+    trial = SimpleNamespace(error_file=str(tmp_path / "error.txt"), config={"name": name})
+    CourseScheduler(planned.course).on_trial_error(None, trial)
+    planned.course.ended(name)
+    (row,) = [row for row in planned.journal.rows if row["event"] == "retry"]
+    assert (row["reason"], row["counts"]) == (reason, reason.startswith("its worker"))
+
+
+def test_a_trial_has_its_row_before_it_has_a_worker(plan: Plan, ray_cluster: None) -> None:
+    planned = plan(families=("scratch_keras",), trials=2, cpus_per_trial=1)
+    searcher = CourseSearcher(planned.course, connect(planned.settings))
+    given = [searcher.suggest("a"), searcher.suggest("b")]
+    assert [(row["event"], row["trial"]) for row in planned.journal.rows] == [
+        ("start", "scratch_keras-000"),
+        ("start", "scratch_keras-001"),
+    ]
+    assert [found["name"] for found in given if isinstance(found, dict)] == ["scratch_keras-000", "scratch_keras-001"]
+
+
+def test_a_verdict_that_was_lost_is_given_when_the_run_goes_on(plan: Plan, pictures: Pictures) -> None:
+    planned = plan(families=("scratch_keras",), reduction=2)
+    for accuracy in (0.6, 0.5):
+        planned.report(planned.start()[0], accuracy)
+    planned.journal.close()
+    rows = planned.settings.folder / "trials.jsonl"
+    # Killed after the second trial's epoch row: its verdict and end never came to be.
+    kept = rows.read_text().splitlines(keepends=True)[:-2]
+    assert json.loads(kept[-1])["event"] == "epoch"
+    rows.write_text("".join(kept))
+    journal = Journal(rows, earlier=read_rows(rows))
+    course = Course(planned.settings, studies_of(planned.settings, (), journal), journal, 1, pictures, print)
+    journal.close()
+    assert {name: (record.status, record.reason) for name, record in journal.records.items()} == {
+        "scratch_keras-000": ("running", ""),
+        "scratch_keras-001": ("stopped", "epoch 1: 0.500 below the rung's 0.600"),
+    }
+    assert course.again == ["scratch_keras-000"]
 
 
 def test_a_trial_goes_on_from_its_checkpoint_and_leaves_none(plan: Plan, ray_cluster: None) -> None:
