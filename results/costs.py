@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from results.numbers import best_epoch, mean_interval
+from results.numbers import baseline_name, best_epoch, mean_interval
 from results.rows import FAILED, FINISHED, Trial
 
 # The key of a cost in a model row, and how it is called in print.
@@ -16,6 +16,10 @@ MODEL_COSTS = {
 }
 # What a unit of the raw value is in print.
 PRINTED = {"parameters": 1.0, "bytes": 1e-6, "latency_one": 1e3, "latency_batch": 1e3}
+# The costs of a trial, whose model is not exported: its bytes are those of the weights alone.
+TRIAL_COSTS = {**MODEL_COSTS, "bytes": "weights, MB", "seconds_per_epoch": "seconds per epoch"}
+# What of a trial an objective speaks of.
+OBJECTIVES = {"latency": "latency_one", "size": "parameters"}
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -29,6 +33,25 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
             front[index] = True
             best = (cost, accuracy)
     return front
+
+
+def undominated(points: Sequence[Sequence[float]]) -> list[bool]:
+    """Which of (accuracy, cost, cost, …) points are on the front of all of them together: no other is at least as good
+    in everything and better in something.
+    """
+    # Whatever beats a point comes before it in this order, and so does something that nothing beats.
+    order = sorted(range(len(points)), key=lambda index: (-points[index][0], *points[index][1:]))
+    front: list[tuple[float, ...]] = []
+    kept = [False] * len(points)
+    for index in order:
+        costs = tuple(points[index][1:])
+        point = (-points[index][0], *costs)
+        beaten = any(all(a <= b for a, b in zip(other, point, strict=True)) and other != point for other in front)
+        if not beaten:
+            kept[index] = True
+            if point not in front:
+                front.append(point)
+    return kept
 
 
 def model_costs(families: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -52,9 +75,10 @@ def model_costs(families: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def trial_costs(trials: Iterable[Trial]) -> list[dict[str, Any]]:
-    """Parameters (None where rows carry none), median seconds per epoch and best validation accuracy of every trial.
+    """What every trial's model costs, its median seconds per epoch, and its best validation accuracy.
 
-    `front` names the costs at which no other of these trials is cheaper and as accurate. Failed trials are left out.
+    A cost that no row carries is None. `front` names the costs at which no other of these trials is cheaper and as
+    accurate, `family_front` those at which no other of its family is. Failed trials are left out.
     """
     found: list[dict[str, Any]] = []
     for trial in trials:
@@ -64,18 +88,61 @@ def trial_costs(trials: Iterable[Trial]) -> list[dict[str, Any]]:
         found.append(
             {
                 **{"trial": trial.name, "family": trial.family, "status": trial.status},
-                "parameters": next((epoch["parameters"] for epoch in trial.curve if epoch.get("parameters")), None),
+                **{cost: trial.cost.get(cost) for cost in MODEL_COSTS},
+                "parameters": trial.cost.get("parameters")
+                or next((epoch["parameters"] for epoch in trial.curve if epoch.get("parameters")), None),
                 "seconds_per_epoch": seconds_per_epoch(trial),
                 "validation_accuracy": row["validation_accuracy"],
-                "front": [],
+                "epochs": len(trial.curve),
+                **{"front": [], "family_front": []},
             }
         )
-    for cost in ("parameters", "seconds_per_epoch"):
+    for cost in TRIAL_COSTS:
         known = [entry for entry in found if entry[cost] is not None]
-        for entry, on in zip(known, pareto([(e[cost], e["validation_accuracy"]) for e in known]), strict=True):
-            if on:
-                entry["front"].append(cost)
+        for family in dict.fromkeys(entry["family"] for entry in known):
+            _mark([entry for entry in known if entry["family"] == family], cost, "family_front")
+        _mark(known, cost, "front")
     return found
+
+
+def _mark(entries: Sequence[dict[str, Any]], cost: str, name: str) -> None:
+    on_front = pareto([(entry[cost], entry["validation_accuracy"]) for entry in entries])
+    for entry, on in zip(entries, on_front, strict=True):
+        if on:
+            entry[name].append(cost)
+
+
+def trial_fronts(trials: Iterable[Trial], objective: Sequence[str]) -> dict[str, Any]:
+    """The Pareto fronts of the trials: against each cost of a model, overall and by family, and of all objectives.
+
+    `trials` holds every trial on one of them, the most accurate first, with its configuration and what of it `differs`
+    from the baseline's; `aims` says whether it is on the front of the objectives together, and is None where there is
+    only one or a trial's cost is not known.
+    """
+    every = list(trials)
+    entries = trial_costs(every)
+    keys = [OBJECTIVES[name] for name in objective if name in OBJECTIVES]
+    judged = [entry for entry in entries if keys and all(entry[key] is not None for key in keys)]
+    together = undominated([(entry["validation_accuracy"], *(entry[key] for key in keys)) for entry in judged])
+    for entry in entries:
+        entry["aims"] = None
+        # How long an epoch takes is a cost of the search and not of the model.
+        for name in ("front", "family_front"):
+            entry[name] = [cost for cost in entry[name] if cost in MODEL_COSTS]
+    for entry, on in zip(judged, together, strict=True):
+        entry["aims"] = on
+    configs = {trial.name: trial.config for trial in every}
+    kept = [entry for entry in entries if entry["aims"] or entry["front"] or entry["family_front"]]
+    kept.sort(key=lambda entry: (not entry["aims"], -entry["validation_accuracy"], entry["trial"]))
+    return {
+        "objective": list(objective),
+        "costs": [cost for cost in MODEL_COSTS if any(entry[cost] is not None for entry in entries)],
+        "trials": [
+            {**entry, "config": config, "differs": {key: config[key] for key in config if config[key] != base.get(key)}}
+            for entry in kept
+            for config, base in [(configs[entry["trial"]], configs.get(baseline_name(entry["family"]), {}))]
+        ],
+    }
 
 
 def seconds_per_epoch(trial: Trial) -> float | None:

@@ -12,7 +12,7 @@ from results.markdown import markdown
 from results.markup import embedded, grid, items, text, write_aside
 from results.mistakes import read_mistakes
 from results.plates import draw_plates
-from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Rows, read_rows
+from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Rows, read_rows
 from results.switches import switches
 from results.tables import (
     COMPARISON_HEADS,
@@ -20,14 +20,18 @@ from results.tables import (
     DEPTH_HEADS,
     FAMILY_HEADS,
     MOST_FILES,
+    MOST_FRONT,
     compared,
     cost_cells,
+    cost_facts,
     cost_heads,
     count_cells,
     cut,
     data_notes,
     depth_cells,
     family_cells,
+    front_cells,
+    front_heads,
     repetition,
 )
 
@@ -62,6 +66,7 @@ def summary_of(run_dir: Path, rows: Rows) -> dict[str, Any]:
         record["switches"] = switches(family, rows.of(family))
         record["depth"] = costs.depth_table(costs.depth(rows.of(family)))
     summary["costs"] = costs.model_costs(summary["families"])
+    summary["pareto"] = costs.trial_fronts(rows.trials.values(), summary["objective"])
     return summary
 
 
@@ -406,7 +411,7 @@ def _cost(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
     if entries:
         parts.append(drawn.add("costs", figures.model_costs(entries, costs.MODEL_COSTS, costs.PRINTED, drawn.accents)))
         listed = grid(
-            "Each family's exported model, which takes raw pictures. Latency: the median of repeated calls in the "
+            "Each family's exported model, which takes raw pictures. Latency: the fastest of repeated calls in the "
             "process that trained it. On the front: no other family's model is as accurate for less.",
             cost_heads(entries),
             cost_cells(entries),
@@ -417,9 +422,24 @@ def _cost(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
         parts.append("<p>No model was exported, so its cost is not known.</p>")
     every = costs.trial_costs(rows.trials.values())
     most = MOST_LISTED // 2
-    thinned = [entry for place, entry in enumerate(every) if entry["front"] or place % -(-len(every) // most) == 0]
-    parts.append(drawn.add("trial-costs", figures.trial_costs(thinned, len(every), drawn.accents)))
+    thinned = [entry for place, entry in enumerate(every) if _on_front(entry) or place % -(-len(every) // most) == 0]
+    parts.append(
+        drawn.add(
+            "trial-costs", figures.trial_costs(thinned, len(every), costs.TRIAL_COSTS, costs.PRINTED, drawn.accents)
+        )
+    )
+    found = summary["pareto"]
+    if found["trials"]:
+        caption = f"{len(found['trials']):,} trials{cut(len(found['trials']), MOST_FRONT)}. {verdict.front(found)}"
+        numbered = tuple(range(2, 3 + len(found["costs"])))
+        listed = grid(caption, front_heads(found), front_cells(found), numbered)
+        head = "<summary>The Pareto front of the trials</summary>"
+        parts.append(f'<details class="sheet listed fronts" open>{head}{listed}</details>')
     return "".join(parts)
+
+
+def _on_front(entry: dict[str, Any]) -> bool:
+    return bool(entry["front"] or entry["family_front"])
 
 
 def _data(data: dict[str, Any], *, data_page: bool) -> str:
@@ -477,7 +497,9 @@ def _trials(summary: dict[str, Any]) -> str:
     families = "".join(
         f'<option value="{text(family)}">{text(verdict.title(family))}</option>' for family in summary["families"]
     )
-    states = "".join(f"<option>{state}</option>" for state in (FINISHED, STOPPED, FAILED, RUNNING))
+    refused = any(record["infeasible"] for record in summary["families"].values())
+    shown = (FINISHED, STOPPED, FAILED, RUNNING, *([INFEASIBLE] if refused else []))
+    states = "".join(f"<option>{state}</option>" for state in shown)
     heads = "".join(
         f'<th scope="col"{kind}><button>{head}</button></th>'
         for head, kind in (
@@ -516,7 +538,11 @@ def _listed(summary: dict[str, Any], rows: Rows, accents: dict[str, str]) -> lis
                     **{"trial": trial.name, "family": family, "title": verdict.title(family), "status": trial.status},
                     **{"reason": trial.reason, "config": trial.config, "seconds": _short(trial.last - trial.started)},
                     **{"validation_accuracy": _short(found.get("validation_accuracy")), "epoch": found.get("epoch")},
-                    **{"gap": _short(found.get("overfit_gap")), "colour": accents[family]},
+                    **{
+                        "gap": _short(found.get("overfit_gap")),
+                        "colour": accents[family],
+                        "cost": cost_facts(trial.cost),
+                    },
                     "epochs": [row["epoch"] for row in trial.curve],
                     "validation_accuracy_by_epoch": [_short(row["validation_accuracy"]) for row in trial.curve],
                     **{

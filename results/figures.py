@@ -22,6 +22,7 @@ SPENT_COLOURS = {
 }
 GREY = "#8a8f98"
 GRID = "rgba(128,136,150,0.22)"
+GAP = 0.18  # of a figure's height between panels that have an axis each
 MOST_EFFECTS = 5
 MOST_CLASSES = 40
 
@@ -709,10 +710,16 @@ def decades(values: Sequence[float]) -> dict[str, Any]:
     return {"tickvals": places, "ticktext": [f"{number:g}{sign}" for number, sign in named]}
 
 
-def trial_costs(entries: Sequence[dict[str, Any]], total: int, accents: dict[str, str]) -> Figure | None:
-    """Validation accuracy of every trial against its parameters and its seconds per epoch, with the fronts."""
-    kinds = {"parameters": "parameters", "seconds_per_epoch": "seconds per epoch"}
-    shown = [cost for cost in kinds if any(entry[cost] for entry in entries)]
+def trial_costs(
+    entries: Sequence[dict[str, Any]],
+    total: int,
+    costs: dict[str, str],
+    printed: dict[str, float],
+    accents: dict[str, str],
+) -> Figure | None:
+    """Validation accuracy of every trial against what its model and an epoch of it cost, with the fronts."""
+    # The bytes of the weights are four times their number: the same picture again.
+    shown = [cost for cost in costs if cost != "bytes" and any(entry[cost] for entry in entries)]
     if not shown:
         return None
     data: list[dict[str, Any]] = []
@@ -720,6 +727,7 @@ def trial_costs(entries: Sequence[dict[str, Any]], total: int, accents: dict[str
     for number, cost in enumerate(shown):
         place = "" if number == 0 else str(number + 1)
         common = {"type": "scatter", "xaxis": f"x{place}", "yaxis": f"y{place}"}
+        scale = printed.get(cost, 1.0)
         for family, accent in accents.items():
             own = [entry for entry in entries if entry["family"] == family and entry[cost]]
             if own:
@@ -727,7 +735,8 @@ def trial_costs(entries: Sequence[dict[str, Any]], total: int, accents: dict[str
                     {
                         **common,
                         **{"mode": "markers", "name": verdict.title(family), "legendgroup": family},
-                        **{"x": [entry[cost] for entry in own], "y": [entry["validation_accuracy"] for entry in own]},
+                        "x": [entry[cost] * scale for entry in own],
+                        "y": [entry["validation_accuracy"] for entry in own],
                         **{"customdata": [entry["trial"] for entry in own], "showlegend": number == 0},
                         "marker": {
                             **{"size": 8, "color": accent},
@@ -735,28 +744,44 @@ def trial_costs(entries: Sequence[dict[str, Any]], total: int, accents: dict[str
                         },
                     }
                 )
-        front = sorted((entry for entry in entries if cost in entry["front"]), key=lambda entry: float(entry[cost]))
-        known = [float(entry[cost]) for entry in entries if entry[cost]]
-        data.append(
-            {
-                **common,
-                **{"mode": "lines", "showlegend": False, "hoverinfo": "skip"},
-                **{"x": [entry[cost] for entry in front], "y": [entry["validation_accuracy"] for entry in front]},
-                "line": {"color": GREY, "dash": "dot", "width": 1.5, "shape": "hv"},
-            }
-        )
-        domain = [0.0, 1.0] if len(shown) == 1 else [0.0, 0.46] if number == 0 else [0.54, 1.0]
+            if len(accents) > 1:
+                data.append({**common, **_front(own, cost, scale, "family_front", accent), "legendgroup": family})
+        data.append({**common, **_front(entries, cost, scale, "front", GREY)})
+        known = [float(entry[cost]) * scale for entry in entries if entry[cost]]
+        column, line, lines = number % 2, number // 2, -(-len(shown) // 2)
+        across = [0.0, 1.0] if len(shown) == 1 else [0.0, 0.46] if column == 0 else [0.54, 1.0]
+        height = (1 - GAP * (lines - 1)) / lines
+        top = 1 - line * (height + GAP)
         # A head has a thousand parameters, a trunk millions: only a logarithm shows both.
-        axes[f"xaxis{place}"] = _axis(kinds[cost], domain=domain, anchor=f"y{place}", type="log", **decades(known))
-        axes[f"yaxis{place}"] = _axis("", anchor=f"x{place}", tickformat=".0%", rangemode="tozero")
+        axes[f"xaxis{place}"] = _axis(costs[cost], domain=across, anchor=f"y{place}", type="log", **decades(known))
+        axes[f"yaxis{place}"] = _axis(
+            "", domain=[top - height, top], anchor=f"x{place}", tickformat=".0%", rangemode="tozero"
+        )
     front = [entry for entry in entries if "seconds_per_epoch" in entry["front"]]
     drawn = verdict.plural(total, "trial") if len(entries) == total else f"{len(entries):,} of {total:,} trials"
+    each = " and of each family in its colour" if len(accents) > 1 else ""
     return Figure(
         "Accuracy of every trial against its cost",
         f"Best validation accuracy of {drawn} against their cost. On the front by seconds per epoch: "
         + ", ".join(f"{entry['trial']} {verdict.percent(entry['validation_accuracy'])}" for entry in front[:12])
         + ".",
-        f"{drawn}. Dotted: the Pareto front. Pale points did not run their full budget.",
+        f"{drawn}. Dotted: the Pareto front, of all trials in grey{each}. Pale points did not run their full budget.",
         data,
-        _layout(360, showlegend=True, legend=LEGEND, margin={"l": 8, "r": 12, "t": 40, "b": 8}, **axes),
+        _layout(
+            360 if len(shown) < 3 else 600,
+            showlegend=True,
+            legend=LEGEND,
+            margin={"l": 8, "r": 12, "t": 40, "b": 8},
+            **axes,
+        ),
     )
+
+
+def _front(entries: Sequence[dict[str, Any]], cost: str, scale: float, name: str, tint: str) -> dict[str, Any]:
+    front = sorted((entry for entry in entries if cost in entry[name]), key=lambda entry: float(entry[cost]))
+    return {
+        **{"mode": "lines", "showlegend": False, "hoverinfo": "skip"},
+        "x": [entry[cost] * scale for entry in front],
+        "y": [entry["validation_accuracy"] for entry in front],
+        "line": {"color": tint, "dash": "dot", "width": 1.5, "shape": "hv"},
+    }

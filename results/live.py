@@ -8,7 +8,7 @@ from typing import Any
 
 from results import figures, numbers, svg, verdict
 from results.markup import grid, text, write_aside
-from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Rows, Trial
+from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Rows, Trial
 
 RELOAD = 15  # seconds between two looks of the browser
 MOST_RUNNING, MOST_ENDED = 40, 12
@@ -48,7 +48,7 @@ def live_page(name: str, rows: Rows, settings: dict[str, Any], seconds: float, *
     now = [trial for trial in every if trial.status == RUNNING][:MOST_RUNNING] if running else []
     ended = sorted((trial for trial in every if trial.ended is not None), key=lambda trial: -(trial.ended or 0))
     heads = ("Trial", "Family", "Status", "Epochs", "Best validation")
-    done = sum(trial.status != RUNNING for trial in every)
+    done = sum(trial.status not in (RUNNING, INFEASIBLE) for trial in every)
     wanted = len(families) * int(settings.get("trials") or 0)
     state = "is running" if running else "has stopped; its report has not been written"
     reload = f'<meta http-equiv="refresh" content="{RELOAD}">' if running else ""
@@ -86,7 +86,10 @@ def _card(family: str, rows: Rows, settings: dict[str, Any], accent: str) -> str
     if tests:
         of += f"; on test {', '.join(verdict.percent(accuracy) for accuracy in tests)}"
     facts = [(status, f"{_count(trials, status):,}") for status in (RUNNING, FINISHED, STOPPED, FAILED)]
-    facts.append(("to come", f"{max(0, int(settings.get('trials') or 0) - len(trials)):,}"))
+    refused = _count(trials, INFEASIBLE)
+    if refused:
+        facts.append((INFEASIBLE, f"{refused:,}"))
+    facts.append(("to come", f"{max(0, int(settings.get('trials') or 0) - len(trials) + refused):,}"))
     facts.append(("epochs", f"{sum(len(trial.curve) for trial in trials):,}"))
     return (
         f'<article class="sheet card family" style="--accent:{accent}"><h3>{text(verdict.title(family))}</h3>'

@@ -12,6 +12,7 @@ from results.tables import (
     DEPTH_HEADS,
     FAMILY_HEADS,
     MOST_FILES,
+    MOST_FRONT,
     MOST_STEPS,
     STEP_HEADS,
     cell,
@@ -24,6 +25,8 @@ from results.tables import (
     data_notes,
     depth_cells,
     family_cells,
+    front_cells,
+    front_heads,
     repetition,
     step_cells,
     table,
@@ -77,6 +80,11 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
         ]
     if summary["costs"]:
         lines += ["", "## Cost", "", *table(cost_heads(summary["costs"]), cost_cells(summary["costs"]))]
+    found = summary["pareto"]
+    if found["trials"]:
+        shown = cut(len(found["trials"]), MOST_FRONT)
+        lines += ["", f"The Pareto front of the trials{shown}. {verdict.front(found)}", ""]
+        lines += table(front_heads(found), front_cells(found))
     for family, record in summary["families"].items():
         if record["depth"]:
             lines += ["", f"Fine-tuning depth of {cell(verdict.title(family))}:", ""]

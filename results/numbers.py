@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Row, Rows, Trial, read_rows
+from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Row, Rows, Trial, read_rows
 
 # A fitted line that changes by less than this share of its mean over the whole curve is called flat.
 FLAT = 0.05
@@ -136,6 +136,23 @@ def baseline_name(family: str) -> str:
     return f"{family}-000"
 
 
+def objective_of(settings: dict[str, Any]) -> list[str]:
+    """What the search was after; runs from before there was a choice were after accuracy."""
+    wanted = settings.get("objective")
+    return [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list) else ["accuracy"]
+
+
+def limits_of(settings: dict[str, Any]) -> dict[str, float]:
+    """What a model was allowed to cost: `max_latency` in seconds for one picture and `max_parameters`, where set."""
+    return {name: settings[name] for name in ("max_latency", "max_parameters") if is_number(settings.get(name))}
+
+
+def winner_rule(limits: dict[str, float]) -> str:
+    """How the winner is chosen, in words."""
+    kept = " that keeps to " + " and ".join(f"--{name.replace('_', '-')}" for name in limits) if limits else ""
+    return f"highest validation accuracy of a family's best configuration{kept}; the test set does not choose"
+
+
 def choose_winner(best: dict[str, dict[str, Any] | None]) -> str | None:
     """The family whose best configuration has the highest validation accuracy; ties by the lower loss, then by name.
 
@@ -231,7 +248,9 @@ def summarise(run_dir: Path) -> dict[str, Any]:
         },
         "families": families,
         "winner": choose_winner({family: record["best"] for family, record in families.items()}),
-        "winner_rule": "highest validation accuracy of a family's best configuration; the test set does not choose",
+        "winner_rule": winner_rule(limits_of(settings)),
+        "objective": objective_of(settings),
+        "limits": limits_of(settings),
         "skipped_rows": rows.skipped,
         "overlap": overlap(split, settings, families),
         "settings": settings,
@@ -248,11 +267,15 @@ def _family(run_dir: Path, rows: Rows, family: str, split: dict[str, Any], pictu
         test["gap"] = None if best is None else best["validation_accuracy"] - test["accuracy"]
         test["predictions"] = judge_predictions(run_dir, family, split, [seed["seed"] for seed in test["seeds"]])
     model = rows.model(family)
+    refused = rows.ended(family, INFEASIBLE)
     return {
-        "trials": len(trials),
+        # What breaks a limit was not tried.
+        "trials": len(trials) - len(refused),
         **{status: len(rows.ended(family, status)) for status in (FINISHED, STOPPED, FAILED, RUNNING)},
+        "infeasible": len(refused),
         "epochs": sum(len(trial.curve) for trial in trials),
         "baseline": None if base is None else describe(base),
+        "baseline_refused": base.reason if base is not None and base.status == INFEASIBLE else None,
         "best": best,
         "test": test,
         "model": None if model is None else {key: model.get(key) for key in MODEL},
@@ -572,11 +595,13 @@ def best_so_far(trials: Iterable[Trial]) -> list[dict[str, Any]]:
 def timeline(trials: Iterable[Trial]) -> list[dict[str, Any]]:
     """Start and last second of each trial, with the lowest lane that was free; as many lanes as ran at once.
 
-    Lanes are told from the times alone: rows do not name the worker.
+    Lanes are told from the times alone: rows do not name the worker. What was never trained has no bar.
     """
     free: list[float] = []
     spans = []
     for trial in sorted(trials, key=lambda trial: trial.started):
+        if trial.status == INFEASIBLE:
+            continue
         end = trial.last
         lane = next((index for index, until in enumerate(free) if until <= trial.started), len(free))
         free[lane : lane + 1] = [end]

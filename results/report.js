@@ -57,7 +57,7 @@
     const facts = [
       ["family", trial.title], ["status", trial.status + (trial.reason ? ": " + trial.reason : "")],
       ["best validation accuracy", percent(trial.validation_accuracy) + (trial.epoch === null ? "" : ` at epoch ${trial.epoch}`)],
-      ["training minus validation", percent(trial.gap)], ["seconds", shown(trial.seconds)], ...settings(trial.config),
+      ["training minus validation", percent(trial.gap)], ["seconds", shown(trial.seconds)], ...trial.cost, ...settings(trial.config),
     ];
     for (const [key, value] of facts) list.append(element("dt", key), element("dd", value));
     const place = element("div", undefined, "plot");

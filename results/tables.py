@@ -1,11 +1,11 @@
 """The tables and lists of the documents, as text in cells under heads; both documents show the same ones."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from results import costs, verdict
-from results.rows import Row
+from results.rows import FINISHED, Row
 
 FAMILY_HEADS = (
     "Family",
@@ -157,6 +157,70 @@ def cost_cells(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
+# The most trials of the fronts that a document lists.
+MOST_FRONT = 40
+
+
+def front_heads(found: dict[str, Any]) -> list[str]:
+    """The heads of the table of the fronts: the costs that were measured."""
+    shown = [FRONT_HEADS[cost] for cost in found["costs"]]
+    together = ["All objectives"] if len(found["objective"]) > 1 else []
+    return [
+        "Trial",
+        "Family",
+        "Validation accuracy",
+        *shown,
+        *together,
+        "Front",
+        "Status",
+        "Configuration, unlike the baseline's",
+    ]
+
+
+FRONT_HEADS = {
+    "parameters": "Parameters",
+    "bytes": "Weights",
+    "latency_one": "One picture",
+    "latency_batch": "A batch",
+}
+PRINTED: dict[str, Callable[[Any], str]] = {
+    "parameters": "{:,}".format,
+    "bytes": lambda size: f"{size / 1e6:.2f} MB",
+    "latency_one": verdict.milliseconds,
+    "latency_batch": verdict.milliseconds,
+}
+
+
+def front_cells(found: dict[str, Any]) -> list[list[str]]:
+    """The trials on the fronts, under `front_heads`."""
+    lines = []
+    for entry in found["trials"][:MOST_FRONT]:
+        # The bytes of the weights say what their number says.
+        overall, own = ([cost for cost in entry[name] if cost != "bytes"] for name in ("front", "family_front"))
+        on = [FRONT_HEADS[cost].lower() for cost in overall]
+        on += [f"{FRONT_HEADS[cost].lower()} in its family" for cost in own if cost not in overall]
+        costs_of = [verdict.NOT_KNOWN if entry[cost] is None else PRINTED[cost](entry[cost]) for cost in found["costs"]]
+        together = ["yes" if entry["aims"] else "no"] if len(found["objective"]) > 1 else []
+        changes = verdict.configuration(entry["differs"]) if entry["differs"] else "the baseline's"
+        epochs = f" after {verdict.plural(entry['epochs'], 'epoch')}" if entry["status"] != FINISHED else ""
+        lines.append(
+            [
+                *(entry["trial"], verdict.title(entry["family"]), verdict.percent(entry["validation_accuracy"])),
+                *costs_of,
+                *together,
+                *(", ".join(on) or "no", entry["status"] + epochs, changes),
+            ]
+        )
+    return lines
+
+
+def cost_facts(cost: dict[str, Any]) -> list[list[str]]:
+    """What a trial's model costs as names and words, where the run measured it."""
+    return [
+        [FRONT_HEADS[name].lower(), PRINTED[name](cost[name])] for name in FRONT_HEADS if cost.get(name) is not None
+    ]
+
+
 def data_notes(data: dict[str, Any]) -> list[str]:
     """What a reader should know of the pictures, in sentences."""
     left, groups = len(data["left_out"]), data["duplicates"]
@@ -195,8 +259,8 @@ def test_sentence(test: dict[str, Any]) -> str:
     return f"{verdict.interval(test)}; {seeds}. {test['method']}."
 
 
-def cut(count: int) -> str:
-    return f", the first {MOST_FILES} of {count:,}" if count > MOST_FILES else ""
+def cut(count: int, most: int = MOST_FILES) -> str:
+    return f", the first {most} of {count:,}" if count > most else ""
 
 
 def table(heads: Sequence[str], body: list[list[str]]) -> list[str]:

@@ -10,6 +10,7 @@ STUDY = {
     "scratch_keras": "about 35 %",
     "mobilenet": "92 %, overfitted",
 }
+OBJECTIVES = {"latency": "latency of one picture", "size": "parameters"}
 FIT = {
     "overfitted": "overfitted",
     "leaning": "leaning to overfitting",
@@ -142,9 +143,12 @@ def caveats(summary: dict[str, Any]) -> list[str]:
     said = []
     for family, record in summary["families"].items():
         name = title(family)
+        if record["infeasible"]:
+            said.append(f"{name}: {refused(record)}.")
         if record["trials"] == 0:
-            said.append(f"{name}: no trial was started.")
-        elif record["best"] is None:
+            said += [] if record["infeasible"] else [f"{name}: no trial was started."]
+            continue
+        if record["best"] is None:
             said.append(f"{name}: none of {plural(record['trials'], 'trial')} gave a usable configuration.")
         elif not record["best"]["full_budget"]:
             said.append(
@@ -153,7 +157,11 @@ def caveats(summary: dict[str, Any]) -> list[str]:
             )
         if record["best"] is not None and record["test"] is None:
             said.append(f"{name}: not scored on the test pictures.")
-        if record["trials"] and record["baseline"] is None:
+        if record["baseline_refused"]:
+            said.append(
+                f"{name}: the baseline has {record['baseline_refused']}; what the search gained over it is not known."
+            )
+        elif record["baseline"] is None:
             said.append(f"{name}: the baseline gave no validation accuracy, so what the search gained is not known.")
         elif record["baseline"] is not None and not record["baseline"]["full_budget"]:
             said.append(
@@ -162,6 +170,12 @@ def caveats(summary: dict[str, Any]) -> list[str]:
             )
         if record["running"]:
             said.append(f"{name}: {plural(record['running'], 'trial')} had not ended when the rows were read.")
+        took, limit = (record["model"] or {}).get("latency_one"), summary["limits"].get("max_latency")
+        if took is not None and limit is not None and took > limit:
+            said.append(
+                f"{name}: measured again, its exported model takes {milliseconds(took)} for one picture, more than "
+                f"--max-latency {milliseconds(limit)}."
+            )
     if summary["overlap"]:
         said.append(
             "Stanford Dogs is part of the ImageNet training set: the pretrained trunk has seen these pictures, "
@@ -186,12 +200,30 @@ def caveats(summary: dict[str, Any]) -> list[str]:
     return said
 
 
+def refused(record: dict[str, Any]) -> str:
+    """How many configurations broke a limit."""
+    count = record["infeasible"]
+    if record["trials"] == 0:
+        return f"none of {plural(count, 'configuration')} drawn keeps to the limits"
+    return f"{plural(count, 'configuration')} broke a limit and {'was' if count == 1 else 'were'} not trained"
+
+
+def front(found: dict[str, Any]) -> str:
+    """What the table of the fronts shows."""
+    wanted = [OBJECTIVES[name] for name in found["objective"] if name in OBJECTIVES]
+    together = f" First those on the front of accuracy, {' and '.join(wanted)} together." if wanted else ""
+    return (
+        "No other trial, or no other of its family, is as accurate for less. A stopped trial had not shown all it can."
+        f"{together}"
+    )
+
+
 def paragraph(family: str, record: dict[str, Any]) -> str:
     """A family in plain words: its best configuration, its gap, its loss, and whether it is overfitted."""
     best = record["best"]
     if best is None:
         if record["trials"] == 0:
-            return "No trial was started."
+            return f"{refused(record).capitalize()}." if record["infeasible"] else "No trial was started."
         return f"None of {plural(record['trials'], 'trial')} gave a usable configuration ({states(record)})."
     ran = "ran its full budget" if best["full_budget"] else f"is {best['status']} and ran longest"
     said = [
@@ -256,7 +288,11 @@ def mistakes(found: dict[str, Any]) -> str:
 
 def states(record: dict[str, Any]) -> str:
     """How the trials of a family ended: "4 finished, 7 stopped, 1 failed"."""
-    told = [f"{record[status]} {status}" for status in ("finished", "stopped", "failed", "running") if record[status]]
+    told = [
+        f"{record[status]} {status}"
+        for status in ("finished", "stopped", "failed", "running", "infeasible")
+        if record[status]
+    ]
     return ", ".join(told) or "none"
 
 
@@ -264,6 +300,8 @@ def advice(family: str, record: dict[str, Any]) -> list[str]:
     """What the next search of a family should change, as far as its numbers tell."""
     best = record["best"]
     if best is None:
+        if record["infeasible"] and record["trials"] == 0:
+            return ["Raise the limits, or allow smaller models: smaller pictures, narrower backbones."]
         return [] if record["trials"] == 0 else ["Read the reasons of the failed trials first."]
     said = []
     config = best["config"]

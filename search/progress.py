@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from search.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal
+from search.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Journal
 from search.settings import Settings
 
 
@@ -72,10 +72,12 @@ class Progress:
             remaining = f", {duration(max(0.0, settings.time_budget - journal.elapsed))} left"
         table = Table(title=f"{settings.name}: {duration(journal.elapsed)}{remaining}", title_justify="left")
         table.add_column("family")
-        for column in ("finished", "running", "stopped", "failed", "of", "best validation accuracy"):
+        states = [FINISHED, RUNNING, STOPPED, FAILED]
+        states += [INFEASIBLE] if settings.max_latency or settings.max_parameters else []
+        for column in (*states, "of", "best validation accuracy"):
             table.add_column(column, justify="right")
         for family in settings.families:
-            counts = [str(len(list(journal.of(family, state)))) for state in (FINISHED, RUNNING, STOPPED, FAILED)]
+            counts = [str(len(list(journal.of(family, state)))) for state in states]
             best = max((record.best for record in list(journal.of(family))), default=0.0)
             table.add_row(family, *counts, str(settings.trials), f"{best:.3f}" if best else "")
         return table

@@ -3,9 +3,21 @@ from typing import Any
 import pytest
 from written_run import end_row, epoch_row, start_row
 
-from results.costs import depth, depth_table, model_costs, pareto, trial_costs
+from results import figures
+from results.costs import (
+    PRINTED,
+    TRIAL_COSTS,
+    depth,
+    depth_table,
+    model_costs,
+    pareto,
+    trial_costs,
+    trial_fronts,
+    undominated,
+)
 from results.rows import Rows
 from results.switches import switches, welch
+from results.tables import front_cells, front_heads
 
 
 def test_the_front_by_hand() -> None:
@@ -54,6 +66,76 @@ def test_costs_of_trials() -> None:
     assert first["front"] == ["parameters", "seconds_per_epoch"]
     assert second["parameters"] is None
     assert second["front"] == ["seconds_per_epoch"]
+
+
+def cost_row(trial: str, **cost: Any) -> dict[str, Any]:
+    return {"event": "cost", "time": 1.0, "trial": trial, "family": trial.rsplit("-", 1)[0], **cost}
+
+
+def test_the_front_of_three_by_hand() -> None:
+    # Accuracy, then two costs. (.9, 5, 5) and its equal; (.8, 5, 6) is beaten by it; (.8, 4, 9) is cheaper in one.
+    points = [(0.9, 5, 5), (0.8, 5, 6), (0.8, 4, 9), (0.9, 5, 5), (0.7, 4, 8), (0.7, 4, 9)]
+    assert undominated(points) == [True, False, True, True, True, False]
+    assert undominated([]) == []
+
+
+def priced() -> Rows:
+    """Five trials of two families and one that was refused."""
+    records: list[dict[str, Any]] = []
+    for name, accuracy, parameters, seconds in [
+        ("mobilenet-000", 0.90, 300, 0.020),
+        ("mobilenet-001", 0.80, 200, 0.030),
+        ("mobilenet-002", 0.70, 250, 0.010),
+        ("scratch_keras-000", 0.60, 100, 0.005),
+        ("scratch_keras-001", 0.55, 150, 0.004),
+    ]:
+        cost = {"parameters": parameters, "bytes": 4 * parameters, "latency_one": seconds}
+        records += [
+            *(start_row(name, dropout=0.1, units=parameters), cost_row(name, **cost), epoch_row(name, 1, accuracy)),
+            end_row(name, "finished"),
+        ]
+    name = "scratch_keras-002"
+    refused = end_row(name, "infeasible", "900 parameters, more than --max-parameters 500")
+    return Rows((*records, start_row(name), cost_row(name, parameters=900, bytes=3600), refused))
+
+
+def test_fronts_of_trials_overall_and_by_family() -> None:
+    found = trial_fronts(priced().trials.values(), ["accuracy", "latency", "size"])
+    assert found["costs"] == ["parameters", "bytes", "latency_one"]
+    assert [(entry["trial"], entry["aims"], entry["front"], entry["family_front"]) for entry in found["trials"]] == [
+        ("mobilenet-000", True, [*["parameters", "bytes", "latency_one"]], [*["parameters", "bytes", "latency_one"]]),
+        ("mobilenet-001", True, ["parameters", "bytes"], ["parameters", "bytes"]),
+        ("mobilenet-002", True, ["latency_one"], ["latency_one"]),
+        ("scratch_keras-000", True, ["parameters", "bytes", "latency_one"], ["parameters", "bytes", "latency_one"]),
+        ("scratch_keras-001", True, ["latency_one"], ["latency_one"]),
+    ]
+    assert found["trials"][1]["differs"] == {"units": 200}
+    alone = trial_fronts(priced().trials.values(), ["accuracy"])
+    assert {entry["aims"] for entry in alone["trials"]} == {None}
+
+
+def test_the_front_as_a_table() -> None:
+    found = trial_fronts(priced().trials.values(), ["accuracy", "size"])
+    assert front_heads(found) == [
+        *("Trial", "Family", "Validation accuracy", "Parameters", "Weights", "One picture", "All objectives", "Front"),
+        *("Status", "Configuration, unlike the baseline's"),
+    ]
+    cells = {line[0]: line[1:] for line in front_cells(found)}
+    assert cells["mobilenet-002"] == [
+        *("MobileNet", "70.0 %", "250", "0.00 MB", "10.0 ms", "no", "one picture", "finished", "units 250"),
+    ]
+    assert cells["scratch_keras-000"][-4:] == ["yes", "parameters, one picture", "finished", "the baseline's"]
+
+
+def test_the_front_is_drawn_overall_and_by_family() -> None:
+    rows = priced()
+    accents = {"mobilenet": "#111111", "scratch_keras": "#222222"}
+    figure = figures.trial_costs(trial_costs(rows.trials.values()), 5, TRIAL_COSTS, PRINTED, accents)
+    assert figure is not None
+    lines = [trace for trace in figure.data if trace["mode"] == "lines" and trace["xaxis"] == "x2"]
+    # Milliseconds for one picture: MobileNet's own front, that of the scratch networks, and that of all.
+    assert [trace["x"] for trace in lines] == [[10.0, 20.0], [4.0, 5.0], [4.0, 5.0, 10.0, 20.0]]
+    assert [trace["line"]["color"] for trace in lines] == ["#111111", "#222222", "#8a8f98"]
 
 
 def test_depth_by_band() -> None:
