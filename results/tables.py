@@ -197,8 +197,9 @@ def front_cells(found: dict[str, Any]) -> list[list[str]]:
     for entry in found["trials"][:MOST_FRONT]:
         # The bytes of the weights say what their number says.
         overall, own = ([cost for cost in entry[name] if cost != "bytes"] for name in ("front", "family_front"))
-        on = [FRONT_HEADS[cost].lower() for cost in overall]
-        on += [f"{FRONT_HEADS[cost].lower()} in its family" for cost in own if cost not in overall]
+        only = [FRONT_HEADS[cost].lower() for cost in own if cost not in overall]
+        on = ", ".join(FRONT_HEADS[cost].lower() for cost in overall)
+        on += ("; in its family " if on else "in its family ") + ", ".join(only) if only else ""
         costs_of = [verdict.NOT_KNOWN if entry[cost] is None else PRINTED[cost](entry[cost]) for cost in found["costs"]]
         together = ["yes" if entry["aims"] else "no"] if len(found["objective"]) > 1 else []
         changes = verdict.configuration(entry["differs"]) if entry["differs"] else "the baseline's"
@@ -208,7 +209,7 @@ def front_cells(found: dict[str, Any]) -> list[list[str]]:
                 *(entry["trial"], verdict.title(entry["family"]), verdict.percent(entry["validation_accuracy"])),
                 *costs_of,
                 *together,
-                *(", ".join(on) or "no", entry["status"] + epochs, changes),
+                *(on or "no", entry["status"] + epochs, changes),
             ]
         )
     return lines
