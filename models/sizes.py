@@ -42,6 +42,9 @@ HEAD = 1.0
 
 def work(family: str, config: Mapping[str, Any]) -> float:
     """Roughly how many million multiply-adds one training picture costs; only good for telling cheap from dear."""
+    if "multiply_adds" in config:
+        # A user's model: counted when it was built.
+        return HEAD + 3 * float(config["multiply_adds"])
     if family == "mobilenet":
         forward: float = FORWARD[config["backbone"]] * config["alpha"] ** 2 * (config["image_size"] / 224) ** 2
         depth = min(config["unfrozen_blocks"], BLOCKS[config["backbone"]])
@@ -60,8 +63,10 @@ def work(family: str, config: Mapping[str, Any]) -> float:
 def parameters(family: str, config: Mapping[str, Any], classes: int) -> int | None:
     """How many parameters the exported model of a configuration has, as Keras counts them once it is built.
 
-    None for a family of the user's own: only its model knows.
+    A family of the user's own is counted when it is built, and its configuration says it; None where it does not.
     """
+    if "model_parameters" in config:
+        return int(config["model_parameters"])
     if family == "mobilenet":
         return PARAMETERS[config["backbone"], config["alpha"]] + _dense(
             features(config["backbone"], config["alpha"]), config["units"], classes

@@ -24,6 +24,8 @@ LEAST_FOR_IMPORTANCE = 10
 MOST_FOR_IMPORTANCE = 1000
 # A number with at most this many different values is a choice, not a range.
 MOST_CHOICES = 6
+# What a configuration says of a user's model that follows from its other values, beside what was chosen.
+DERIVED = ("model_parameters", "multiply_adds")
 MODEL = ("path", "seed", "parameters", "bytes", "latency_one", "latency_batch", "batch", "device")
 SPENT = ("waiting", "building", "training", "validating")
 
@@ -361,9 +363,12 @@ def rung_table(trials: Iterable[Trial]) -> list[dict[str, Any]]:
 
 
 def observations(trials: Iterable[Trial]) -> list[tuple[dict[str, Any], float]]:
-    """Configuration and best validation accuracy of every trial that has one and did not fail."""
+    """Configuration and best validation accuracy of every trial that has one and did not fail.
+
+    What follows from the rest of a configuration is left out: it was not chosen.
+    """
     return [
-        (trial.config, row["validation_accuracy"])
+        ({key: value for key, value in trial.config.items() if key not in DERIVED}, row["validation_accuracy"])
         for trial in trials
         if trial.status != FAILED and trial.config and (row := best_epoch(trial)) is not None
     ]

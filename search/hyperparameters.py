@@ -85,6 +85,10 @@ class TrialHyperParameters:
     def Fixed(self, name: str, value: Any, parent_name: str | None = None, parent_values: Any = None) -> Any:
         return self._active_value(name, None, value, parent_name, parent_values)
 
+    def draw(self, name: str, distribution: BaseDistribution, default: Any) -> Any:
+        """The value of a parameter by its full name, for a space that knows itself what is active in it."""
+        return self._active_value(name, distribution, nearest(distribution, default), None, None)
+
     @contextmanager
     def conditional_scope(self, parent_name: str, parent_values: Any) -> Iterator[None]:
         parent = self._scoped(parent_name)
@@ -213,6 +217,22 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
     raise AssertionError(f"no such distribution: {distribution}")
 
 
+def nearest(distribution: BaseDistribution, value: Any) -> Any:
+    """The value itself where it can come from a distribution, else the nearest one that can."""
+    if contains(distribution, value):
+        return value
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            numbers = all(isinstance(found, int | float) for found in (*choices, value))
+            return min(choices, key=lambda found: abs(found - value)) if numbers else choices[0]
+        case IntDistribution(low=low, high=high, step=step) | FloatDistribution(low=low, high=high, step=step):
+            inside = min(max(value, low), high)
+            if isinstance(distribution, IntDistribution):
+                return low + round((inside - low) / step) * step
+            return inside if step is None else round(low + round((inside - low) / step) * step, 10)
+    raise AssertionError(f"no such distribution: {distribution}")
+
+
 def suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
     """Draws one value from a trial."""
     match distribution:
@@ -228,27 +248,36 @@ def suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
 
 
 def optuna_hyperparameters(trial: BaseTrial) -> keras_tuner.HyperParameters:
-    """A true `keras_tuner.HyperParameters` whose new active values come from a trial, for hypermodels of users.
+    """A true `keras_tuner.HyperParameters` whose new active values come from a trial, for hypermodels of users."""
+
+    def draw(name: str, distribution: BaseDistribution, default: Any) -> Any:
+        return suggest(trial, name, distribution)
+
+    return drawn_hyperparameters(draw)
+
+
+def drawn_hyperparameters(draw: Callable[[str, BaseDistribution, Any], Any]) -> keras_tuner.HyperParameters:
+    """A true `keras_tuner.HyperParameters` whose new active values come from `draw(name, distribution, default)`.
 
     Importing KerasTuner imports TensorFlow, hence here and not above.
     """
     import keras_tuner
 
-    class OptunaHyperParameters(keras_tuner.HyperParameters):  # type: ignore[misc]
+    class DrawnHyperParameters(keras_tuner.HyperParameters):  # type: ignore[misc]
         def _retrieve(self, hp: Any) -> Any:
             if self.is_active(hp) and hp.name not in self.values:
                 kind = type(hp).__name__
                 if kind == "Choice":
-                    self.values[hp.name] = suggest(trial, hp.name, choice(hp.name, hp.values))
+                    self.values[hp.name] = draw(hp.name, choice(hp.name, hp.values), hp.default)
                 elif kind == "Boolean":
-                    self.values[hp.name] = suggest(trial, hp.name, choice(hp.name, [False, True]))
+                    self.values[hp.name] = draw(hp.name, choice(hp.name, [False, True]), hp.default)
                 elif kind in ("Int", "Float"):
-                    draw = integer if kind == "Int" else real
-                    distribution = draw(hp.name, hp.min_value, hp.max_value, hp.step, hp.sampling)
-                    self.values[hp.name] = suggest(trial, hp.name, distribution)
+                    numbers = integer if kind == "Int" else real
+                    distribution = numbers(hp.name, hp.min_value, hp.max_value, hp.step, hp.sampling)
+                    self.values[hp.name] = draw(hp.name, distribution, hp.default)
             return super()._retrieve(hp)
 
-    return OptunaHyperParameters()
+    return DrawnHyperParameters()
 
 
 def _log_scale(name: str, low: float, high: float, step: float | None, sampling: str | None) -> bool:

@@ -86,10 +86,13 @@ def find_mistakes(
 
 
 def features(model: "keras.Model", batch: Any) -> Features:
-    """What enters the last dense layer of a model (n, width) for a batch of its inputs."""
-    with _listening(_last_dense(model)) as heard:
+    """What enters the last dense layer of a model (n, width) for a batch of its inputs; its outputs if it has none."""
+    layer = _last_dense(model)
+    if layer is None:
+        return np.asarray(model(batch, training=False), np.float32)
+    with _listening(layer) as heard:
         model(batch, training=False)
-    return heard[-1]
+    return heard[-1].reshape(len(batch), -1)
 
 
 def occlusion(model: "keras.Model", picture: Pixels, label: int) -> NDArray[np.float32]:
@@ -143,15 +146,14 @@ def _training_features(trained: Trained, learnt: Indices) -> tuple[Features, Ind
     return found, order[: len(found)]
 
 
-def _last_dense(model: "keras.Model") -> "keras.layers.Dense":
+def _last_dense(model: "keras.Model") -> "keras.layers.Dense | None":
     import keras
 
     for layer in reversed(model.layers):
-        if isinstance(layer, keras.layers.Dense):
-            return layer
-        if isinstance(layer, keras.Model):
-            return _last_dense(layer)
-    raise AssertionError("every family ends in a dense layer")
+        found = _last_dense(layer) if isinstance(layer, keras.Model) else layer
+        if isinstance(found, keras.layers.Dense):
+            return found
+    return None
 
 
 @contextmanager

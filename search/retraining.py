@@ -29,6 +29,7 @@ class Outcome:
     parameters: int
     latency: dict[str, Any] = field(default_factory=dict)  # of the exported model, for the `model` row
     mistakes: dict[str, bytes] = field(default_factory=dict)  # files of `mistakes/`, with the exported model
+    note: str = ""  # why there is no exported model where there should be one
 
     def keep(self, folder: Path, journal: Journal, family: str, trial: str, *, member: bool = False) -> None:
         """Writes its files into the run folder, and then the rows that speak of them.
@@ -87,7 +88,8 @@ def retrain(
         threads=threads, report=add, rungs=rungs, keep=keep, checkpoint=checkpoint,
     )  # fmt: skip
     model = trained.exported()
-    resize_filter = str(config.get("resize_filter", FILTER))
+    # Of a user's hypermodel a parameter of that name may be anything.
+    resize_filter = str(config["resize_filter"]) if family == "scratch_pillow" else FILTER
     # The figure is that of the model handed over: raw pictures in, no cached activations.
     pixels = pictures.pixels(config["image_size"], resize_filter)
     probabilities = predict(model, Inputs(pixels, pictures.test))
@@ -106,10 +108,15 @@ def retrain(
     if not export:
         return Outcome(row, packed.getvalue(), None, model.count_params())
     raw = raw_pictures(model, resize_filter=resize_filter)
+    content, note = None, ""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
-        raw.save(path)
-        content = path.read_bytes()
+        try:
+            raw.save(path)
+            content = path.read_bytes()
+        except (NotImplementedError, TypeError, ValueError) as error:
+            # A user's model with layers of its own that say nothing of how to write them down.
+            note = f"its model cannot be saved: {' '.join(str(error).split())[:300]}"
     took = latency(raw, pixels[pictures.test[:BATCH]], threads)
     mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities)
-    return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes)
+    return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes, note)

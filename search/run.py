@@ -29,12 +29,14 @@ from search.settings import (
     DEMO,
     FAMILIES,
     OBJECTIVES,
+    PIXEL_RANGES,
     PRECISIONS,
     STANFORD_DOGS,
     Settings,
     count,
     default_cache,
     latency,
+    own_families,
     resumed,
     seconds,
 )
@@ -87,6 +89,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     from results.rows import read_rows
     from search import pictures as data
     from search.cache import locked, write_aside
+    from search.own_spaces import OwnSpaces
     from search.weights import find_weights
 
     progress = Progress(settings)
@@ -106,16 +109,21 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         progress.log_to(folder / "log.txt")
         rows = folder / "trials.jsonl"
         try:
-            weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
-            pictures, split = data.prepare(settings, os.cpu_count() or 1, progress.say)
-            progress.say(describe(split))
-            if resume:
-                check_same_data(folder / "split.json", split)
-            write_aside(folder / "split.json", json.dumps(split))
-            earlier = read_rows(rows) if rows.exists() else None
-            if earlier and earlier.skipped:
-                progress.say(f"{earlier.skipped} lines of {rows} cannot be read and are passed over")
-            search(settings, progress, pictures, weights, began, command, earlier)
+            with OwnSpaces(settings) as own:
+                weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
+                pictures, split = data.prepare(settings, os.cpu_count() or 1, progress.say)
+                progress.say(describe(split))
+                if resume:
+                    check_same_data(folder / "split.json", split)
+                write_aside(folder / "split.json", json.dumps(split))
+                for line in own.check(len(pictures.classes)):
+                    progress.say(line)
+                if own.models.references:
+                    check_same_code(folder / "hypermodels.json", own.models)
+                earlier = read_rows(rows) if rows.exists() else None
+                if earlier and earlier.skipped:
+                    progress.say(f"{earlier.skipped} lines of {rows} cannot be read and are passed over")
+                search(settings, progress, pictures, weights, own, began, command, earlier)
         except KeyboardInterrupt:
             progress.say(f"interrupted; python search/run.py --resume {shlex.quote(str(folder))} goes on")
             return INTERRUPTED
@@ -132,6 +140,7 @@ def search(
     progress: Progress,
     pictures: Any,
     weights: Any,
+    own: Any,
     began: float,
     command: Sequence[str],
     earlier: Any = None,
@@ -150,7 +159,7 @@ def search(
 
     metrics = RunMetrics(settings.name)
     journal = Journal(settings.folder / "trials.jsonl", began, metrics.take, earlier)
-    studies = studies_of(settings, weights, journal)
+    studies = studies_of(settings, weights, journal, own.spaces())
     mirror = Mirror(
         settings.folder / "optuna.log", settings.name, studies, journal.read(), journal.elapsed, progress.say
     )
@@ -185,6 +194,7 @@ def search(
         cluster.resources.get("gpu", 0.0),
         settings.cache_dir,
         settings.trial_timeout,
+        own.models,
     )
     try:
         with progress.live(journal), LivePage(settings, journal):
@@ -240,6 +250,23 @@ def check_same_data(path: Path, split: dict[str, Any]) -> None:
             )
 
 
+def check_same_code(path: Path, models: Any) -> None:
+    """Writes down what the hypermodels are; raises ValueError where a resumed run was begun with other code."""
+    from search.cache import write_aside
+
+    files = models.code.digests()
+    if path.exists():
+        saved = json.loads(path.read_text())["files"]
+        for name in sorted(saved | files):
+            if saved.get(name, files.get(name)) != files.get(name):
+                raise ValueError(
+                    f"--resume needs the code that the run was begun with, and `{name}` is another now; put it back, "
+                    "or begin a new run"
+                )
+        files = saved | files
+    write_aside(path, json.dumps({"families": dict(models.references), "files": files}, indent=2))
+
+
 def environment(command: Sequence[str], devices: dict[str, Any]) -> dict[str, Any]:
     """What somebody needs to know to repeat the run."""
     versions = {}
@@ -278,15 +305,25 @@ def parse(arguments: Sequence[str] | None) -> Settings:
 
 def options(arguments: Sequence[str] | None) -> dict[str, Any]:
     """What the command line gives, by name."""
-    return {name: value for name, value in vars(parser().parse_args(arguments)).items() if value is not None}
+    found = {name: value for name, value in vars(parser().parse_args(arguments)).items() if value is not None}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
 def begun(given: Mapping[str, Any]) -> Settings:
     """The settings of a new run; without a name it is called after its data and the time."""
-    settings = Settings(**{**(DEMO_SETTINGS if given.get("data", DEMO) == DEMO else {}), **given})
+    settings = Settings(**{**(DEMO_SETTINGS if given.get("data", DEMO) == DEMO else {}), **searched(given)})
     if settings.name:
         return settings
     return replace(settings, name=f"{stem_of(settings)}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def searched(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given, with the families that it comes to: hypermodels beside those named, and alone where none are."""
+    own = own_families(given.get("hypermodel", ()))
+    if not own:
+        return dict(given)
+    named = given.get("families", ())
+    return {**given, "families": (*named, *(family for family in own if family not in named))}
 
 
 def stem_of(settings: Settings) -> str:
@@ -302,6 +339,8 @@ def continued(folder: Path, given: Mapping[str, Any]) -> Settings:
     if not saved.exists():
         raise FileNotFoundError(f"--resume needs the folder of a run, and there is no `{saved}`")
     settings = Settings.from_json(saved.read_text())
+    if "hypermodel" in given:
+        given = searched(given)
     return resumed(replace(settings, runs_dir=str(folder.resolve().parent), name=folder.resolve().name), given)
 
 
@@ -350,6 +389,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="N",
     )
     add(what, "--families", f"families, separated by commas, from {', '.join(FAMILIES)}", names, metavar="A,B")
+    add(
+        what, "--hypermodel", "a family of your own: package.module:Name of a keras_tuner.HyperModel or of a function "
+        "build(hp); alone, or beside those that --families names", names, action="extend", metavar="M:N",
+    )  # fmt: skip
+    add(what, "--pixel-range", f"of the pictures that hypermodels are fed: {', '.join(PIXEL_RANGES)}", metavar="R")
     add(what, "--trials", "configurations of each family", whole, metavar="N")
     add(what, "--epochs", "budget of a full trial", whole, metavar="E")
     add(

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +16,9 @@ OBJECTIVES = ("accuracy", "latency", "size")
 DEMO = "demo"
 STANFORD_DOGS = "stanford-dogs"
 
+PIXEL_RANGES = ("auto", "0..1", "0..255")
+
+_REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LATENCY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s)")
@@ -39,6 +42,8 @@ class Settings:
     data: str = DEMO  # a folder of class folders, `stanford-dogs`, or `demo`
     classes: int | None = None  # keep the N best-represented; None keeps all (10 for stanford-dogs)
     families: tuple[str, ...] = FAMILIES  # which kinds of model are searched
+    hypermodel: tuple[str, ...] = ()  # families of the user's own: `package.module:Name`, or `FAMILY=` and that
+    pixel_range: str = "auto"  # of the pictures that these are fed: 0..1, 0..255, or auto: as their first layers want
     trials: int = 20  # configurations of each family
     epochs: int = 9  # budget of a full trial
     objective: tuple[str, ...] = ("accuracy",)  # what the searcher is after: accuracy, and perhaps latency and size
@@ -68,8 +73,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check(self.families != (), "families", "at least one family", self.families)
+        own = own_families(self.hypermodel)
         for family in self.families:
-            _check(family in FAMILIES, "families", f"names from {', '.join(FAMILIES)}", family)
+            _check(
+                family in FAMILIES or family in own, "families", f"names from {', '.join((*FAMILIES, *own))}", family
+            )
+        for family in own:
+            _check(family in self.families, "families", f"every --hypermodel, so `{family}` as well", self.families)
+        _check(self.pixel_range in PIXEL_RANGES, "pixel_range", f"one of {', '.join(PIXEL_RANGES)}", self.pixel_range)
         _check(len(set(self.families)) == len(self.families), "families", "each family once", self.families)
         _check(self.classes is None or self.classes >= 2, "classes", "2 or more", self.classes)
         for name in ("trials", "epochs", "views", "first_rung", "final_seeds"):
@@ -143,6 +154,27 @@ class Settings:
             _check(name in known, "settings.json", f"fields from {', '.join(sorted(known))}", name)
         lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**{**values, **lists})
+
+
+def own_families(references: Sequence[str]) -> dict[str, str]:
+    """The families that hypermodels make, by name, each with its `package.module:Name`.
+
+    Raises ValueError for a reference of another form and for names that are taken or cannot name a file.
+    """
+    own: dict[str, str] = {}
+    for reference in references:
+        found = _REFERENCE.fullmatch(reference)
+        if found is None:
+            _check(False, "hypermodel", "a form such as package.module:Name or family=package.module:Name", reference)
+            continue
+        family = found[1] or found[3]
+        named = "names of letters, digits and underscores that start with a letter: put `family=` in front of others"
+        _check(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,49}", family) is not None, "hypermodel", named, reference)
+        # On some file systems `Net.keras` and `net.keras` are one file.
+        taken = [name for name in (*FAMILIES, *own) if name.lower() == family.lower()]
+        _check(not taken, "hypermodel", f"names of their own: put `family=` in front, `{family}` is taken", reference)
+        own[family] = found[2]
+    return own
 
 
 def seconds(text: str) -> float:

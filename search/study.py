@@ -229,15 +229,22 @@ def fits(space: Space, values: Mapping[str, Any]) -> bool:
     return True
 
 
-def studies_of(settings: Settings, weights: Sequence[Weights], journal: Journal | None = None) -> dict[str, Study]:
+def studies_of(
+    settings: Settings,
+    weights: Sequence[Weights],
+    journal: Journal | None = None,
+    own: Mapping[str, Space] | None = None,
+) -> dict[str, Study]:
     """A study for each family of a run, over the spaces that its settings and weights allow.
 
-    Each is fresh, or knows every trial that the journal of a resumed run holds.
+    `own` are the spaces of the user's hypermodels. Each is fresh, or knows every trial that the journal of a resumed
+    run holds.
     """
     studies = {}
+    known = list(dict.fromkeys((*FAMILIES, *settings.families)))
     for family in settings.families:
         bound: dict[str, Any] = {"image_sizes": settings.image_sizes}
-        starts = STARTS[family]
+        starts = STARTS.get(family, ())
         if family == "mobilenet":
             bound["backbones"] = tuple((item.backbone, item.alpha) for item in weights)
             bound["pretrained"] = all(item.path for item in weights)
@@ -246,10 +253,11 @@ def studies_of(settings: Settings, weights: Sequence[Weights], journal: Journal 
         earlier = journal.of(family) if journal else []
         # Seeds of their own, or families that share a space would draw the same points; and not the seed of a run that
         # is resumed either, which would draw again what has been tried.
-        seed = settings.seed + 1000 * FAMILIES.index(family) + 10_000 * len(earlier)
+        seed = settings.seed + 1000 * known.index(family) + 10_000 * len(earlier)
+        space = own[family] if own and family in own else partial(SPACES[family], **bound)
         studies[family] = Study(
             family,
-            partial(SPACES[family], **bound),
+            space,
             starts,
             trials=settings.trials,
             seed=seed,

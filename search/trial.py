@@ -58,6 +58,7 @@ class Inputs:
     array: Array
     rows: Indices | None = None
     then: "Inputs | None" = None
+    scale: float | None = None  # float32 times this is what the model takes; None: the values as they are stored
 
     def __len__(self) -> int:
         own = len(self.array) if self.rows is None else len(self.rows)
@@ -73,6 +74,8 @@ class Inputs:
             batch[~first] = self.then.take(places[~first] - own)
         else:
             batch = self.array[places if self.rows is None else self.rows[places]]
+        if self.scale is not None:
+            return batch.astype(np.float32) * np.float32(self.scale)
         return batch.astype(np.float32) if batch.dtype == np.float16 else np.asarray(batch)
 
 
@@ -87,6 +90,9 @@ class Material:
     exported: Callable[[], "keras.Model"]  # takes raw uint8 pictures of the configured size
     parameters: int  # of the exported model
     slow: tuple[str, ...] = ()  # paths of the variables that train at the trunk's rate
+    compiled: bool = False  # by its user; else as the configuration says
+    targets: Callable[[Indices, int], Array] = one_hot  # what the loss takes for labels
+    scored: "keras.Model | None" = None  # gives the probabilities of stored pictures where `model` itself does not
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,9 @@ def train(
     with clock("building"):
         batch = min(int(config["batch_size"]), len(material.labels))
         steps = len(material.labels) // batch
-        compile_model(material.model, config, steps=steps, epochs=planned, trunk=material.slow)
-    labels = one_hot(material.labels, len(pictures.classes))
+        if not material.compiled:
+            compile_model(material.model, config, steps=steps, epochs=planned, trunk=material.slow)
+    labels = material.targets(material.labels, len(pictures.classes))
     truth = pictures.labels[pictures.validation]
     order = np.random.default_rng(seed)
     training = {
@@ -163,7 +170,7 @@ def train(
         row = {"epoch": epoch + 1, "parameters": material.parameters, "train_loss": loss, "train_accuracy": accuracy}
         if material.validation is not None:
             with clock("validating"):
-                probabilities = predict(material.model, material.validation)
+                probabilities = predict(material.scored or material.model, material.validation)
                 if not np.isfinite(probabilities).all():
                     raise Diverged(f"the predictions on validation are not numbers after epoch {epoch + 1}")
                 row["validation_loss"], row["validation_accuracy"] = score(probabilities, truth)

@@ -214,7 +214,8 @@ class Course:
         return [record.name for record in self.journal.records.values() if record.status == RUNNING]
 
     def _rungs_of(self, record: Record) -> Rungs:
-        group = record.family, record.config.get("unfrozen_blocks", 0) > 0
+        tuned = record.family == "mobilenet" and record.config["unfrozen_blocks"] > 0
+        group = record.family, tuned
         return self.rungs.setdefault(group, Rungs(self.rung_epochs, self.settings.reduction))
 
     def nothing_left(self) -> bool:
@@ -445,6 +446,8 @@ class Course:
         outcome: Outcome = ray.get(result["outcome"])
         member = name.endswith(f"-{MEMBER}")
         outcome.keep(self.settings.folder, self.journal, job.family, trial, member=member)
+        if outcome.note:
+            self.say(f"{job.family}: {outcome.note}")
         self.say(f"{trial if member else job.family}: {outcome.row['accuracy']:.3f} on test with seed {job.seed}")
         return False
 

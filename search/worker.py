@@ -13,15 +13,17 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from search import devices
 from search.cache import traffic
+from search.latency import MODELS, measure
+from search.own_models import OwnModels
 from search.pictures import Pictures
-from search.trial import Diverged, Row, train
+from search.trial import MATERIALS, Diverged, Row, train
 
 # Rows of a trial travel together while they come faster than this, in seconds: each journey costs what a head-only
 # epoch costs.
@@ -62,6 +64,7 @@ class Setup:
     gpu_share: float = 0.0
     cache_dir: str = ""  # of every node; empty: each node's own default
     timeout: float | None = None  # seconds without a sign of life after which a trial is ended
+    own: OwnModels = field(default_factory=OwnModels)  # the user's hypermodels
 
 
 class WorkerDied(Exception):
@@ -169,7 +172,7 @@ class Worker:
     def _recycle(self) -> None:
         if self._process is None or self._pipe is None:
             return
-        if _resident(self._process.pid) > self._setup.memory * 2**30:
+        if resident(self._process.pid) > self._setup.memory * 2**30:
             self._pipe.close()
             self._process.wait()
             self._start()
@@ -205,8 +208,10 @@ class Line:
 def serve(pipe: Connection) -> None:
     """The child's whole life: jobs from the pipe until it closes."""
     setup, pictures = pipe.recv()
-    _end_with_parent()
+    end_with_parent()
     devices.prepare(setup.threads, setup.precision, setup.gpu_share)
+    MATERIALS.update(setup.own.materials())
+    MODELS.update(setup.own.exported())
     import keras
 
     line = Line(pipe)
@@ -253,7 +258,6 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
     }
     try:
         if job.measured:
-            from search.latency import measure
 
             line.send("rows", [{"event": "cost", **measure(job.family, job.config, pictures, setup.threads)}])
             if line.recv() == "stop":
@@ -287,7 +291,8 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Ends this process when the one that started it is gone."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -298,7 +303,8 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _resident(process: int) -> int:
+def resident(process: int) -> int:
+    """Bytes of memory that a process holds, 0 where it is gone."""
     try:
         with open(f"/proc/{process}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,346 @@
+"""Hypermodels of users: what a reference may be, their spaces under Optuna, their training, and a whole search."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import optuna
+import pytest
+
+from models.own_model import adopt, multiply_adds
+from results.numbers import DERIVED
+from results.prediction import predict
+from results.rows import read_rows
+from search import run as command
+from search import trial
+from search.hyperparameters import TrialHyperParameters, defaults
+from search.own_models import Code, OwnModels, random_weights
+from search.own_spaces import OwnSpace, OwnSpaces
+from search.pictures import Pictures
+from search.settings import Settings, own_families
+
+pytestmark = pytest.mark.filterwarnings(
+    # Keras 3.15 reads TensorFlow's variables in a way of which NumPy 2 warns.
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+# In the manner of KerasTuner's guide: a function, and a class with conditions, name scopes and a `fit` of its own.
+GUIDE = """
+import keras
+import keras_tuner
+from keras import layers
+
+from blocks import head
+
+
+def build_model(hp):
+    model = keras.Sequential([layers.Flatten()])
+    for i in range(hp.Int("num_layers", 1, 3)):
+        units = hp.Int(f"units_{i}", 8, 32, step=8)
+        model.add(layers.Dense(units, activation=hp.Choice("activation", ["relu", "tanh"])))
+    if hp.Boolean("dropout"):
+        model.add(layers.Dropout(0.25))
+    model.add(head(hp.get("classes")))
+    rate = hp.Float("lr", 1e-4, 1e-2, sampling="log", default=1e-3)
+    model.compile(keras.optimizers.Adam(rate), "categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+class Conditional(keras_tuner.HyperModel):
+    def __init__(self, input_shape, num_classes, activation="relu"):
+        super().__init__()
+        self.input_shape, self.classes, self.activation = input_shape, num_classes, activation
+
+    def build(self, hp):
+        kind = hp.Choice("kind", ["mlp", "cnn", "broken"])
+        inputs = keras.Input(self.input_shape)
+        x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+        with hp.conditional_scope("kind", ["mlp"]):
+            if kind == "mlp":
+                x = layers.Dense(hp.Int("units", 8, 32, step=8), activation=self.activation)(layers.Flatten()(x))
+        with hp.conditional_scope("kind", ["cnn"]):
+            if kind == "cnn":
+                with hp.name_scope("stem"):
+                    filters = hp.Int("filters", 4, 16, step=2, sampling="log")
+                x = layers.Conv2D(filters, 3, strides=2, activation=self.activation)(x)
+                x = layers.GlobalAveragePooling2D()(x)
+                x = layers.Dense(hp.Int("units", 4, 8))(x)
+        if kind == "broken":
+            raise RuntimeError("no such kind")
+        hp.Fixed("family", "guide")
+        model = keras.Model(inputs, layers.Dense(self.classes)(x))
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, batch_size=hp.Choice("batch_size", [8, 16]), shuffle=hp.Boolean("shuffle"), **kwargs)
+
+
+def needs_more(hp, width):
+    return None
+
+
+instance = Conditional((32, 32, 3), 4)
+number = 3
+"""
+BLOCKS = "from keras import layers\n\n\ndef head(classes):\n    return layers.Dense(classes, activation='softmax')\n"
+
+
+@pytest.fixture(scope="module")
+def guide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The current folder is one with the module `own_guide` and what it imports."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "own_guide.py").write_text(GUIDE)
+    (folder / "blocks.py").write_text(BLOCKS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def own(guide: Path, cache_dir: Path) -> Iterator[OwnSpaces]:
+    settings = Settings(
+        families=("build_model", "Conditional", "instance"), image_sizes=(32,), cache_dir=str(cache_dir),
+        hypermodel=("own_guide:build_model", "own_guide:Conditional", "own_guide:instance"),
+    )  # fmt: skip
+    with OwnSpaces(settings) as found:
+        # The first two are made for as many classes as there are.
+        with pytest.raises(ValueError, match=r"`own_guide:instance` with its defaults: needs .* for 5 classes, got"):
+            found.check(5)
+        assert found.check(4) == [
+            "build_model is `own_guide:build_model`: 24,620 weights, pictures of values 0..1, one-hot labels, "
+            "batches of 32",
+            *(
+                f"{family} is `own_guide:{family}`: 24,620 weights, pictures of values 0..255, sparse labels, batches "
+                "of 8"
+                for family in ("Conditional", "instance")
+            ),
+        ]
+        yield found
+
+
+def test_references_name_families() -> None:
+    assert own_families(["a.b:Net", "tiny=a:outer.build"]) == {"Net": "a.b:Net", "tiny": "a:outer.build"}
+
+
+@pytest.mark.parametrize(
+    ("references", "message"),
+    [
+        (["a.b.Net"], r"a form such as package\.module:Name or family=package\.module:Name, got 'a\.b\.Net'"),
+        (["a:_net"], "start with a letter: put `family=` in front of others, got 'a:_net'"),
+        (["a:build", "b:Build"], "names of their own: put `family=` in front, `Build` is taken, got 'b:Build'"),
+        (["a:mobilenet"], "`mobilenet` is taken"),
+    ],
+)
+def test_references_that_name_no_family_are_refused(references: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        own_families(references)
+
+
+def test_hypermodels_are_searched_alone_or_beside_what_is_named() -> None:
+    alone = command.parse(["demo", "--hypermodel", "a:One,a:Two", "--hypermodel", "x=b:One"])
+    assert alone.families == ("One", "Two", "x")
+    beside = command.parse(["demo", "--families", "mobilenet", "--hypermodel", "a:One"])
+    assert beside.families == ("mobilenet", "One")
+    assert Settings.from_json(beside.to_json()) == beside
+    with pytest.raises(ValueError, match="every --hypermodel, so `One` as well"):
+        Settings(hypermodel=("a:One",))
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("no_such_module:Net", "there is no `no_such_module` for `no_such_module:Net`"),
+        ("own_guide:Missing", "finds no `Missing` in `own_guide:Missing`"),
+        ("models:Net", "`models` is a package of Pedigree's own: the module needs another name"),
+        ("own_guide:number", r"or a function build\(hp\), and `own_guide:number` is a int"),
+        ("keras:Sequential", "`keras:Sequential` is the class Sequential"),
+        ("own_guide:needs_more", "fill in input_shape, classes, num_classes, and `own_guide:needs_more` needs `width`"),
+    ],
+)
+def test_what_is_no_hypermodel_is_refused(guide: Path, reference: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OwnModels({"net": reference}).resolve("net")
+
+
+def test_a_module_that_fails_says_where(guide: Path) -> None:
+    (guide / "failing.py").write_text("import math\n\nmath.sqrt(-1)\n")
+    with pytest.raises(ValueError, match=r"cannot import `failing`: ValueError: .*\(failing\.py, line 3\)"):
+        OwnModels({"net": "failing:Net"}).resolve("net")
+
+
+def test_what_a_build_gives_is_checked_before_any_work(own: OwnSpaces) -> None:
+    def told(size: int) -> str:
+        return own.built("instance", size, lambda asked: asked.default, check=True).error
+
+    assert told(32) == ""
+    assert told(48) == (
+        "needs models of pictures (n, 48, 48, 3) at that image size, got (None, 32, 32, 3); give --image-sizes 32"
+    )
+
+
+def test_the_space_of_a_function_is_drawn_by_optuna(own: OwnSpaces) -> None:
+    space = OwnSpace(own, "build_model", (32, 48))
+    assert defaults(space) == {
+        "image_size": 32, "num_layers": 1, "units_0": 8, "activation": "relu", "dropout": False, "lr": 1e-3,
+    }  # fmt: skip
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(6):
+        drawn = study.ask()
+        config = space(TrialHyperParameters(drawn))
+        assert config == {**drawn.params, "batch_size": 32, **{name: config[name] for name in DERIVED}}
+        assert [name for name in config if name.startswith("units")] == [
+            f"units_{number}" for number in range(config["num_layers"])
+        ]
+
+
+def test_conditions_scopes_and_the_batch_size_of_a_fit_hold(own: OwnSpaces) -> None:
+    space = own.spaces()["Conditional"]
+    # An inactive parameter is not there, one of another condition is another parameter, and `shuffle` changes nothing.
+    assert space(TrialHyperParameters(values={"kind": "mlp", "units": 24, "batch_size": 16})) == {
+        "image_size": 32, "kind": "mlp", "units": 24, "batch_size": 16, "family": "guide", "model_parameters": 73852,
+        "multiply_adds": 0.074,
+    }  # fmt: skip
+    hp = TrialHyperParameters(values={"kind": "cnn", "stem/filters": 8, "units (4 to 8)": 5})
+    assert space(hp) == {
+        "image_size": 32, "kind": "cnn", "stem/filters": 8, "units": 5, "batch_size": 8, "family": "guide",
+        "model_parameters": 293, "multiply_adds": 0.049,
+    }  # fmt: skip
+    assert list(hp.distributions) == ["kind", "stem/filters", "units (4 to 8)", "batch_size"]
+
+
+def test_a_build_that_fails_leaves_it_to_its_trial_to_say_so(own: OwnSpaces, pictures: Pictures) -> None:
+    config = own.spaces()["Conditional"](TrialHyperParameters(values={"kind": "broken"}))
+    assert config == {"image_size": 32, "kind": "broken", "batch_size": 32, "model_parameters": 0, "multiply_adds": 0.0}
+    with pytest.raises(RuntimeError, match="no such kind"):
+        own.models.materials()["Conditional"](
+            config, pictures, seed=0, most_views=1, threads=1, clock=trial.Clock()
+        )  # fmt: skip
+
+
+def test_the_code_is_what_was_imported_of_the_users(own: OwnSpaces, guide: Path, tmp_path: Path) -> None:
+    code = own.models.code
+    assert sorted(code.files) == ["blocks.py", "own_guide.py"]
+    assert code.places == (str(guide),)
+    # A node that has other files there, or none, takes the copy.
+    moved = replace(code, origins={name: str(tmp_path / name) for name in code.files})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        moved.importable(tmp_path / "cache")
+        assert (Path(sys.path[0]) / "blocks.py").read_text() == BLOCKS
+        assert Path(sys.path[0]).is_relative_to(tmp_path / "cache")
+
+
+def small(outputs: int, activation: str | None, loss: Any, *, rescaled: bool = False) -> keras.Model:
+    layers: list[Any] = [keras.layers.Rescaling(1 / 255)] if rescaled else []
+    layers += [keras.layers.AveragePooling2D(8), keras.layers.Flatten(), keras.layers.Dense(outputs, activation)]
+    model = keras.Sequential(layers)
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("classes", "outputs", "activation", "loss", "labels"),
+    [
+        (4, 4, "softmax", "categorical_crossentropy", "one-hot"),
+        (4, 4, None, keras.losses.SparseCategoricalCrossentropy(from_logits=True), "sparse"),
+        (4, 4, "sigmoid", "binary_crossentropy", "one-hot"),
+        (2, 1, "sigmoid", "binary_crossentropy", "binary"),
+        (2, 1, None, keras.losses.BinaryCrossentropy(from_logits=True), "binary"),
+    ],
+)
+def test_the_users_loss_gets_the_labels_it_wants(
+    classes: int, outputs: int, activation: str | None, loss: Any, labels: str
+) -> None:
+    own = adopt(small(outputs, activation, loss), 32, classes)
+    assert (own.labels, own.pixel_range) == (labels, "0..1")
+    probabilities = np.asarray(own.probabilities(np.full((3, 32, 32, 3), 200, np.uint8)))
+    assert probabilities.shape == (3, classes)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_a_model_that_scales_its_pictures_is_fed_them_as_they_are() -> None:
+    assert adopt(small(4, "softmax", "categorical_crossentropy", rescaled=True), 32, 4).pixel_range == "0..255"
+    assert adopt(small(4, "softmax", "categorical_crossentropy", rescaled=True), 32, 4, "0..1").pixel_range == "0..1"
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(inputs[..., ::-1] - 110.0))
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "categorical_crossentropy")
+    assert adopt(model, 32, 4).pixel_range == "0..255"
+    # 32 x 32 x 3 x 4 weights, each used once.
+    assert multiply_adds(model) == 0.012288
+
+
+def test_a_model_that_cannot_classify_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs models that `build` has compiled with a loss and an optimizer"):
+        adopt(keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)]), 32, 4)
+    with pytest.raises(ValueError, match=r"one output \(n, 5\) for 5 classes, got \(None, 4\)"):
+        adopt(small(4, "softmax", "categorical_crossentropy"), 32, 5)
+
+
+def test_without_weights_nothing_is_downloaded(tmp_path: Path) -> None:
+    model = small(4, "softmax", "mse")
+    model.build((None, 32, 32, 3))
+    model.save_weights(tmp_path / "own.weights.h5")
+    with random_weights():
+        keras.applications.MobileNet(input_shape=(128, 128, 3), alpha=0.25, include_top=False)
+        # The user's own files are read all the same.
+        model.layers[-1].bias.assign([1.0, 1.0, 1.0, 1.0])
+        model.load_weights(tmp_path / "own.weights.h5")
+    assert model.layers[-1].bias.numpy().tolist() == [0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.fixture(scope="module")
+def searched(_ray: None, guide: Path, drawn: Path, cache_dir: Path) -> Path:
+    """The folder of a real search of two trials of the guide's class."""
+    arguments = [str(drawn), "--hypermodel", "own_guide:Conditional", "--trials", "2", "--epochs", "2"]
+    arguments += ["--image-sizes", "32", "--final-seeds", "1", "--seed", "3", "--name", "own", "--weights", "none"]
+    assert command.main([*arguments, "--runs-dir", str(guide / "runs"), "--cache-dir", str(cache_dir)]) == 0
+    return guide / "runs" / "own"
+
+
+def test_a_search_trains_exports_and_reports_a_hypermodel(searched: Path, drawn: Path) -> None:
+    rows = read_rows(searched / "trials.jsonl")
+    assert sorted(rows.trials) == ["Conditional-000", "Conditional-001"]
+    first = rows.trials["Conditional-000"]
+    assert (first.status, [row["epoch"] for row in first.curve]) == ("finished", [1, 2])
+    assert first.config == {
+        "image_size": 32, "kind": "mlp", "units": 8, "batch_size": 8, "family": "guide", "model_parameters": 24620,
+        "multiply_adds": 0.025,
+    }  # fmt: skip
+    assert [row["pictures"] for row in rows.tests("Conditional")] == [20]
+    assert "Conditional" in (searched / "report.md").read_text()
+    found = next(predict(searched, [str(drawn)]))
+    assert sum(entry["probability"] for entry in found["classes"]) == pytest.approx(1.0)
+    # Without the optimizer's state: 4 bytes for each parameter, and the file's own structure.
+    model = rows.model("Conditional")
+    assert model is not None
+    assert model["bytes"] < 4 * model["parameters"] + 50_000
+    assert list(json.loads((searched / "hypermodels.json").read_text())["files"]) == ["blocks.py", "own_guide.py"]
+
+
+def test_a_run_goes_on_with_the_code_it_was_begun_with(tmp_path: Path) -> None:
+    def models(content: bytes) -> OwnModels:
+        return OwnModels({"net": "module:Net"}, code=Code({"module.py": content}))
+
+    command.check_same_code(tmp_path / "hypermodels.json", models(b"one"))
+    command.check_same_code(tmp_path / "hypermodels.json", models(b"one"))
+    with pytest.raises(ValueError, match=r"--resume needs the code that the run was begun with, and `module\.py` is"):
+        command.check_same_code(tmp_path / "hypermodels.json", models(b"other"))
+
+
+def test_an_unchanged_place_is_imported_from(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("value = 1\n")
+    code = Code({"module.py": b"value = 1\n"}, {"module.py": str(tmp_path / "module.py")}, (str(tmp_path),))
+    before = list(sys.path)
+    try:
+        code.importable(tmp_path / "cache")
+        assert sys.path == [str(tmp_path), *before]
+    finally:
+        sys.path[:] = before
