@@ -258,7 +258,6 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
     }
     try:
         if job.measured:
-
             line.send("rows", [{"event": "cost", **measure(job.family, job.config, pictures, setup.threads)}])
             if line.recv() == "stop":
                 raise _Stopped
