@@ -211,15 +211,13 @@ class Search:
         return True
 
     def _cluster(self) -> LocalCluster:
-        self.cluster = LocalCluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0,
-                "include_dashboard": False,
-                "_system_config": HEALTH,
-                "env_vars": {"PEDIGREE_CACHE": str(self.folder / "cache")},
-            },
-        )
+        head = {
+            "num_cpus": 0,
+            "include_dashboard": False,
+            "_system_config": HEALTH,
+            "env_vars": {"PEDIGREE_CACHE": str(self.folder / "cache")},
+        }
+        self.cluster = self._patiently(lambda: LocalCluster(initialize_head=True, head_node_args=head))
         for _ in range(self.options.nodes):
             self._add_node()
         return self.cluster
@@ -227,7 +225,16 @@ class Search:
     def _add_node(self) -> None:
         self.nodes += 1
         cache = str(self.folder / f"cache-{self.nodes}")
-        self.cluster.add_node(num_cpus=1, env_vars={"PEDIGREE_CACHE": cache})
+        self._patiently(lambda: self.cluster.add_node(num_cpus=1, env_vars={"PEDIGREE_CACHE": cache}))
+
+    def _patiently(self, start_node: Callable[[], Any]) -> Any:
+        """Ray gives a node half a minute to start, which on a machine with other work is now and then too little."""
+        for attempt in range(5):
+            try:
+                return start_node()
+            except Exception as error:  # Ray raises nothing more precise
+                self.notes.append(f"attempt {attempt + 1} to start a node: {str(error)[:100]}")
+        raise RuntimeError("no node of the cluster could be started")
 
     def _end_cluster(self) -> None:
         for node in [*self.cluster.worker_nodes, self.cluster.head_node]:
