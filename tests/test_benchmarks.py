@@ -200,6 +200,15 @@ def test_the_memory_of_a_worker_is_followed(tmp_path: Path) -> None:
     assert found["on"]["children"] == 1
 
 
+@pytest.mark.slow
+def test_the_memory_of_a_search_is_followed(tmp_path: Path) -> None:
+    found = run("memory", "--search", "4", out=tmp_path / "out.json")["search"]
+    assert found["looks"][-1]["trials"] == 4
+    assert found["driver_mib"][-1] > 50
+    assert found["most_mib_of_a_child"] > 50
+    assert found["children"] <= 2
+
+
 def test_fixed_views_are_paired_with_fresh_augmentation(sides: Path, tmp_path: Path) -> None:
     found = run(
         "views", str(sides), "--size", "32", "--epochs", "1", "--seeds", "2", "--augmentations", "light",
