@@ -53,6 +53,7 @@ class Built:
 
 
 Answer = Callable[[Asked], Any]
+NO_ANSWER = ("no answer",)  # no value of a parameter is a tuple
 
 
 class OwnSpaces:
@@ -204,7 +205,15 @@ class Process:
         """One `build` from its first parameter to its end."""
         self._pipe.send(request)
         while not isinstance(said := self._pipe.recv(), Built):
-            self._pipe.send(answer(said))
+            try:
+                value = answer(said)
+            except BaseException:
+                # A point that the space does not have, or Ctrl-C: the process is to be ready for the next request.
+                while not isinstance(said, Built):
+                    self._pipe.send(NO_ANSWER)
+                    said = self._pipe.recv()
+                raise
+            self._pipe.send(value)
         return said
 
     def code(self) -> Any:
@@ -261,7 +270,10 @@ def _built(pipe: Connection, models: OwnModels, family: str, size: int, classes:
         if not building and name != BATCH_SIZE:
             return default
         pipe.send(Asked(name, distribution, default))
-        return pipe.recv()
+        value = pipe.recv()
+        if value == NO_ANSWER:
+            raise LookupError("the driver has no value for it")
+        return value
 
     hp = drawn_hyperparameters(draw)
     preset(hp, size, classes)

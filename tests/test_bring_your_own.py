@@ -23,6 +23,7 @@ from search.own_models import Code, OwnModels, random_weights
 from search.own_spaces import OwnSpace, OwnSpaces
 from search.pictures import Pictures
 from search.settings import Settings, own_families
+from search.study import fits
 
 pytestmark = pytest.mark.filterwarnings(
     # Keras 3.15 reads TensorFlow's variables in a way of which NumPy 2 warns.
@@ -213,6 +214,13 @@ def test_conditions_scopes_and_the_batch_size_of_a_fit_hold(own: OwnSpaces) -> N
         "model_parameters": 293, "multiply_adds": 0.049,
     }  # fmt: skip
     assert list(hp.distributions) == ["kind", "stem/filters", "units (4 to 8)", "batch_size"]
+
+
+def test_a_point_that_the_space_does_not_have_is_refused_and_no_more(own: OwnSpaces) -> None:
+    space = own.spaces()["Conditional"]
+    assert not fits(space, {"kind": "mlp", "units": 9})
+    assert not fits(space, {"kind": "cnn", "units": 16})
+    assert fits(space, {"kind": "mlp", "units": 16})
 
 
 def test_a_build_that_fails_leaves_it_to_its_trial_to_say_so(own: OwnSpaces, pictures: Pictures) -> None:
