@@ -44,6 +44,7 @@ from search.settings import (
 # Minutes on two cores: enough to see every part of a search at work.
 DEMO_SETTINGS: dict[str, Any] = {"trials": 4, "epochs": 6, "image_sizes": (64,), "weights": "none"}
 INTERRUPTED = 130  # exit status, as shells give it to what Ctrl-C ended
+WARM_START = "warm_start.json"
 Number = TypeVar("Number", int, float)
 PACKAGES = ("ray", "optuna", "keras", "tensorflow", "jax", "keras-tuner", "numpy", "pillow", "pedigree")
 
@@ -90,6 +91,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     from search import pictures as data
     from search.cache import locked, write_aside
     from search.own_spaces import OwnSpaces
+    from search.study import spaces_of
     from search.weights import find_weights
 
     progress = Progress(settings)
@@ -109,6 +111,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         progress.log_to(folder / "log.txt")
         rows = folder / "trials.jsonl"
         try:
+            runs = earlier_runs(settings)
             with OwnSpaces(settings) as own:
                 weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
                 pictures, split = data.prepare(settings, os.cpu_count() or 1, progress.say)
@@ -120,10 +123,11 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                     progress.say(line)
                 if own.models.references:
                     check_same_code(folder / "hypermodels.json", own.models)
+                prior = learnt(settings, runs, split, spaces_of(settings, weights, own.spaces()), progress.say)
                 earlier = read_rows(rows) if rows.exists() else None
                 if earlier and earlier.skipped:
                     progress.say(f"{earlier.skipped} lines of {rows} cannot be read and are passed over")
-                search(settings, progress, pictures, weights, own, began, command, earlier)
+                search(settings, progress, pictures, weights, own, prior, began, command, earlier)
         except KeyboardInterrupt:
             progress.say(f"interrupted; python search/run.py --resume {shlex.quote(str(folder))} goes on")
             return INTERRUPTED
@@ -135,12 +139,43 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         return report(settings, progress)
 
 
+def earlier_runs(settings: Settings) -> list[Any]:
+    """The runs that a warm start learns from; none where what they gave lies in the run's folder already."""
+    if not settings.warm_start or (settings.folder / WARM_START).exists():
+        return []
+    from search.warm_start import read_earlier
+
+    return [read_earlier(Path(folder)) for folder in settings.warm_start]
+
+
+def learnt(
+    settings: Settings,
+    runs: Sequence[Any],
+    split: dict[str, Any],
+    spaces: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> Any:
+    """What earlier runs give to this one, kept in its folder; None without a warm start."""
+    if not settings.warm_start:
+        return None
+    from search.cache import write_aside
+    from search.warm_start import Prior, prior_of, read_code
+
+    if runs:
+        prior = prior_of(runs, settings, split, spaces, read_code(settings.folder))
+        write_aside(settings.folder / WARM_START, prior.to_json())
+        for line in prior.lines():
+            say(line)
+    return Prior.from_json((settings.folder / WARM_START).read_text())
+
+
 def search(
     settings: Settings,
     progress: Progress,
     pictures: Any,
     weights: Any,
     own: Any,
+    prior: Any,
     began: float,
     command: Sequence[str],
     earlier: Any = None,
@@ -159,7 +194,7 @@ def search(
 
     metrics = RunMetrics(settings.name)
     journal = Journal(settings.folder / "trials.jsonl", began, metrics.take, earlier)
-    studies = studies_of(settings, weights, journal, own.spaces())
+    studies = studies_of(settings, weights, journal, own.spaces(), prior)
     mirror = Mirror(
         settings.folder / "optuna.log", settings.name, studies, journal.read(), journal.elapsed, progress.say
     )
@@ -421,6 +456,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add(what, "--first-rung", "epochs before trials are first compared", whole, metavar="E")
     add(what, "--final-seeds", "retrainings of each family's best configuration", whole, metavar="N")
     add(what, "--ensemble", "next best configurations of the winner's family to average with it", whole, metavar="K")
+    add(
+        what,
+        "--warm-start",
+        "folders of earlier runs: what they found is learnt from, and their best is tried first",
+        absolute,
+        nargs="+",
+        metavar="RUN",
+    )
     add(what, "--seed", "of the split, the spaces, the trials and the retrainings", whole, metavar="N")
     where = command.add_argument_group("where it runs")
     add(where, "--concurrency", "trials at a time (default: as many as the cluster holds)", whole, metavar="N")

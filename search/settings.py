@@ -61,6 +61,7 @@ class Settings:
     first_rung: int = 1  # epochs before the first comparison
     final_seeds: int = 3  # retrainings of each family's best configuration
     ensemble: int = 0  # next best configurations of the winning family that are retrained and averaged beside it
+    warm_start: tuple[str, ...] = ()  # folders of earlier runs, from which the studies learn
     seed: int = 0  # of the split, the spaces, the trials and the retrainings
     name: str = ""  # of the run and its folder; by default data and time
     runs_dir: str = "runs"  # where run folders are made
@@ -122,6 +123,7 @@ class Settings:
         )
         _check(self.max_failures >= 0, "max_failures", "0 or more", self.max_failures)
         _check(self.trial_timeout is None or self.trial_timeout > 0, "trial_timeout", "more than 0", self.trial_timeout)
+        _check(len(set(self.warm_start)) == len(self.warm_start), "warm_start", "each run once", self.warm_start)
         _check(self.worker_memory > 0, "worker_memory", "more than 0 GiB", self.worker_memory)
         _check(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
         _check(

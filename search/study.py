@@ -17,6 +17,7 @@ from search.aims import Aims, Cost
 from search.hyperparameters import TrialHyperParameters, distributions, values_to_point
 from search.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, Journal, Record
 from search.settings import FAMILIES, Settings
+from search.warm_start import Prior
 from search.weights import Weights
 from spaces import SPACES, STARTS
 
@@ -59,6 +60,7 @@ class Study:
         trials: int,
         seed: int,
         earlier: Sequence[Record] = (),
+        observations: Sequence[Record] = (),
         aims: Aims = ACCURACY,
     ) -> None:
         self._family = family
@@ -73,13 +75,18 @@ class Study:
         self._trials: dict[str, optuna.trial.Trial] = {}
         self._drawn: list[Drawn] = []
         self._told = 0  # trials that the study holds, running ones not counted
+        for record in observations:
+            self._learn(record)
         for record in earlier:
             self._recall(record)
         # The defaults of the space are the study's own configuration: it always comes first. A resumed run has drawn
         # the first of these points already, in this order.
-        points = [values_to_point(space, values) for values in ({}, *starts) if fits(space, values)]
+        points: list[dict[str, Any]] = []
+        for values in ({}, *starts):
+            if fits(space, values) and (point := values_to_point(space, values)) not in points:
+                points.append(point)
         for point in points[len(earlier) :]:
-            self.study.enqueue_trial(point, skip_if_exists=True)
+            self.study.enqueue_trial(point)
         self._starts = len(points[len(earlier) :])
 
     def suggest(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -142,6 +149,19 @@ class Study:
         if self._told >= MOST:
             self._renew()
 
+    def _learn(self, record: Record) -> None:
+        """Takes in a trial of another run, whose figures mean the same in this one."""
+        state, values = told(record.status, record.values, self.aims, record.cost)
+        seen = optuna.create_trial(
+            state=state, values=values, params=record.point, distributions=distributions(self._space, record.point),
+            intermediate_values=record.values if len(self.aims.objective) == 1 else {},
+            constraints=self.aims.excess(record.cost), user_attrs={"trial": record.name},
+        )  # fmt: skip
+        self.study.add_trial(seen)
+        self._told += 1
+        if self._told >= MOST:
+            self._renew()
+
     def _recall(self, record: Record) -> None:
         """Takes in a trial of the run that is resumed; one that had not ended is open again."""
         self.study.enqueue_trial(record.point)
@@ -152,11 +172,12 @@ class Study:
     def _renew(self) -> None:
         """Goes on in a fresh study from the trials that TPE learns from most."""
         seen = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         ranked = in_order(seen, self.aims)
         best, rest = ranked[:BEST], sorted(ranked[BEST:], key=lambda trial: trial.number)
         kept = [*best, *rest[:: -(-len(rest) // (KEPT - BEST))]] if rest else best
         self.study = optuna.create_study(directions=self.aims.directions, sampler=self.study.sampler)
-        self.study.add_trials(sorted(kept, key=lambda trial: trial.number))
+        self.study.add_trials(sorted(kept, key=lambda trial: trial.number) + waiting)
         self._told = len(kept)
 
 
@@ -229,19 +250,14 @@ def fits(space: Space, values: Mapping[str, Any]) -> bool:
     return True
 
 
-def studies_of(
-    settings: Settings,
-    weights: Sequence[Weights],
-    journal: Journal | None = None,
-    own: Mapping[str, Space] | None = None,
-) -> dict[str, Study]:
-    """A study for each family of a run, over the spaces that its settings and weights allow.
+def spaces_of(
+    settings: Settings, weights: Sequence[Weights], own: Mapping[str, Space] | None = None
+) -> dict[str, tuple[Space, Sequence[Mapping[str, Any]]]]:
+    """The space of each family of a run, as far as its settings and weights allow, and the points to start from.
 
-    `own` are the spaces of the user's hypermodels. Each is fresh, or knows every trial that the journal of a resumed
-    run holds.
+    `own` are the spaces of the user's hypermodels.
     """
-    studies = {}
-    known = list(dict.fromkeys((*FAMILIES, *settings.families)))
+    spaces: dict[str, tuple[Space, Sequence[Mapping[str, Any]]]] = {}
     for family in settings.families:
         bound: dict[str, Any] = {"image_sizes": settings.image_sizes}
         starts = STARTS.get(family, ())
@@ -250,18 +266,33 @@ def studies_of(
             bound["pretrained"] = all(item.path for item in weights)
             # What is known to be good of a trained trunk says nothing of a random one.
             starts = starts if bound["pretrained"] else ()
+        spaces[family] = own[family] if own and family in own else partial(SPACES[family], **bound), starts
+    return spaces
+
+
+def studies_of(
+    settings: Settings,
+    weights: Sequence[Weights],
+    journal: Journal | None = None,
+    own: Mapping[str, Space] | None = None,
+    prior: Prior | None = None,
+) -> dict[str, Study]:
+    """A study for each family of a run, over the spaces that its settings and weights allow.
+
+    `own` are the spaces of the user's hypermodels. Each study is fresh but for what earlier runs have found, or knows
+    every trial that the journal of a resumed run holds.
+    """
+    studies = {}
+    known = list(dict.fromkeys((*FAMILIES, *settings.families)))
+    for family, (space, starts) in spaces_of(settings, weights, own).items():
         earlier = journal.of(family) if journal else []
+        observations = prior.observations.get(family, ()) if prior else ()
+        first = prior.first.get(family, ()) if prior else ()
         # Seeds of their own, or families that share a space would draw the same points; and not the seed of a run that
-        # is resumed either, which would draw again what has been tried.
-        seed = settings.seed + 1000 * known.index(family) + 10_000 * len(earlier)
-        space = own[family] if own and family in own else partial(SPACES[family], **bound)
+        # is resumed or learnt from either, which would draw again what has been tried.
+        seed = settings.seed + 1000 * known.index(family) + 10_000 * (len(earlier) + len(observations))
         studies[family] = Study(
-            family,
-            space,
-            starts,
-            trials=settings.trials,
-            seed=seed,
-            earlier=earlier,
-            aims=Aims.of(settings),
-        )
+            family, space, (*first, *starts), trials=settings.trials, seed=seed,
+            earlier=earlier, observations=observations, aims=Aims.of(settings),
+        )  # fmt: skip
     return studies
