@@ -54,8 +54,11 @@ def write_report(run_dir: Path) -> Path:
     for name, content in zip(OUTPUTS, texts, strict=True):
         write_aside(run_dir / name, content)
     for family, record in summary["families"].items():
-        if record["best"] is not None and record["model"] is not None and (run_dir / "models").is_dir():
-            write_aside(run_dir / "models" / f"{family}.md", card(summary, family))
+        best, test, path = record["best"], record["test"], run_dir / "models" / f"{family}.md"
+        # While a run that was extended has not retrained its new best, the model is still that of the card beside it.
+        outrun = best and test and test["scored"][-1] not in (best["trial"], None) and path.exists()
+        if best is not None and record["model"] is not None and path.parent.is_dir() and not outrun:
+            write_aside(path, card(summary, family))
     return run_dir / "report.html"
 
 

@@ -204,7 +204,7 @@ def summarise_test(rows: Rows, family: str, pictures: int) -> dict[str, Any] | N
         return None
     accuracies = [float(row["accuracy"]) for row in tests]
     count = min((row["pictures"] for row in tests if isinstance(row.get("pictures"), int)), default=pictures)
-    summary: dict[str, Any] = {"accuracy": statistics.fmean(accuracies)}
+    summary: dict[str, Any] = {"scored": rows.scored(family), "accuracy": statistics.fmean(accuracies)}
     if count > 0:
         summary["low"], summary["high"], summary["method"] = accuracy_interval(accuracies, count)
     else:
@@ -230,7 +230,9 @@ def summarise(run_dir: Path) -> dict[str, Any]:
     wanted = settings.get("families")
     names = [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list) else []
     names += [family for family in rows.families if family not in names]
-    families = {family: _family(run_dir, rows, family, split, sizes["test"]) for family in names}
+    most = settings.get("ensemble")
+    members = most if isinstance(most, int) else None
+    families = {family: _family(run_dir, rows, family, split, sizes["test"], members) for family in names}
     classes = split.get("classes") or []
     return {
         "name": run_dir.resolve().name,
@@ -254,19 +256,38 @@ def summarise(run_dir: Path) -> dict[str, Any]:
         "objective": objective_of(settings),
         "limits": limits_of(settings),
         "skipped_rows": rows.skipped,
+        "warm_start": _sources(read_record(run_dir / "warm_start.json")),
         "overlap": overlap(split, settings, families),
         "settings": settings,
         "environment": environment,
     }
 
 
-def _family(run_dir: Path, rows: Rows, family: str, split: dict[str, Any], pictures: int) -> dict[str, Any]:
+def _sources(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs that a warm start learnt from: what each gave, and how many pictures of the test it had chosen by."""
+    found = record.get("sources")
+    return [
+        {"name": str(source.get("name")), **{key: _whole(source.get(key)) for key in ("observed", "test_seen")}}
+        for source in (found if isinstance(found, list) else [])
+        if isinstance(source, dict)
+    ]
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _family(
+    run_dir: Path, rows: Rows, family: str, split: dict[str, Any], pictures: int, most: int | None
+) -> dict[str, Any]:
     trials = rows.of(family)
     best = best_trial(rows, family)
     base = rows.trials.get(baseline_name(family))
     test = summarise_test(rows, family, pictures)
     if test is not None:
-        test["gap"] = None if best is None else best["validation_accuracy"] - test["accuracy"]
+        # While a run that was extended has a better configuration, which was not scored yet, the two have no gap.
+        same = best is not None and test["scored"][-1] in (best["trial"], None)
+        test["gap"] = best["validation_accuracy"] - test["accuracy"] if best and same else None
         test["predictions"] = judge_predictions(run_dir, family, split, [seed["seed"] for seed in test["seeds"]])
     model = rows.model(family)
     refused = rows.ended(family, INFEASIBLE)
@@ -287,7 +308,7 @@ def _family(run_dir: Path, rows: Rows, family: str, split: dict[str, Any], pictu
         "rungs": rung_table(trials),
         "importance": importance(trials),
         "effects": effects(trials),
-        "ensemble": ensemble(run_dir, rows, family, split),
+        "ensemble": ensemble(run_dir, rows, family, split, most),
     }
 
 
@@ -505,13 +526,19 @@ def judge_predictions(run_dir: Path, family: str, split: dict[str, Any], seeds: 
     }
 
 
-def ensemble(run_dir: Path, rows: Rows, family: str, split: dict[str, Any]) -> dict[str, Any] | None:
+def ensemble(
+    run_dir: Path, rows: Rows, family: str, split: dict[str, Any], most: int | None = None
+) -> dict[str, Any] | None:
     """What averaging the best model's probabilities with those of the next best configurations gives on test.
+
+    Of a run that was extended, members count that are still among the `most` that come next.
 
     `single` is the accuracy of the family's first seed, which is one of the averaged models. None where no member was
     retrained or its predictions are not there.
     """
-    members, tests = rows.members(family), rows.tests(family)
+    following = [record["trial"] for record in full_trials(rows, family)[1:]]
+    members = [member for member in rows.members(family) if most is None or member["trial"] in following[:most]]
+    tests = rows.tests(family)
     labels = np.array([label for _, label in split.get("test") or []], dtype=int)
     if not members or not tests or not len(labels):
         return None

@@ -162,9 +162,23 @@ class Rows:
         return [trial for trial in self.of(family) if trial.status == status]
 
     def tests(self, family: str) -> list[Row]:
-        """The test rows of a family, one per seed in order of seed; a repeated seed counts by its last row."""
-        last = {row["seed"]: row for row in self.records if row["event"] == "test" and row["family"] == family}
+        """The test rows of the configuration of a family that was scored last, one per seed in order of seed.
+
+        A repeated seed counts by its last row.
+        """
+        scored = self.scored(family)
+        last = {
+            row["seed"]: row
+            for row in self.records
+            if row["event"] == "test" and row["family"] == family and row.get("trial") == scored[-1]
+        }
         return [last[seed] for seed in sorted(last)]
+
+    def scored(self, family: str) -> list[str | None]:
+        """The trials of a family whose configurations were scored on test, the one scored last at the end."""
+        rows = [row for row in self.records if row["event"] == "test" and row["family"] == family]
+        last = {row.get("trial"): place for place, row in enumerate(rows)}
+        return sorted(last, key=lambda trial: last[trial])
 
     def members(self, family: str) -> list[Row]:
         """What the ensemble of a family was made of beside its best, one row per trial in the order they came."""

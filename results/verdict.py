@@ -157,6 +157,18 @@ def caveats(summary: dict[str, Any]) -> list[str]:
             )
         if record["best"] is not None and record["test"] is None:
             said.append(f"{name}: not scored on the test pictures.")
+        scored = record["test"]["scored"] if record["test"] else []
+        if record["best"] is not None and scored and scored[-1] not in (record["best"]["trial"], None):
+            said.append(
+                f"{name}: the best configuration, {record['best']['trial']}, has not been scored on the test pictures "
+                f"yet; the figures on test and the model are those of {scored[-1]}."
+            )
+        if len(scored) > 1:
+            said.append(
+                f"{name}: the test pictures were scored for {plural(len(scored), 'configuration')}, "
+                f"{', then '.join(map(str, scored))}, because the run was extended after it had been scored. "
+                "Validation chose each of them; to go on until the figure on test pleases would be a choice by test."
+            )
         if record["baseline_refused"]:
             said.append(
                 f"{name}: the baseline has {record['baseline_refused']}; what the search gained over it is not known."
@@ -176,6 +188,16 @@ def caveats(summary: dict[str, Any]) -> list[str]:
                 f"{name}: measured again, its exported model takes {milliseconds(took)} for one picture, more than "
                 f"--max-latency {milliseconds(limit)}."
             )
+    for source in summary["warm_start"]:
+        line = f"The search began with what run {source['name']} had found"
+        if source["observed"]:
+            line += f", {plural(source['observed'], 'trial')} of it as observations"
+        if source["test_seen"]:
+            line += (
+                f"; {plural(source['test_seen'], 'test picture')} of this run helped to choose configurations there as "
+                "validation pictures, so the figures on test may be flattered"
+            )
+        said.append(f"{line}.")
     if summary["overlap"]:
         said.append(
             "Stanford Dogs is part of the ImageNet training set: the pretrained trunk has seen these pictures, "

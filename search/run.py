@@ -59,11 +59,16 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
         given = options(arguments)
         if given.pop("explore", False):
             return explore(given)
-        resume = given.pop("resume", None)
-        settings = continued(Path(resume), given) if resume else begun(given)
+        resume, extend = given.pop("resume", None), given.pop("extend", None)
+        if resume and extend:
+            raise ValueError("--extend goes on with its run by itself; give --resume or --extend")
+        if extend:
+            settings = extended(Path(extend), given)
+        else:
+            settings = continued(Path(resume), given) if resume else begun(given)
         script = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]
         command = [*(called.split() or script), *(sys.argv[1:] if arguments is None else arguments)]
-        return run(settings, began, command, resume=bool(resume))
+        return run(settings, began, command, resume=bool(resume or extend))
     except (ValueError, OSError) as error:
         return fail(str(error))
     except KeyboardInterrupt:
@@ -368,11 +373,32 @@ def stem_of(settings: Settings) -> str:
     return kept.strip("-")[:60] or "run"
 
 
-def continued(folder: Path, given: Mapping[str, Any]) -> Settings:
+def extended(folder: Path, given: Mapping[str, Any]) -> Settings:
+    """The settings of a run that is resumed with more trials than it had: `trials` are those to add to each family."""
+    from results.rows import read_rows
+
+    saved = continued(folder, {}, "--extend")
+    more = given.get("trials")
+    if more is None:
+        raise ValueError("--extend needs --trials, the number of configurations to add to each family")
+    if more < 1:
+        raise ValueError(f"--extend needs --trials of 1 or more, the configurations to add to each family, got {more}")
+    settings = continued(folder, {**given, "trials": saved.trials + more}, "--extend")
+    rows = folder / "trials.jsonl"
+    spent = read_rows(rows).seconds if rows.exists() else 0.0
+    if settings.time_budget is not None and spent >= settings.time_budget:
+        raise ValueError(
+            f"--extend needs a --time-budget longer than the {spent:.0f} s that the whole run has taken so far, got "
+            f"{settings.time_budget:.0f} s"
+        )
+    return settings
+
+
+def continued(folder: Path, given: Mapping[str, Any], option: str = "--resume") -> Settings:
     """The settings of a run that is resumed: those it was begun with, and what may change of them."""
     saved = folder / "settings.json"
     if not saved.exists():
-        raise FileNotFoundError(f"--resume needs the folder of a run, and there is no `{saved}`")
+        raise FileNotFoundError(f"{option} needs the folder of a run, and there is no `{saved}`")
     settings = Settings.from_json(saved.read_text())
     if "hypermodel" in given:
         given = searched(given)
@@ -481,6 +507,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="go on with the run of this folder: finished trials stay, the others are trained again; of the settings "
         "only more --trials, a longer --time-budget and where it runs may change",
+    )
+    kept.add_argument(
+        "--extend",
+        metavar="RUN",
+        help="go on with the run of this folder, finished or not, and add --trials configurations to each family",
     )
     add(kept, "--name", "of the run and its folder (default: data and time)", metavar="NAME")
     add(kept, "--runs-dir", "where run folders are made", metavar="DIR")

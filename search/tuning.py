@@ -224,7 +224,7 @@ class Course:
             return False
         for family in self.settings.families:
             self._plan_retraining(family)
-        return not any(self.retrainings.values())
+        return not any(self.retrainings.values()) and not self._plan_members()
 
     def over(self) -> bool:
         """Whether every trial and retraining has been given out."""
@@ -429,12 +429,14 @@ class Course:
         rows = self.journal.read()
         winner = choose_winner({family: best_trial(rows, family) for family in self.settings.families})
         following = full_trials(rows, winner)[1 : 1 + self.settings.ensemble] if winner else []
+        kept = {row["trial"] for row in self.journal.rows if row["event"] == MEMBER}
         return [
             (
                 found["trial"],
                 replace(self._job(RETRAIN, str(winner), found["config"], self.settings.seed), epochs=found["epoch"]),
             )
             for found in following
+            if found["trial"] not in kept
         ]
 
     def _retrained(self, name: str, result: Mapping[str, Any]) -> bool:

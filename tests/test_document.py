@@ -228,3 +228,58 @@ def test_the_report_of_a_real_run_shows_its_mistakes_and_costs(trained_run: Path
     assert told["unnamed"] == 0
     assert "parameters" in told["hover"]
     assert page.stat().st_size < 10_000_000
+
+
+def test_a_run_that_was_extended_says_how_often_its_test_was_read(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", trials=6, families=("mobilenet",))
+    write_report(run)
+    summary = json.loads((run / "results.json").read_text())
+    best = summary["families"]["mobilenet"]["best"]["trial"]
+    scored = summary["families"]["mobilenet"]["test"]["scored"]
+    assert scored == ["mobilenet-004"]
+    with (run / "trials.jsonl").open("a") as rows:
+        row = {"event": "test", "time": 9e3, "trial": best, "family": "mobilenet", "seed": 0, "accuracy": 0.5}
+        rows.write(json.dumps(row) + "\n")
+    write_report(run)
+    test = json.loads((run / "results.json").read_text())["families"]["mobilenet"]["test"]
+    assert (test["scored"], test["accuracy"], len(test["seeds"])) == (["mobilenet-004", best], 0.5, 1)
+    assert test["gap"] is not None
+    assert (
+        f"MobileNet: the test pictures were scored for 2 configurations, mobilenet-004, then {best}, because the run "
+        "was extended after it had been scored."
+    ) in (run / "report.md").read_text()
+
+
+def test_a_better_configuration_that_was_not_scored_is_told_apart(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", trials=6, families=("mobilenet",))
+    (run / "models").mkdir()
+    (run / "models/mobilenet.md").write_text("of the one before")
+    with (run / "trials.jsonl").open("a") as rows:
+        for row in (
+            start_row("mobilenet-006"),
+            epoch_row("mobilenet-006", 1, 1.0),
+            end_row("mobilenet-006", "finished"),
+        ):
+            rows.write(json.dumps({**row, "family": "mobilenet"}) + "\n")
+    write_report(run)
+    record = json.loads((run / "results.json").read_text())["families"]["mobilenet"]
+    assert record["best"]["trial"] == "mobilenet-006"
+    assert record["test"]["gap"] is None
+    assert (
+        "MobileNet: the best configuration, mobilenet-006, has not been scored on the test pictures yet; the figures "
+        "on test and the model are those of mobilenet-004."
+    ) in (run / "report.md").read_text()
+    assert (run / "models/mobilenet.md").read_text() == "of the one before"
+
+
+def test_the_report_says_what_a_warm_start_gave(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", trials=3, families=("mobilenet",))
+    sources = [{"name": "old", "observed": 12, "test_seen": 0}, {"name": "other", "observed": 0, "test_seen": 5}]
+    (run / "warm_start.json").write_text(json.dumps({"sources": sources}))
+    write_report(run)
+    told = (run / "report.md").read_text()
+    assert "The search began with what run old had found, 12 trials of it as observations." in told
+    assert (
+        "The search began with what run other had found; 5 test pictures of this run helped to choose configurations "
+        "there as validation pictures, so the figures on test may be flattered."
+    ) in told

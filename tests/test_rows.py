@@ -80,3 +80,14 @@ def test_a_seed_scored_twice_counts_by_its_last_row() -> None:
     line = '{{"event": "test", "time": 1.0, "family": "a", "seed": {}, "accuracy": {}}}'
     rows = parse_rows([line.format(1, 0.5), line.format(0, 0.6), line.format(1, 0.7)])
     assert [(row["seed"], row["accuracy"]) for row in rows.tests("a")] == [(0, 0.6), (1, 0.7)]
+
+
+def test_the_configuration_scored_last_is_the_one_that_counts() -> None:
+    line = '{{"event": "test", "time": 1.0, "trial": "{}", "family": "a", "seed": {}, "accuracy": {}}}'
+    rows = parse_rows(
+        [line.format("a-001", 0, 0.5), line.format("a-001", 1, 0.6), line.format("a-004", 0, 0.7)],
+    )
+    assert [(row["seed"], row["accuracy"]) for row in rows.tests("a")] == [(0, 0.7)]
+    assert rows.scored("a") == ["a-001", "a-004"]
+    assert rows.scored("b") == []
+    assert rows.tests("b") == []

@@ -307,6 +307,11 @@ def refused(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     (place / "wrong.h5").write_text("no weights")
     (place / "exists/runs/small").mkdir(parents=True)
     (place / "blocked").touch()
+    settled = place / "settled"
+    settled.mkdir()
+    spent = Settings(data=str(drawn), time_budget=60.0, epochs=2, name="settled", runs_dir=str(place))
+    (settled / "settings.json").write_text(spent.to_json())
+    (settled / "trials.jsonl").write_text('{"event": "epoch", "time": 61, "trial": "a", "family": "a", "epoch": 1}\n')
     lines = {
         "missing": small(place / "nowhere", place),
         "no class": small(place / "empty", place),
@@ -325,6 +330,13 @@ def refused(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "name": small(drawn, place, name="../up"),
         "exists": small(drawn, place / "exists"),
         "runs": small(drawn, place, runs_dir=place / "blocked"),
+        "warm start": [*small(drawn, place), "--warm-start", str(place / "exists/runs/small")],
+        "extend what": ["--extend", str(place / "nowhere"), "--trials", "2"],
+        "extend by what": ["--extend", str(settled)],
+        "extend by none": ["--extend", str(settled), "--trials", "0"],
+        "extend and resume": ["--extend", str(settled), "--resume", str(settled), "--trials", "2"],
+        "extend with": ["--extend", str(settled), "--trials", "2", "--epochs", "9"],
+        "extend in no time": ["--extend", str(settled), "--trials", "2"],
     }
     result = run_python(["-c", REFUSED, json.dumps(list(lines.values()))], place)
     assert result.returncode == 0, result.stderr
@@ -351,6 +363,16 @@ def refused(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         ("name", "`name` needs letters, digits, dot, dash and underscore"),
         ("exists", "a run needs a name of its own, and `{place}/exists/runs/small` exists"),
         ("runs", "--runs-dir needs a folder that can be written, and `{place}/blocked` cannot"),
+        ("warm start", "--warm-start needs folders of runs, and there is no `{place}/exists/runs/small/settings.json`"),
+        ("extend what", "--extend needs the folder of a run, and there is no `{place}/nowhere/settings.json`"),
+        ("extend by what", "--extend needs --trials, the number of configurations to add to each family"),
+        ("extend by none", "--extend needs --trials of 1 or more, the configurations to add to each family, got 0"),
+        ("extend and resume", "--extend goes on with its run by itself; give --resume or --extend"),
+        ("extend with", "`epochs` needs the value that the run was begun with, 2, got 9"),
+        (
+            "extend in no time",
+            "--extend needs a --time-budget longer than the 61 s that the whole run has taken so far",
+        ),
     ],
 )
 def test_bad_input_ends_before_ray_starts(
@@ -405,6 +427,38 @@ def test_a_time_budget_leaves_room_for_the_retraining(ray_cluster: None, drawn: 
     assert len(rows.tests("mobilenet")) == 1
     assert rows.model("mobilenet") is not None
     assert (tmp_path / "runs/small/report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_is_extended_and_another_begins_with_what_it_found(
+    ray_cluster: None, whole: Path, odd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    extended = shutil.copytree(whole, tmp_path / "runs/extended")
+    settings = {**json.loads((whole / "settings.json").read_text()), "families": ["scratch_keras"], "final_seeds": 1}
+    (extended / "settings.json").write_text(json.dumps(settings))
+    before = read_rows(extended / "trials.jsonl")
+    where = ["--cache-dir", str(tmp_path / "cache"), "--dashboard", "off"]
+    assert command.main(["--extend", str(extended), "--trials", "1", *where]) == 0
+    after = read_rows(extended / "trials.jsonl")
+    assert after.records[: len(before.records)] == before.records
+    assert [len(rows.of("scratch_keras")) for rows in (before, after)] == [2, 3]
+    assert json.loads((extended / "settings.json").read_text())["trials"] == 3
+    best = json.loads((extended / "results.json").read_text())["families"]["scratch_keras"]
+    assert best["trials"] == 3
+    assert after.scored("scratch_keras")[-1] == best["best"]["trial"]
+    capsys.readouterr()
+    options = small(odd, tmp_path, families="scratch_keras")
+    assert command.main([*options[:-2], "--final-seeds", "1", "--warm-start", str(extended), *where]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "warm start from extended: 3 of its 7 trials are observations (4 are of families that are not" in told
+    starts = [row for row in read_rows(tmp_path / "runs/small/trials.jsonl").records if row["event"] == "start"]
+    assert starts[0]["point"] == before.records[0]["point"] or len(starts) == 2
+    shutil.rmtree(extended)
+    # What was taken lies in the folder of the run: the earlier one may go.
+    assert command.main(["--resume", str(tmp_path / "runs/small"), "--trials", "3", *where]) == 0
+    assert len(read_rows(tmp_path / "runs/small/trials.jsonl").of("scratch_keras")) == 3
+    assert "run extended had found, 3 trials of it as observations" in (tmp_path / "runs/small/report.md").read_text()
 
 
 @pytest.mark.slow

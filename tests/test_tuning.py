@@ -41,10 +41,12 @@ class Planned:
     def __init__(self, folder: Path, pictures: Pictures, *, gone: float = 0.0, **values: Any) -> None:
         given = {"trials": 2, "epochs": 3, "final_seeds": 2, "image_sizes": (32,), **values}
         self.settings = Settings(runs_dir=str(folder), name="run", **given)
-        self.settings.folder.mkdir(parents=True)
-        self.journal = Journal(self.settings.folder / "trials.jsonl", time.monotonic() - gone)
+        self.settings.folder.mkdir(parents=True, exist_ok=True)
+        rows = self.settings.folder / "trials.jsonl"
+        earlier = read_rows(rows) if rows.exists() else None
+        self.journal = Journal(rows, time.monotonic() - gone, earlier=earlier)
         self.said: list[str] = []
-        self.studies = studies_of(self.settings, WEIGHTS)
+        self.studies = studies_of(self.settings, WEIGHTS, self.journal)
         self.course = Course(self.settings, self.studies, self.journal, 1, pictures, self.said.append)
 
     def start(self) -> tuple[str, Job]:
@@ -84,8 +86,8 @@ def plan(tmp_path: Path, pictures: Pictures) -> Iterator[Plan]:
     """Makes courses in folders of their own, and closes their files."""
     made: list[Planned] = []
 
-    def make(**values: Any) -> Planned:
-        made.append(Planned(tmp_path / str(len(made)), pictures, **values))
+    def make(folder: str = "", **values: Any) -> Planned:
+        made.append(Planned(tmp_path / (folder or str(len(made))), pictures, **values))
         return made[-1]
 
     yield make
@@ -368,6 +370,50 @@ def test_the_seed_gives_the_same_configurations_in_the_same_order(plan: Plan) ->
     one, same, other = (configurations(plan(trials=6, seed=seed)) for seed in (1, 1, 2))
     assert one == same
     assert one != other
+
+
+def scored(planned: Planned, *seeds: int) -> None:
+    """Writes the rows of retrainings of what the course plans next, as if they had been done."""
+    for seed in seeds:
+        name, job = planned.start()
+        assert (name, job.seed) == (f"scratch_keras-retrain-{seed}", seed)
+        trial = planned.course.retraining[name][1]
+        planned.journal.write("test", trial, "scratch_keras", seed=seed, accuracy=0.5)
+        if job.export:
+            planned.journal.write("model", trial, "scratch_keras", seed=seed, path="models/scratch_keras.keras")
+
+
+def test_a_run_that_is_extended_retrains_only_a_new_best(plan: Plan) -> None:
+    first = plan(folder="run", families=("scratch_keras",))
+    first.through(0.2, 0.2, 0.6)
+    first.through(0.2, 0.2, 0.3)
+    scored(first, 0, 1)
+    assert plan(folder="run", families=("scratch_keras",)).course.nothing_left()
+    worse = plan(folder="run", families=("scratch_keras",), trials=3)
+    assert not worse.course.nothing_left()
+    assert worse.through(0.2, 0.2, 0.4) == "scratch_keras-002"
+    assert worse.course.next() is None
+    assert worse.course.over()
+    better = plan(folder="run", families=("scratch_keras",), trials=4)
+    assert better.through(0.2, 0.2, 0.9) == "scratch_keras-003"
+    scored(better, 0, 1)
+    assert better.course.next() is None
+    assert better.said == ["scratch_keras: scratch_keras-003 is best with 0.900, retraining it"]
+    points = [json.dumps(record.point, sort_keys=True) for record in better.journal.of("scratch_keras")]
+    assert len(set(points)) == 4
+    assert better.journal.read().scored("scratch_keras") == ["scratch_keras-000", "scratch_keras-003"]
+
+
+def test_an_ensemble_is_trained_once(plan: Plan) -> None:
+    first = plan(folder="run", families=("scratch_keras",), ensemble=1, final_seeds=1)
+    first.through(0.2, 0.2, 0.6)
+    first.through(0.2, 0.2, 0.3)
+    scored(first, 0)
+    name, job = first.start()
+    assert (name, job.config) == ("scratch_keras-001-member", first.journal.records["scratch_keras-001"].config)
+    first.journal.write("member", "scratch_keras-001", "scratch_keras", seed=0, accuracy=0.5)
+    assert plan(folder="run", families=("scratch_keras",), ensemble=1, final_seeds=1).course.nothing_left()
+    assert not plan(folder="run", families=("scratch_keras",), trials=3, ensemble=2).course.nothing_left()
 
 
 SEARCHED = """
