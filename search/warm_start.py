@@ -8,7 +8,7 @@ The best configurations of all earlier runs are tried first, as far as they fit:
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Trial, read_rows
+from search.aims import Aims, size_of
 from search.hyperparameters import TrialHyperParameters, contains
 from search.journal import Record
 from search.settings import Settings
@@ -59,7 +60,13 @@ class Prior:
         """The record as `warm_start.json` holds it: a resumed run no longer needs the folders of the earlier ones."""
         observations = {
             family: [
-                {"trial": seen.name, "point": seen.point, "values": seen.values, "status": seen.status}
+                {
+                    "trial": seen.name,
+                    "point": seen.point,
+                    "values": seen.values,
+                    "status": seen.status,
+                    "cost": seen.cost,
+                }
                 for seen in records
             ]
             for family, records in self.observations.items()
@@ -77,6 +84,7 @@ class Prior:
                     Record(
                         seen["trial"], family, {}, seen["point"],
                         {int(epoch): float(value) for epoch, value in seen["values"].items()}, status=seen["status"],
+                        cost=seen["cost"],
                     )
                     for seen in records
                 ]
@@ -139,6 +147,7 @@ def prior_of(
     runs: Sequence[Earlier], settings: Settings, split: Mapping[str, Any], spaces: Mapping[str, Space]
 ) -> Prior:
     """What earlier runs give to the families of a new one, which searches these spaces."""
+    aims = Aims.of(settings)
     sources: list[Source] = []
     observations: dict[str, list[Record]] = {family: [] for family in spaces}
     best: dict[str, list[list[dict[str, Any]]]] = {family: [] for family in spaces}
@@ -158,17 +167,21 @@ def prior_of(
             if trial.status == FAILED or not trial.values or not trial.point:
                 unused["failed" if trial.status == FAILED else "have no result"] += 1
                 continue
-            fitting[trial.family].append(trial)
+            cost = size_of(trial.family, trial.config, len(split["classes"])) if aims.costed else {}
+            fitting[trial.family].append(replace(trial, cost=cost))
         for family, trials in fitting.items():
             for trial in trials if not apart else ():
                 point, refused = project(spaces[family], trial.point)
                 if refused:
                     unused[f"have a `{refused[0]}` that is not in the space"] += 1
+                elif not aims.known(trial.cost):
+                    unused["have a model of unknown size"] += 1
                 else:
-                    seen = Record(f"{run.name}/{trial.name}", family, {}, point, trial.values, status=trial.status)
-                    observations[family].append(seen)
+                    observations[family].append(replace(trial, name=f"{run.name}/{trial.name}", config={}, point=point))
                     observed += 1
-            best[family].append([project(spaces[family], trial.point)[0] for trial in sorted(trials, key=_order)])
+            # A configuration that a limit of the run forbids would only be refused again.
+            allowed = [trial for trial in sorted(trials, key=_order) if not aims.objection(trial.cost)]
+            best[family].append([project(spaces[family], trial.point)[0] for trial in allowed])
         sources.append(Source(run.name, len(run.trials), observed, apart, dict(unused), _test_seen(run, split)))
     first = {family: _first(spaces[family], found) for family, found in best.items()}
     return Prior(tuple(sources), observations, first)
@@ -180,6 +193,8 @@ def difference(run: Earlier, settings: Settings, split: Mapping[str, Any]) -> st
         return "it had other pictures"
     if any(run.split.get(part) != split[part] for part in ("train", "validation")):
         return "it had its pictures split otherwise"
+    if Aims.of(settings).timed:
+        return "latencies are those of the machine that measured them"
     if run.settings.epochs != settings.epochs:
         return f"its full trials had {run.settings.epochs} epochs, not {settings.epochs}"
     return ""

@@ -16,7 +16,8 @@ from search.warm_start import Prior, prior_of, project, read_earlier
 from search.weights import Weights
 
 TRAINED = (Weights("MobileNet", 1.0, Path("MobileNet.h5"), "trained"),)
-SPLIT = {
+SPLIT: dict[str, Any] = {
+    "classes": ["a", "b"],
     "digest": "the dogs",
     "train": [["a/1.jpg", 0], ["b/1.jpg", 1]],
     "validation": [["a/2.jpg", 0], ["b/2.jpg", 1]],
@@ -208,6 +209,22 @@ def test_a_long_history_does_not_crowd_out_what_is_tried_first(
     assert [study.suggest(str(number))[1] for number in range(2)] == [
         before[f"scratch_keras-00{number}"] for number in (3, 8)
     ]
+
+
+def test_limits_and_sizes_hold_for_what_earlier_runs_tried(old: Path) -> None:
+    prior, lines, studies = learn(old, objective=("accuracy", "size"), max_parameters=200_000)
+    assert lines[0] == "warm start from old: 8 of its 9 trials are observations (1 failed)"
+    seen = prior.observations["scratch_keras"]
+    assert all(record.cost["parameters"] > 1000 for record in seen)
+    large = [record.name for record in seen if record.cost["parameters"] > 200_000]
+    assert 0 < len(large) < 8
+    trials = [trial for trial in studies["scratch_keras"].study.trials if trial.state != TrialState.WAITING]
+    assert [trial.user_attrs["trial"] for trial in trials if trial.constraints["parameters"] > 0] == large
+    assert trials[3].values == [0.6, seen[3].cost["parameters"]]
+    tried = [studies["scratch_keras"].suggest(str(number))[1] for number in range(3)]
+    assert not [record.name for record in seen if record.point in tried[1:] and record.name in large]
+    _, lines, _ = learn(old, max_latency=0.1)
+    assert lines[0].endswith("because latencies are those of the machine that measured them")
 
 
 def broken(folder: Path, name: str, content: str | None) -> None:
