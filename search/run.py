@@ -64,6 +64,9 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
             raise ValueError("--extend goes on with its run by itself; give --resume or --extend")
         if extend:
             settings = extended(Path(extend), given)
+            print(
+                f"{extend}: {settings.trials} trials of each family in all; --resume goes on, --extend would add more"
+            )
         else:
             settings = continued(Path(resume), given) if resume else begun(given)
         script = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]

@@ -431,7 +431,7 @@ def test_a_time_budget_leaves_room_for_the_retraining(ray_cluster: None, drawn: 
 
 @pytest.mark.slow
 def test_a_run_is_extended_and_another_begins_with_what_it_found(
-    ray_cluster: None, whole: Path, odd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ray_cluster: None, whole: Path, odd: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "runs").mkdir()
     extended = shutil.copytree(whole, tmp_path / "runs/extended")
@@ -447,17 +447,11 @@ def test_a_run_is_extended_and_another_begins_with_what_it_found(
     best = json.loads((extended / "results.json").read_text())["families"]["scratch_keras"]
     assert best["trials"] == 3
     assert after.scored("scratch_keras")[-1] == best["best"]["trial"]
-    capsys.readouterr()
-    options = small(odd, tmp_path, families="scratch_keras")
-    assert command.main([*options[:-2], "--final-seeds", "1", "--warm-start", str(extended), *where]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "warm start from extended: 3 of its 7 trials are observations (4 are of families that are not" in told
-    starts = [row for row in read_rows(tmp_path / "runs/small/trials.jsonl").records if row["event"] == "start"]
-    assert starts[0]["point"] == before.records[0]["point"] or len(starts) == 2
-    shutil.rmtree(extended)
-    # What was taken lies in the folder of the run: the earlier one may go.
-    assert command.main(["--resume", str(tmp_path / "runs/small"), "--trials", "3", *where]) == 0
-    assert len(read_rows(tmp_path / "runs/small/trials.jsonl").of("scratch_keras")) == 3
+    options = small(odd, tmp_path, families="scratch_keras", trials=1)
+    assert command.main([*options, "--warm-start", str(extended), *where]) == 0
+    (source,) = json.loads((tmp_path / "runs/small/warm_start.json").read_text())["sources"]
+    assert (source["name"], source["trials"], source["observed"], source["apart"]) == ("extended", 7, 3, "")
+    assert source["unused"] == {"are of families that are not searched here": 4}
     assert "run extended had found, 3 trials of it as observations" in (tmp_path / "runs/small/report.md").read_text()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from search import run
 from search.journal import FAILED, FINISHED, STOPPED, Journal, Record
 from search.settings import Settings, resumed
 from search.study import Study, spaces_of, studies_of
@@ -227,6 +228,21 @@ def test_limits_and_sizes_hold_for_what_earlier_runs_tried(old: Path) -> None:
     assert lines[0].endswith("because latencies are those of the machine that measured them")
 
 
+def test_a_resumed_run_no_longer_needs_the_earlier_ones(old: Path, tmp_path: Path) -> None:
+    gone = shutil.copytree(old, tmp_path / "gone")
+    settings = Settings(**{**GIVEN, "name": "new", "runs_dir": str(tmp_path), "warm_start": (str(gone),)})
+    settings.folder.mkdir()
+    said: list[str] = []
+    runs = run.earlier_runs(settings)
+    first = run.learnt(settings, runs, SPLIT, TRAINED, said.append)
+    assert len(said) == 2
+    shutil.rmtree(gone)
+    assert run.earlier_runs(settings) == []
+    assert run.learnt(settings, [], SPLIT, TRAINED, said.append) == first
+    assert len(first.observations["scratch_keras"]) == 8
+    assert len(said) == 2
+
+
 def broken(folder: Path, name: str, content: str | None) -> None:
     (folder / name).unlink()
     if content is not None:
@@ -247,17 +263,17 @@ def broken(folder: Path, name: str, content: str | None) -> None:
     ],
 )
 def test_what_is_no_run_is_refused(spoil: Callable[[Path], None], message: str, old: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(old, tmp_path / "spoilt")
-    spoil(run)
+    spoilt = shutil.copytree(old, tmp_path / "spoilt")
+    spoil(spoilt)
     with pytest.raises((ValueError, OSError)) as error:
-        read_earlier(run)
-    assert message.format(run=run) in str(error.value)
+        read_earlier(spoilt)
+    assert message.format(run=spoilt) in str(error.value)
 
 
 def test_a_split_that_cannot_be_read_is_of_other_pictures(old: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(old, tmp_path / "old")
-    broken(run, "split.json", "{")
-    assert learn(run)[1][0].endswith("0 of its 9 trials are observations, because it had other pictures")
+    spoilt = shutil.copytree(old, tmp_path / "old")
+    broken(spoilt, "split.json", "{")
+    assert learn(spoilt)[1][0].endswith("0 of its 9 trials are observations, because it had other pictures")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"sources": []}', '{"sources": [{}], "first": {}, "observations": {}}'])
