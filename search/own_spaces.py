@@ -66,6 +66,7 @@ class OwnSpaces:
         self.models = OwnModels(own_families(settings.hypermodel), settings.weights == "none", settings.pixel_range)
         self._settings = settings
         self._classes = 0
+        self._spaces: dict[str, OwnSpace] = {}
         self._process: Process | None = None
         if self.models.references:
             self._process = Process(self.models, settings.cache)
@@ -97,7 +98,10 @@ class OwnSpaces:
 
     def spaces(self) -> dict[str, "OwnSpace"]:
         """The space of each family, once all have been checked."""
-        return {family: OwnSpace(self, family, self._settings.image_sizes) for family in self.models.references}
+        for family in self.models.references:
+            # One of each, because it remembers what it has built.
+            self._spaces.setdefault(family, OwnSpace(self, family, self._settings.image_sizes))
+        return self._spaces
 
     def built(self, family: str, size: int, answer: Answer, *, check: bool = False) -> Built:
         """One `build`, which gets the value of each parameter that it asks for from `answer`."""

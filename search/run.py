@@ -99,7 +99,6 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     from search import pictures as data
     from search.cache import locked, write_aside
     from search.own_spaces import OwnSpaces
-    from search.study import spaces_of
     from search.weights import find_weights
 
     progress = Progress(settings)
@@ -131,7 +130,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                     progress.say(line)
                 if own.models.references:
                     check_same_code(folder / "hypermodels.json", own.models)
-                prior = learnt(settings, runs, split, spaces_of(settings, weights, own.spaces()), progress.say)
+                prior = learnt(settings, runs, split, weights, own.spaces(), progress.say)
                 earlier = read_rows(rows) if rows.exists() else None
                 if earlier and earlier.skipped:
                     progress.say(f"{earlier.skipped} lines of {rows} cannot be read and are passed over")
@@ -160,17 +159,20 @@ def learnt(
     settings: Settings,
     runs: Sequence[Any],
     split: dict[str, Any],
-    spaces: Mapping[str, Any],
+    weights: Any,
+    own: Mapping[str, Any],
     say: Callable[[str], None],
 ) -> Any:
     """What earlier runs give to this one, kept in its folder; None without a warm start."""
     if not settings.warm_start:
         return None
     from search.cache import write_aside
-    from search.warm_start import Prior, prior_of, read_code
+    from search.study import spaces_of
+    from search.warm_start import Prior, prior_of, read_object
 
     if runs:
-        prior = prior_of(runs, settings, split, spaces, read_code(settings.folder))
+        spaces = {family: space for family, (space, _) in spaces_of(settings, weights, own).items()}
+        prior = prior_of(runs, settings, split, spaces, read_object(settings.folder / "hypermodels.json"))
         write_aside(settings.folder / WARM_START, prior.to_json())
         for line in prior.lines():
             say(line)

@@ -33,6 +33,7 @@ class Earlier:
     name: str
     settings: Settings
     split: dict[str, Any]  # empty where it cannot be read
+    code: dict[str, Any]  # of its hypermodels; empty where it had none
     trials: tuple[Record, ...]
 
 
@@ -127,11 +128,17 @@ def read_earlier(folder: Path) -> Earlier:
     trials = [_record(trial, points.get(name)) for name, trial in rows.trials.items()]
     if not any(trial.values for trial in trials):
         raise ValueError(f"--warm-start needs runs with results, and no trial of `{folder}` has trained an epoch")
+    split, code = (read_object(folder / name) for name in ("split.json", "hypermodels.json"))
+    return Earlier(folder.resolve().name, settings, split, code, tuple(trials))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """What a file of JSON says; nothing where it is absent or broken."""
     try:
-        split = json.loads((folder / "split.json").read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        split = {}
-    return Earlier(folder.resolve().name, settings, split if isinstance(split, dict) else {}, tuple(trials))
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _record(trial: Trial, point: Any) -> Record:
@@ -144,9 +151,16 @@ def _record(trial: Trial, point: Any) -> Record:
 
 
 def prior_of(
-    runs: Sequence[Earlier], settings: Settings, split: Mapping[str, Any], spaces: Mapping[str, Space]
+    runs: Sequence[Earlier],
+    settings: Settings,
+    split: Mapping[str, Any],
+    spaces: Mapping[str, Space],
+    code: Mapping[str, Any],
 ) -> Prior:
-    """What earlier runs give to the families of a new one, which searches these spaces."""
+    """What earlier runs give to the families of a new one, which searches these spaces.
+
+    `code` is what the new run's `hypermodels.json` says.
+    """
     aims = Aims.of(settings)
     sources: list[Source] = []
     observations: dict[str, list[Record]] = {family: [] for family in spaces}
@@ -170,18 +184,22 @@ def prior_of(
             cost = size_of(trial.family, trial.config, len(split["classes"])) if aims.costed else {}
             fitting[trial.family].append(replace(trial, cost=cost))
         for family, trials in fitting.items():
+            ranked = sorted(trials, key=_order)
+            points = {trial.name: project(spaces[family], trial.point) for trial in ranked}
+            other = family in code.get("families", ()) and code != run.code
             for trial in trials if not apart else ():
-                point, refused = project(spaces[family], trial.point)
+                point, refused = points[trial.name]
                 if refused:
                     unused[f"have a `{refused[0]}` that is not in the space"] += 1
+                elif other:
+                    unused[f"are of {family} with other code"] += 1
                 elif not aims.known(trial.cost):
                     unused["have a model of unknown size"] += 1
                 else:
                     observations[family].append(replace(trial, name=f"{run.name}/{trial.name}", config={}, point=point))
                     observed += 1
             # A configuration that a limit of the run forbids would only be refused again.
-            allowed = [trial for trial in sorted(trials, key=_order) if not aims.objection(trial.cost)]
-            best[family].append([project(spaces[family], trial.point)[0] for trial in allowed])
+            best[family].append([points[trial.name][0] for trial in ranked if not aims.objection(trial.cost)])
         sources.append(Source(run.name, len(run.trials), observed, apart, dict(unused), _test_seen(run, split)))
     first = {family: _first(spaces[family], found) for family, found in best.items()}
     return Prior(tuple(sources), observations, first)

@@ -64,10 +64,10 @@ def learn(*folders: Path, split: dict[str, Any] = SPLIT, **given: Any) -> tuple[
     """What runs give, as it comes back from its file, what is said of it, and the studies that begin with it."""
     settings = Settings(**{**GIVEN, **given})
     spaces = {family: space for family, (space, _) in spaces_of(settings, TRAINED).items()}
-    found = prior_of([read_earlier(folder) for folder in folders], settings, split, spaces)
+    found = prior_of([read_earlier(folder) for folder in folders], settings, split, spaces, {})
     again = Prior.from_json(found.to_json())
     assert again == found
-    return again, list(again.lines()), studies_of(settings, TRAINED, None, again)
+    return again, list(again.lines()), studies_of(settings, TRAINED, prior=again)
 
 
 def test_trials_on_the_same_pictures_are_observations(old: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_run_that_is_resumed_goes_on_as_it_would_have(old: Path, tmp_path: Pat
     for number, point in enumerate(tried[:3]):
         name = f"scratch_keras-{number:03d}"
         journal.records[name] = Record(name, "scratch_keras", {}, point, {1: 0.1}, status=STOPPED)
-    again = studies_of(settings, TRAINED, journal, prior)["scratch_keras"]
+    again = studies_of(settings, TRAINED, journal, prior=prior)["scratch_keras"]
     journal.close()
     assert [again.suggest(str(number))[1] for number in range(3, 6)] == tried[3:]
     assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in again.study.trials) == 8 + 3
@@ -210,6 +210,20 @@ def test_a_long_history_does_not_crowd_out_what_is_tried_first(
     assert [study.suggest(str(number))[1] for number in range(2)] == [
         before[f"scratch_keras-00{number}"] for number in (3, 8)
     ]
+
+
+def test_a_family_of_other_code_is_only_a_place_to_begin(old: Path, tmp_path: Path) -> None:
+    settings = Settings(**GIVEN)
+    spaces = {family: space for family, (space, _) in spaces_of(settings, TRAINED).items()}
+    code = {"families": {"scratch_keras": "mine:Net"}, "files": {"mine.py": "abc"}}
+    same = shutil.copytree(old, tmp_path / "same")
+    (same / "hypermodels.json").write_text(json.dumps(code))
+    found = prior_of([read_earlier(folder) for folder in (old, same)], settings, SPLIT, spaces, code)
+    assert [(source.observed, source.unused) for source in found.sources] == [
+        (0, {"failed": 1, "are of scratch_keras with other code": 8}),
+        (8, {"failed": 1}),
+    ]
+    assert len(found.first["scratch_keras"]) == 3
 
 
 def test_limits_and_sizes_hold_for_what_earlier_runs_tried(old: Path) -> None:
@@ -234,11 +248,11 @@ def test_a_resumed_run_no_longer_needs_the_earlier_ones(old: Path, tmp_path: Pat
     settings.folder.mkdir()
     said: list[str] = []
     runs = run.earlier_runs(settings)
-    first = run.learnt(settings, runs, SPLIT, TRAINED, said.append)
+    first = run.learnt(settings, runs, SPLIT, TRAINED, {}, said.append)
     assert len(said) == 2
     shutil.rmtree(gone)
     assert run.earlier_runs(settings) == []
-    assert run.learnt(settings, [], SPLIT, TRAINED, said.append) == first
+    assert run.learnt(settings, [], SPLIT, TRAINED, {}, said.append) == first
     assert len(first.observations["scratch_keras"]) == 8
     assert len(said) == 2
 
