@@ -9,11 +9,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from search.settings import Settings
 from tests.benchmarks import chaos, seeded
-from tests.benchmarks.faults import descendants, marked, outlive, violations
+from tests.benchmarks.faults import descendants, epochs_again, marked, outlive, violations
 from tests.benchmarks.measuring import ROOT
 
 # Starts a process of its own, says so, and waits.
@@ -137,6 +138,20 @@ def test_a_lost_machine_may_not_count_as_a_failure(run: Path) -> None:
     write(run, [*found[:3], retry, {**retry, "counts": False}, *found[3:]])
     assert violations(run, kills=0, blamed=1) == []
     assert violations(run, kills=0) == ["1 failures counted for 0 workers killed"]
+
+
+def test_a_trial_repeats_no_more_than_a_rung(run: Path) -> None:
+    write(run, rows()[:4])
+    assert epochs_again(run) == ({"scratch_keras-000": 1, "scratch_keras-001": 0}, [])
+    write(run, rows()[:8])
+    assert epochs_again(run) == (
+        {"scratch_keras-000": 2},
+        ["scratch_keras-000 was at epoch 2, and its checkpoint is that of epoch 0"],
+    )
+    (run / "checkpoints").mkdir()
+    about = np.frombuffer(json.dumps({"of": {}, "epoch": 1}).encode(), np.uint8)
+    np.savez(run / "checkpoints" / "scratch_keras-000.npz", about=about)
+    assert epochs_again(run) == ({"scratch_keras-000": 1}, [])
 
 
 def test_a_search_is_compared_with_the_undisturbed_one() -> None:

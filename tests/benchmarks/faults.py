@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from results.rows import RUNNING, parse_rows
+from search.rungs import rung_epochs
 from search.settings import Settings
 
 Row = dict[str, Any]
@@ -115,6 +119,38 @@ def curves(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
 def configurations(rows: Sequence[Row]) -> dict[str, Row]:
     """The configuration of every trial that has started."""
     return {row["trial"]: row["config"] for row in rows if row["event"] == "start"}
+
+
+def epochs_again(folder: Path) -> tuple[dict[str, int], list[str]]:
+    """What a driver that has just been killed leaves to be trained again: reported epochs of each running trial.
+
+    And in words where that is more than one rung: a trial has its checkpoint before it trains past a rung. Heads on
+    cached features have none, as they are through in seconds.
+    """
+    if not (folder / "trials.jsonl").exists():
+        return {}, []
+    settings = Settings.from_json((folder / "settings.json").read_text())
+    rungs = rung_epochs(settings.first_rung, settings.reduction, settings.epochs)
+    again, wrong = {}, []
+    trials = parse_rows((folder / "trials.jsonl").read_text(encoding="utf-8").split("\n")).trials
+    for name, trial in trials.items():
+        if trial.status != RUNNING:
+            continue
+        reached = max((row["epoch"] for row in trial.curve), default=0)
+        kept = _kept(folder / "checkpoints" / f"{name}.npz")
+        again[name] = max(0, reached - kept)
+        passed = max((rung for rung in rungs if rung < reached), default=0)
+        if kept < passed and trial.config.get("unfrozen_blocks") != 0:
+            wrong.append(f"{name} was at epoch {reached}, and its checkpoint is that of epoch {kept}")
+    return again, wrong
+
+
+def _kept(checkpoint: Path) -> int:
+    try:
+        with np.load(checkpoint, allow_pickle=False) as packed:
+            return int(json.loads(packed["about"].tobytes())["epoch"])
+    except FileNotFoundError:
+        return 0
 
 
 def violations(folder: Path, kills: int, blamed: int = 0) -> list[str]:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.faults import descendants, outlive, read_lines, violations
+from tests.benchmarks.faults import descendants, epochs_again, outlive, read_lines, violations
 from tests.benchmarks.measuring import folder_aside, show, start
 
 MARK = "PEDIGREE_KILLED"  # in the environment of everything that a life starts
@@ -93,7 +93,10 @@ def live(folder: Path, cache: Path, seconds: float, most: int, options: argparse
             wrong += [f"outlives its driver by {LINGER:g} s: {process.command[:80]}" for process in left]
             for process in left:
                 process.kill()
-            kills.append({"phase": at, "after": round(time.monotonic() - began - waited, 2), "gone": round(waited, 2)})
+            after = time.monotonic() - began - waited
+            again, too_many = epochs_again(run)
+            wrong += too_many
+            kills.append({"phase": at, "after": round(after, 2), "gone": round(waited, 2), "again": again})
             if not doomed:
                 break
             command = ["search/run.py", "--resume", str(run)] if run.exists() else begin
@@ -154,12 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "undisturbed_seconds": spans,
         "kills": len(kills),
         "phases": {name: by_phase[name] for name in PHASES},
+        "epochs_again": max((epochs for kill in kills for epochs in kill["again"].values()), default=0),
         "gone_seconds": max((kill["gone"] for kill in kills), default=0.0),
         "lives": lives,
         "violations": wrong,
     }
     body: list[list[Any]] = [[f"kills: {name}", by_phase[name]] for name in PHASES]
     body += [["kills", len(kills)], ["lives", len(lives)], ["seconds undisturbed, cold cache", spans["cold"]]]
+    body += [["most epochs of a running trial to train again", result["epochs_again"]]]
     body += [["longest wait for the run's processes to end, seconds", result["gone_seconds"]]]
     body += [["violations", len(wrong)]] + [["violation", trouble] for trouble in wrong]
     show(result, ["what", "value"], body, options.out)
