@@ -91,7 +91,12 @@ class Cluster:
             if node["Alive"]
         }
         answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER)
-        troubles = [trouble for trouble in ray.get(answered) if trouble]
+        troubles = []
+        for reference in answered:
+            # A node that is lost while it is asked is no trouble of its cache: the search goes on without it.
+            with contextlib.suppress(ray.exceptions.RayError):
+                if trouble := ray.get(reference):
+                    troubles.append(trouble)
         troubles += [f"{asked[reference]} does not answer within {ANSWER:g} s" for reference in silent]
         if troubles:
             raise OSError(
@@ -127,6 +132,11 @@ def connect(settings: Settings) -> Cluster:
             )
         except ConnectionError as error:
             raise OSError(f"--address needs a running Ray cluster, and `{address}` does not answer: {error}") from error
+        except Exception as error:
+            # What Ray raises where its processes do not come up within half a minute is nothing more precise.
+            if type(error) is not Exception:
+                raise
+            raise OSError(f"Ray could not be started on this machine, perhaps for lack of time: {error}") from error
         dashboard = context.dashboard_url or ""
     ours = not joined and address == LOCAL
     offered = ray.cluster_resources()

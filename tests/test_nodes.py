@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from search.journal import Row
 from search.pictures import Pictures, prepare
 from search.settings import Settings
 from search.weights import find_weights
-from tests.benchmarks.sleeping import local_nodes, run_sleeping
+from tests.benchmarks.sleeping import HEALTH, local_nodes, run_sleeping
 from tests.loopback import NAMESPACES
 
 # Ray looks for free ports with sockets that it leaves to the garbage collector.
@@ -70,6 +71,20 @@ def test_a_node_that_is_lost_takes_its_trial_with_it_and_no_more(tmp_path: Path,
     assert len({row["trial"] for row in ends}) == 8
     assert {row["reason"] for row in ends if row["status"] == "failed"} <= {"the worker was lost"}
     assert sum(row["status"] == "finished" for row in ends) >= 7
+
+
+def asks_a_lost_node(address: str, cache: str, raylet: int) -> None:
+    """Joins a cluster, kills a node that it still takes for alive, and has every node write its cache folder."""
+    cluster = connect(Settings(address=address, name="lost", cache_dir=cache))
+    os.kill(raylet, signal.SIGKILL)
+    cluster.check_storage(cache)
+
+
+def test_a_node_that_is_lost_while_it_is_asked_is_no_trouble(tmp_path: Path, driver: ProcessPoolExecutor) -> None:
+    with local_nodes(1, 1, _system_config=HEALTH) as cluster:
+        lost = cluster.add_node(num_cpus=1)
+        raylet = lost.all_processes["raylet"][0].process.pid
+        driver.submit(asks_a_lost_node, cluster.address, str(tmp_path / "cache"), raylet).result()
 
 
 def node_has_pictures(address: str, data: str, folder: Path) -> list[tuple[str, list[int], str]]:

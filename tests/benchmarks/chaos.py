@@ -33,6 +33,7 @@ from search.images.demo import draw_demo
 from tests.benchmarks import seeded
 from tests.benchmarks.faults import CHILD, Process, configurations, curves, descendants, read_lines, violations
 from tests.benchmarks.measuring import POLL, folder_aside, show, start
+from tests.benchmarks.sleeping import HEALTH
 
 # What the first so many faults of a run are, before the seed puts them in an order.
 KINDS = (
@@ -43,13 +44,6 @@ PAUSE = 2.0  # most seconds from the row that a fault waits for to the fault
 PATIENCE = 60.0  # seconds that a fault waits for something to hit
 STILL = 300.0  # seconds without a row after which a search is taken for dead
 SELF_ENDED = 8  # drivers in a row that end by themselves without a row before the harness gives up
-# A node that is killed is missed within some 4 s, not 30.
-HEALTH = {
-    "health_check_initial_delay_ms": 1000,
-    "health_check_period_ms": 1000,
-    "health_check_timeout_ms": 5000,
-    "health_check_failure_threshold": 3,
-}
 
 
 @dataclass(frozen=True)

@@ -62,14 +62,26 @@ def sleeping_pictures(seconds: float, cache: Path) -> Pictures:
     return Pictures(str(seconds), ("a", "b"), rows % 2, rows[:6], rows[6:8], rows[8:], cache, {})
 
 
+# For a cluster's first node: one that is killed is missed within some 4 s, not 30.
+HEALTH = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 3,
+}
+
+
 @contextmanager
-def local_nodes(nodes: int, cpus: int, caches: Sequence[str] = ()) -> Iterator[LocalCluster]:
-    """A Ray cluster of several raylets on this machine, each with its own cache folder if `caches` names them."""
+def local_nodes(nodes: int, cpus: int, caches: Sequence[str] = (), **head: Any) -> Iterator[LocalCluster]:
+    """A Ray cluster of several raylets on this machine, each with its own cache folder if `caches` names them.
+
+    `head` are more arguments of the first node.
+    """
 
     def more(node: int) -> dict[str, Any]:
         return {"num_cpus": cpus, **({"env_vars": {"PEDIGREE_CACHE": caches[node]}} if caches else {})}
 
-    cluster = LocalCluster(initialize_head=True, head_node_args={"include_dashboard": False, **more(0)})
+    cluster = LocalCluster(initialize_head=True, head_node_args={"include_dashboard": False, **more(0), **head})
     try:
         for node in range(1, nodes):
             cluster.add_node(**more(node))
