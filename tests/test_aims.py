@@ -1,6 +1,7 @@
 """Objectives and limits: what is refused untrained, what is measured, and what Optuna is told of it."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ from search.journal import FINISHED, INFEASIBLE, STOPPED, Journal, Record
 from search.latency import latency, measure
 from search.mirror import Mirror
 from search.pictures import Pictures
-from search.settings import FAMILIES, Settings
+from search.settings import FAMILIES, Settings, count, resumed
+from search.settings import latency as seconds_of
 from search.study import Study, fronts, in_order, studies_of
 from search.tuning import Course
 from search.weights import Weights
@@ -100,6 +102,51 @@ def test_what_is_asked_for_and_what_breaks_a_limit() -> None:
     )
     assert [Aims().known({}), ALL.known({"parameters": 5}), ALL.known(COST)] == [True, False, True]
     assert ALL.excess({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("20ms", 0.02), ("0.02s", 0.02), (" 2.5 MS ", 0.0025), ("800us", 0.0008), (".5s", 0.5)]
+)
+def test_latencies_as_people_write_them(text: str, expected: float) -> None:
+    assert seconds_of(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["20", "", "ms", "-5ms", "20 min", "1e3ms", "20ms 5s"])
+def test_other_latencies_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a latency needs a number and its unit, as 20ms or 0.02s, got"):
+        seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("5M", 5_000_000), ("500k", 500_000), ("1200000", 1_200_000), ("0.3m", 300_000), (" 2 G ", 2_000_000_000)],
+)
+def test_counts_as_people_write_them(text: str, expected: int) -> None:
+    assert count(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("many", "a count needs a form such as 500k, 5M or 1200000, got 'many'"),
+        ("-5", "a count needs a form such as 500k, 5M or 1200000, got '-5'"),
+        ("1.5", "a count needs a whole number of at least 1, got '1.5'"),
+        ("0k", "a count needs a whole number of at least 1, got '0k'"),
+    ],
+)
+def test_other_counts_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        count(text)
+
+
+def test_a_resumed_run_keeps_its_objectives_and_limits() -> None:
+    saved = Settings(objective=("accuracy", "size"), max_latency=0.02)
+    changes: list[dict[str, Any]] = [{"objective": ("accuracy",)}, {"max_latency": 0.01}, {"max_parameters": 5}]
+    for given in changes:
+        (name,) = given
+        with pytest.raises(ValueError, match=f"`{name}` needs the value that the run was begun with"):
+            resumed(saved, given)
+    assert resumed(saved, {"objective": ("accuracy", "size"), "max_latency": 0.02}) == saved
 
 
 def test_too_large_a_configuration_costs_no_worker_and_no_trial(drive: Drive) -> None:
