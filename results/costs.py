@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from results.numbers import baseline_name, best_epoch, mean_interval
+from results.numbers import DERIVED, baseline_name, best_epoch, mean_interval
 from results.rows import FAILED, FINISHED, Trial
 
 # The key of a cost in a model row, and how it is called in print.
@@ -138,11 +138,15 @@ def trial_fronts(trials: Iterable[Trial], objective: Sequence[str]) -> dict[str,
         "objective": list(objective),
         "costs": [cost for cost in MODEL_COSTS if any(entry[cost] is not None for entry in entries)],
         "trials": [
-            {**entry, "config": config, "differs": {key: config[key] for key in config if config[key] != base.get(key)}}
+            {**entry, "config": config, "differs": _changes(config, configs.get(baseline_name(entry["family"]), {}))}
             for entry in kept
-            for config, base in [(configs[entry["trial"]], configs.get(baseline_name(entry["family"]), {}))]
+            for config in [configs[entry["trial"]]]
         ],
     }
+
+
+def _changes(config: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    return {key: config[key] for key in config if key not in DERIVED and config[key] != base.get(key)}
 
 
 def seconds_per_epoch(trial: Trial) -> float | None:
