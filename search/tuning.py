@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -245,7 +245,9 @@ class Course:
         if self.interrupted:
             return False
         if "checkpoint" in result:
-            self.checkpoints.write(name, ray.get(result["checkpoint"]).tobytes())
+            # Lost where its worker was, before it came here: that will be heard of, and an earlier one does.
+            with suppress(ray.exceptions.RayError):
+                self.checkpoints.write(name, ray.get(result["checkpoint"]).tobytes())
             return True
         if "died" in result:
             self.lost[name] = result["died"]
@@ -445,7 +447,11 @@ class Course:
         if trouble:
             self.say(f"{name} failed: {trouble}")
             return False
-        outcome: Outcome = ray.get(result["outcome"])
+        try:
+            outcome: Outcome = ray.get(result["outcome"])
+        except ray.exceptions.RayError:
+            self.lost[name] = "its worker was lost with what it had made"
+            return False
         member = name.endswith(f"-{MEMBER}")
         outcome.keep(self.settings.folder, self.journal, job.family, trial, member=member)
         if outcome.note:

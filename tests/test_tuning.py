@@ -245,6 +245,41 @@ def test_a_trial_goes_on_from_its_checkpoint_and_leaves_none(plan: Plan, ray_clu
     assert [row["epoch"] for row in planned.journal.rows if row["event"] == "epoch"] == [1, 2, 3, 4]
 
 
+def put_and_die() -> list[Any]:
+    """The reference of something that its owner took with it."""
+
+    class Owner:
+        def put(self) -> list[Any]:
+            return [ray.put(np.zeros(10**6, np.uint8))]
+
+    owner = ray.remote(num_cpus=0)(Owner).remote()
+    held: list[Any] = ray.get(owner.put.remote())
+    ray.kill(owner)
+    for _ in range(300):
+        time.sleep(0.1)
+        try:
+            ray.get(held[0])
+        except ray.exceptions.RayError:
+            return held
+    pytest.fail("the object outlives its owner")
+
+
+def test_what_is_lost_on_its_way_to_the_driver_costs_no_more_than_its_trial(plan: Plan, ray_cluster: None) -> None:
+    planned = plan(families=("scratch_keras",), trials=1, final_seeds=1)
+    (lost,) = put_and_die()
+    name, _ = planned.start()
+    assert planned.course.reported(name, {"checkpoint": lost})
+    assert planned.course.checkpoints.read(name) == b""
+    planned.report(name, 0.2, 0.2, 0.3)
+    planned.course.ended(name)
+    for _ in range(2):
+        name, _ = planned.start()
+        assert name == "scratch_keras-retrain-0"
+        assert not planned.course.reported(name, {"outcome": lost})
+        planned.course.ended(name)
+    assert planned.said[-1] == "scratch_keras-retrain-0 is tried again: its worker was lost with what it had made"
+
+
 def test_a_retraining_whose_worker_is_lost_is_tried_again(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=1, final_seeds=1, max_failures=1)
     planned.through(0.2, 0.2, 0.3)
