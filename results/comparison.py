@@ -12,6 +12,7 @@ import numpy as np
 from results import figures, numbers, verdict
 from results.figures import Figure
 from results.markup import embedded, grid, items, text, write_aside
+from results.records import read_probabilities, read_record
 from results.rows import Rows, read_rows
 
 # One dash and one tint a run, so that a figure can be read without its colours.
@@ -174,7 +175,7 @@ def paired(run: Path, other: Path, family: str, other_family: str) -> dict[str, 
     The accuracy of each picture is its mean over seeds; the difference has a 95 % interval from its spread over the
     pictures (a paired z interval). None where the test pictures are not the same or predictions are missing.
     """
-    splits = [numbers.read_record(path / "split.json") for path in (run, other)]
+    splits = [read_record(path / "split.json") for path in (run, other)]
     if not splits[0].get("test") or splits[0].get("digest") != splits[1].get("digest"):
         return None
     if splits[0]["test"] != splits[1].get("test"):
@@ -183,8 +184,9 @@ def paired(run: Path, other: Path, family: str, other_family: str) -> dict[str, 
     right = []
     for path, name in ((run, family), (other, other_family)):
         seeds = [row["seed"] for row in read_rows(path / "trials.jsonl").tests(name)]
-        read = [numbers.read_probabilities(path / "predictions" / f"{name}-{seed}.npz") for seed in seeds]
-        usable = [array for array in read if array is not None and len(array) == len(truth)]
+        shape = (len(truth), len(splits[0].get("classes") or []))
+        read = [read_probabilities(path / "predictions" / f"{name}-{seed}.npz", shape) for seed in seeds]
+        usable = [array for array in read if array is not None]
         if not usable:
             return None
         right.append(np.mean([array.argmax(axis=1) == truth for array in usable], axis=0))

@@ -12,6 +12,7 @@ from results.markdown import markdown
 from results.markup import embedded, grid, items, text, write_aside
 from results.mistakes import read_mistakes
 from results.plates import draw_plates
+from results.records import read_record
 from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Rows, read_rows
 from results.switches import switches
 from results.tables import (
@@ -360,7 +361,7 @@ def _ensemble(family: str, found: dict[str, Any]) -> str:
 
 
 def _mistakes(run_dir: Path, summary: dict[str, Any], accents: dict[str, str]) -> str:
-    split = numbers.read_record(run_dir / "split.json")
+    split = read_record(run_dir / "split.json")
     read = {family: read_mistakes(run_dir, family, split) for family in summary["families"]}
     kept = {family: found for family, found in read.items() if found is not None}
     if not kept:

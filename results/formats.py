@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from results.numbers import read_record
-from results.prediction import Pixels, load, pixels_of, winner
+from results.prediction import Pixels, answer_of, class_names, load, pixels_of, winner
+from results.records import read_record
 
 if TYPE_CHECKING:
     import keras
@@ -69,9 +69,10 @@ def export(run_dir: Path, form: str, *, family: str | None = None, out: Path | N
 def check(model: "keras.Model", run: Run, run_dir: Path) -> str:
     """Compares an export with the Keras model on real pictures; raises ValueError where the answers differ."""
     pictures, kind = sample(run_dir)
+    classes = len(class_names(run_dir))
     worst = 0.0
     for picture in pictures:
-        expected = np.asarray(model(picture[None], training=False), dtype=float)[0]
+        expected = answer_of(model, picture, classes)
         answer = np.asarray(run(picture[None]), dtype=float)[0]
         # A tie within the tolerance may fall to either side.
         worst = max(worst, float(np.abs(expected - answer).max()))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from results.records import broken_records, read_probabilities, read_record
 from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Row, Rows, Trial, read_rows
 
 # A fitted line that changes by less than this share of its mean over the whole curve is called flat.
@@ -257,6 +258,7 @@ def summarise(run_dir: Path) -> dict[str, Any]:
         "limits": limits_of(settings),
         "skipped_rows": rows.skipped,
         "warm_start": _sources(read_record(run_dir / "warm_start.json")),
+        "broken": [*broken_records(run_dir), *_broken_predictions(run_dir, families)],
         "overlap": overlap(split, settings, families),
         "settings": settings,
         "environment": environment,
@@ -316,13 +318,15 @@ def _trend(trial: Trial) -> dict[str, Any]:
     return loss_trend([row["validation_loss"] for row in trial.curve])
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a JSON object of the run folder; empty where absent or broken, since a report must still be written."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+def _broken_predictions(run_dir: Path, families: dict[str, dict[str, Any]]) -> list[str]:
+    said = []
+    for family, record in families.items():
+        judged = ((record["test"] or {}).get("predictions") or {}).get("seeds", [])
+        for row in (record["test"] or {}).get("seeds", []):
+            name = f"predictions/{family}-{row['seed']}.npz"
+            if row["seed"] not in judged and (run_dir / name).exists():
+                said.append(f"`{name}` is broken or of another split, and not used.")
+    return said
 
 
 def _count(split: dict[str, Any], part: str) -> int:
@@ -509,8 +513,9 @@ def judge_predictions(run_dir: Path, family: str, split: dict[str, Any], seeds: 
     labels = np.array([label for _, label in split.get("test") or []], dtype=int)
     read: dict[int, Any] = {}
     for seed in seeds:
-        probabilities = read_probabilities(run_dir / "predictions" / f"{family}-{seed}.npz")
-        if probabilities is not None and probabilities.shape == (len(labels), len(classes)) and len(labels):
+        path = run_dir / "predictions" / f"{family}-{seed}.npz"
+        probabilities = read_probabilities(path, (len(labels), len(classes)))
+        if probabilities is not None and len(labels):
             read[seed] = probabilities
     if not read:
         return None
@@ -543,8 +548,9 @@ def ensemble(
     if not members or not tests or not len(labels):
         return None
     names = [f"{family}-{tests[0]['seed']}", *(f"{member['trial']}-member" for member in members)]
-    read = [read_probabilities(run_dir / "predictions" / f"{name}.npz") for name in names]
-    arrays = [array for array in read if array is not None and array.shape[:1] == labels.shape]
+    shape = (len(labels), len(split.get("classes") or []))
+    read = [read_probabilities(run_dir / "predictions" / f"{name}.npz", shape) for name in names]
+    arrays = [array for array in read if array is not None]
     if len(arrays) < len(names):
         return None
     accuracy = float((np.mean(arrays, axis=0).argmax(axis=1) == labels).mean())
@@ -555,15 +561,6 @@ def ensemble(
         "single": float((arrays[0].argmax(axis=1) == labels).mean()),
         **{"accuracy": accuracy, "low": low, "high": high, "pictures": len(labels)},
     }
-
-
-def read_probabilities(path: Path) -> Any | None:
-    """The `probabilities` array of a predictions file, float (pictures, classes); None where absent or broken."""
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            return np.asarray(saved["probabilities"], dtype=float)
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
 
 
 def confusion(predicted: Any, truth: Any, classes: int) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from results import figures, numbers, verdict
+from results.markup import write_aside
 from results.rows import Rows
 from results.svg import ticks
 
@@ -78,9 +80,9 @@ def draw_plates(folder: Path, summary: dict[str, Any], rows: Rows) -> list[tuple
     if drawn:
         folder.mkdir(exist_ok=True)
     for name, _, picture in drawn:
-        aside = folder / f".{name}.part"
-        picture.save(aside, "PNG", optimize=True)
-        aside.replace(folder / name)
+        content = BytesIO()
+        picture.save(content, "PNG", optimize=True)
+        write_aside(folder / name, content.getvalue())
     return [(name, said) for name, said, _ in drawn]
 
 

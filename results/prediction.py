@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from results.numbers import best_trial, choose_winner, read_record
+from results.numbers import best_trial, choose_winner
 from results.picture import read_picture, reason_of
+from results.records import read_object, split_problem
 from results.rows import Rows, read_rows
 
 if TYPE_CHECKING:
@@ -43,10 +44,23 @@ def predict(
         except ValueError as error:
             yield {"picture": str(path), "error": str(error)}
             continue
-        probabilities = np.asarray(model(picture[None], training=False), dtype=float)[0]
+        probabilities = answer_of(model, picture, len(classes))
         order = np.argsort(-probabilities, kind="stable")[:top]
         likely = [{"class": classes[label], "probability": float(probabilities[label])} for label in order]
         yield {"picture": str(path), "classes": likely}
+
+
+def answer_of(model: "keras.Model", picture: Pixels, classes: int) -> NDArray[np.float64]:
+    """A model's probabilities (classes,) for a picture; raises ValueError where it is no model of these classes."""
+    try:
+        answer: NDArray[np.float64] = np.asarray(model(picture[None], training=False), dtype=float)
+    except Exception as error:  # what a foreign model raises is its own affair
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(f"the model takes no pictures: {type(error).__name__}: {said}") from error
+    if answer.shape != (1, classes):
+        raise ValueError(f"the model needs an answer for each of {classes} classes, and gives {answer.shape}")
+    probabilities: NDArray[np.float64] = answer[0]
+    return probabilities
 
 
 def found(wanted: Sequence[str]) -> Iterator[Path]:
@@ -81,10 +95,12 @@ def pixels_of(path: Path) -> Pixels:
 
 def class_names(run_dir: Path) -> list[str]:
     """The classes in the order of the model's probabilities; raises ValueError where the split was not recorded."""
-    classes = read_record(run_dir / "split.json").get("classes")
-    if not isinstance(classes, list) or not classes:
-        raise ValueError(f"needs the class names of a run, got none in `{run_dir / 'split.json'}`")
-    return [str(name) for name in classes]
+    path = run_dir / "split.json"
+    split = read_object(path)
+    problem = split_problem(split)
+    if problem or not split.get("classes"):
+        raise ValueError(f"needs the class names of a run, got none in `{path}`{problem and f': {problem}'}")
+    return list(split["classes"])
 
 
 def winner(run_dir: Path) -> str:
@@ -104,14 +120,24 @@ def exported_families(run_dir: Path, rows: Rows) -> list[str]:
 
 
 def load(run_dir: Path, family: str) -> "keras.Model":
-    """The exported model of a family, loaded in safe mode: its file holds no code and needs none of ours."""
+    """The exported model of a family, loaded in safe mode: its file holds no code and needs none of ours.
+
+    Raises ValueError for a file that is damaged or would need code to load, which is not run.
+    """
     exported = exported_families(run_dir, read_rows(run_dir / "trials.jsonl"))
     if family not in exported:
         raise ValueError(f"`{run_dir}` has models of {', '.join(exported)}, got {family!r}")
     quiet()
     import keras
 
-    return keras.saving.load_model(run_dir / "models" / f"{family}.keras", compile=False, safe_mode=True)
+    path = run_dir / "models" / f"{family}.keras"
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # damaged archives, foreign layers and refused code raise nearly anything
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"`{path}` cannot be loaded without running code of its own, or is damaged: {type(error).__name__}: {said}"
+        ) from error
 
 
 def quiet() -> None:

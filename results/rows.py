@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,6 +45,23 @@ MEASURED = (
     "training",
     "validating",
 )
+
+
+# What other rows may carry as numbers, and as counts; None where it is none.
+NUMBERS: dict[str, tuple[str, ...]] = {
+    "cost": COSTS,
+    "rung": ("value",),
+    "test": ("loss", "train_accuracy", "seconds"),
+    "model": ("latency_one", "latency_batch"),
+}
+COUNTS = {
+    "epoch": ("parameters",),
+    "test": ("pictures", "epochs", "seed"),
+    "model": ("parameters", "bytes", "batch", "seed"),
+}
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a family and of a trial
+LONGEST = 10**10  # seconds, and epochs
 
 
 @dataclass(frozen=True)
@@ -232,23 +250,63 @@ def clean(row: Any) -> Row | None:
     """A row with None for every number that is not finite; None for what is not a usable row."""
     if not isinstance(row, dict) or not isinstance(row.get("event"), str) or row["event"] not in REQUIRED:
         return None
-    kept: Row = {key: _finite(value) for key, value in row.items()}
-    if row["event"] == "epoch":
+    try:
+        kept: Row = plain(row)
+    except ValueError:
+        return None
+    event = kept["event"]
+    if event == "epoch":
+        if any(_wrong(kept.get(key), key) for key in MEASURED):
+            return None
         kept |= {key: _number(kept.get(key)) for key in MEASURED}
-    if row["event"] == "cost":
-        kept |= {key: _number(kept[key]) for key in COSTS if key in kept}
-    needed = {"time": (int, float), **REQUIRED[row["event"]]}
+    kept |= {key: _number(kept[key]) for key in NUMBERS.get(event, ()) if key in kept}
+    kept |= {key: None for key in COUNTS.get(event, ()) if key in kept and not _count(kept[key])}
+    needed = {"time": (int, float), **REQUIRED[event]}
     for key, kind in needed.items():
         # A bool is an int to Python, but never a time, an epoch or an accuracy.
         if not isinstance(kept.get(key), kind) or isinstance(kept[key], bool):
             return None
-    if kept["event"] == "end" and kept["status"] not in (FINISHED, STOPPED, FAILED, INFEASIBLE):
+    # Families and trials name files: what else these names could hold has no place in a path.
+    if not all(NAME.fullmatch(kept[key]) for key in ("family", "trial") if key in kept and kept[key] is not None):
+        return None
+    if not 0 <= kept["time"] < LONGEST or not 1 <= kept.get("epoch", 1) < LONGEST or kept.get("seed", 0) is None:
+        return None
+    if event in ("test", "member") and _wrong(kept["accuracy"], "accuracy"):
+        return None
+    if event == "end" and kept["status"] not in (FINISHED, STOPPED, FAILED, INFEASIBLE):
         return None
     return kept
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def plain(value: Any, deep: int = 0) -> Any:
+    """A value read from JSON as documents can show it and JSON write it again: None for a number that is not finite.
+
+    Raises ValueError for what no search writes: numbers beyond 64 bits and values nested more than 20 deep.
+    """
+    if deep > 20:
+        raise ValueError("nested more than 20 deep")
+    if isinstance(value, dict):
+        return {plain(key, deep): plain(inner, deep + 1) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner, deep + 1) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a number beyond 64 bits")
+    if isinstance(value, str) and not value.isascii():
+        # JSON may name half of a surrogate pair, which no file takes.
+        return value.encode("utf-8", "replace").decode()
+    return value
+
+
+def _wrong(value: Any, key: str) -> bool:
+    """Whether a number cannot be what it is said to be: no accuracy is above 1, and nothing measured is negative."""
+    number = _number(value)
+    return number is not None and (number < 0 or (number > 1 and key.endswith("accuracy")))
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _number(value: Any) -> float | None:

@@ -207,6 +207,7 @@ def caveats(summary: dict[str, Any]) -> list[str]:
         said.append(
             "The split was not recorded (`split.json` is missing or broken): nothing can be said about the data."
         )
+    said += summary["broken"]
     if summary["skipped_rows"]:
         count = summary["skipped_rows"]
         said.append(f"{plural(count, 'line')} of `trials.jsonl` left out: torn, or not a row of this search.")

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search import devices
-from search.cache import Array, Cache, Rows, locked
+from search.cache import Array, Cache, Damaged, Rows, locked
 from search.pictures import VERSION, Indices, Pictures, subset_digest
 
 if TYPE_CHECKING:
     from models.trunk import Trunk
 
+ATTEMPTS = 3  # to read activations that are found damaged
 CHUNK = 64  # pictures that one worker computes before it looks again what is left to do
 BATCH = 32  # pictures per forward pass: from 16 to 64 the rate is the same on CPU cores
 # Activations larger than this many times the picture (uint8, three channels) are not stored: reading them back
@@ -52,8 +53,17 @@ class Source:
     def read(self, cut: int | None, augmentation: str, view: int) -> Array:
         """Activations (pictures, ...) at a cut, or the pooled features for None; computes what is not there yet.
 
-        View 0 is the plain picture and the same for every augmentation.
+        View 0 is the plain picture and the same for every augmentation. What is damaged on the disk is computed again;
+        raises OSError where that does not help.
         """
+        for _ in range(ATTEMPTS):
+            try:
+                return self._read(cut, augmentation, view)
+            except Damaged as error:
+                damage = error
+        raise OSError(f"the cache does not keep what is written into it: {damage}")
+
+    def _read(self, cut: int | None, augmentation: str, view: int) -> Array:
         name = _name(cut)
         wanted = self._rows(name, augmentation, view)
         if wanted.complete():
@@ -66,7 +76,7 @@ class Source:
         for chunk in waiting:
             if not wanted.done(chunk):
                 self._compute(wanted, cut, chunk, augmentation, view, wait=True)
-        return wanted.read() if wanted.complete() else self.read(cut, augmentation, view)
+        return wanted.read() if wanted.complete() else self._read(cut, augmentation, view)
 
     def missing(self, cut: int | None, augmentation: str, view: int) -> int:
         """Pictures whose activations at this cut are still to be computed."""

@@ -3,6 +3,9 @@
 Two kinds of entry. `once` is for what one process builds whole: aside, then renamed. `Rows` is for an array that many
 processes fill together, a chunk of rows each: a chunk belongs to whoever holds its lock, and the kernel drops the
 lock of a process that dies, so the others take its chunks over.
+
+Both carry checksums. An entry is read through once per boot and after any change of its files, the chunks of an array
+once by every process; what is damaged is made again.
 """
 
 import contextlib
@@ -14,6 +17,7 @@ import os
 import shutil
 import threading
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+SUMS = "sums.json"  # of an entry: the checksum of each of its files
 
 
 class Traffic:
@@ -60,26 +65,104 @@ class Cache:
         text = json.dumps({**key, "kind": kind}, sort_keys=True)
         return self.root / kind / hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
+    def holds(self, kind: str, key: Mapping[str, Any]) -> bool:
+        """Whether the entry is there and intact."""
+        return intact(self.place(kind, key))
+
     def once(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
-        """The entry's folder, built by `build(folder)` if nobody has: one process at a time, the others wait."""
+        """The entry's folder, built by `build(folder)` if nobody has: one process at a time, the others wait.
+
+        An entry that is damaged is built again; who has it in memory keeps the old one.
+        """
         place = self.place(kind, key)
-        if place.exists():
+        if intact(place):
             traffic.add("read", _size(place))
             return place
         place.parent.mkdir(parents=True, exist_ok=True)
         with locked(place.with_suffix(".lock")):
-            if not place.exists():
+            if not intact(place):
                 aside = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}.part")
                 aside.mkdir()
                 try:
                     build(aside)
                     (aside / "key.json").write_text(json.dumps(dict(key), indent=2, sort_keys=True))
+                    (aside / SUMS).write_text(json.dumps({file.name: _sum(file) for file in sorted(aside.iterdir())}))
+                    if place.exists():
+                        place.rename(aside.with_suffix(".bad"))
+                        shutil.rmtree(aside.with_suffix(".bad"), ignore_errors=True)
                     aside.rename(place)
+                    _remember(place)
                     traffic.add("built", _size(place))
                 except BaseException:
                     shutil.rmtree(aside, ignore_errors=True)
                     raise
         return place
+
+
+def intact(place: Path) -> bool:
+    """Whether an entry's files are those that were built.
+
+    They are read through once per boot, and again where size, inode or time of change of one is another than then.
+    """
+    try:
+        files = _files(place)
+        note = _note(place)
+        if note.exists() and json.loads(note.read_text()) == [_boot(), files]:
+            return True
+        sums = json.loads((place / SUMS).read_text())
+        if set(sums) | {SUMS} != set(files) or any(_sum(place / name) != told for name, told in sums.items()):
+            return False
+        _remember(place)
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _files(place: Path) -> dict[str, list[int]]:
+    told = {path.name: path.stat() for path in place.iterdir()}
+    return {name: [status.st_size, status.st_ino, status.st_mtime_ns] for name, status in told.items()}
+
+
+def _note(place: Path) -> Path:
+    return place.with_name(f"{place.name}.intact")
+
+
+def _remember(place: Path) -> None:
+    # Where nothing can be written any more, the entry is read through again next time.
+    with contextlib.suppress(OSError):
+        write_aside(_note(place), json.dumps([_boot(), _files(place)]))
+
+
+def _sum(path: Path) -> str:
+    """A checksum that finds damage, not malice: whoever can write the cache can also write its sums."""
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            found = zlib.crc32(block, found)
+    return f"{found:08x}"
+
+
+def _sum_rows(rows: Array) -> str:
+    return f"{zlib.crc32(rows.data):08x}"
+
+
+def new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A memory-mapped `.npy` file with its whole room on the disk.
+
+    Raises OSError where there is no such room: a process that writes into the map of a file that has none is killed.
+    """
+    array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, f"{error.strerror}: needs {array.nbytes / 1e6:,.1f} MB", str(path)) from error
+    return array
+
+
+class Damaged(Exception):
+    """Rows that were done have other values than were written; they count as not done from here on."""
 
 
 class Rows:
@@ -98,14 +181,14 @@ class Rows:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = path.with_name(f"{path.stem}.{uuid.uuid4().hex[:8]}.part")
-            np.lib.format.open_memmap(aside, mode="w+", dtype=dtype, shape=shape).flush()
             try:
+                new_array(aside, dtype, shape)
                 # A link, unlike a rename, fails where another process was first: its file may hold rows already.
                 os.link(aside, path)
             except FileExistsError:
                 pass
             finally:
-                aside.unlink()
+                aside.unlink(missing_ok=True)
         self._array: Array | None = None
 
     def slice(self, chunk: int) -> slice:
@@ -129,22 +212,46 @@ class Rows:
 
     def write(self, chunk: int, values: Array) -> None:
         """Puts a chunk's rows into the file, then says so."""
-        array = np.load(self.path, mmap_mode="r+")
-        array[self.slice(chunk)] = values
-        self._marker(chunk).touch()
+        array = np.load(self.path, mmap_mode="r+", allow_pickle=False)
+        part = np.ascontiguousarray(values, array.dtype)
+        array[self.slice(chunk)] = part
+        write_aside(self._marker(chunk), _sum_rows(part))
         traffic.add("built", values.nbytes)
 
     def read(self) -> Array:
-        """The array, memory-mapped and read-only; only done chunks hold values."""
+        """The array, memory-mapped and read-only; only done chunks hold values, and have been compared with their sums.
+
+        Raises `Damaged` where one that is done holds others.
+        """
         if self._array is None:
-            self._array = np.load(self.path, mmap_mode="r")
+            self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
             traffic.add("read", self._array.nbytes)
+        for chunk in range(self.chunks):
+            if self.done(chunk) and (self.path, chunk) not in _compared:
+                if _sum_rows(self._array[self.slice(chunk)]) != self._sum_of(chunk):
+                    self._take_back(chunk)
+                    raise Damaged(f"rows {self.slice(chunk)} of `{self.path}` are damaged")
+                _compared.add((self.path, chunk))
         return self._array
+
+    def _take_back(self, damaged: int) -> None:
+        """The chunk counts as not done, the others as they were."""
+        sums = {chunk: self._sum_of(chunk) for chunk in range(self.chunks) if chunk != damaged and self.done(chunk)}
+        for chunk, told in sums.items():
+            write_aside(self._marker(chunk), told)
+        self._marker("all").unlink(missing_ok=True)
+        self._marker(damaged).unlink(missing_ok=True)
+
+    def _sum_of(self, chunk: int) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return self._marker(chunk).read_text()
+        sums = self._marker("all").read_text().split()
+        return sums[chunk] if chunk < len(sums) else ""
 
     def _settle(self) -> None:
         with contextlib.suppress(OSError), self.path.open("rb") as file:
             os.fsync(file.fileno())
-            self._marker("all").touch()
+            write_aside(self._marker("all"), " ".join(self._marker(chunk).read_text() for chunk in range(self.chunks)))
 
     def _marker(self, chunk: int | str) -> Path:
         # What a process has written survives its death, but not the machine's: until all is on the disk, markers of
@@ -154,6 +261,7 @@ class Rows:
 
 
 _settling: list[threading.Thread] = []
+_compared: set[tuple[Path, int]] = set()  # chunks that this process has compared with their sums
 
 
 def settled() -> None:
@@ -193,5 +301,13 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
 def write_aside(path: Path, content: str | bytes) -> None:
     """Writes a file so that readers see the old content or the new, never a part."""
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-    aside.write_bytes(content.encode() if isinstance(content, str) else content)
-    aside.replace(path)
+    try:
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+        aside.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            # A full disk names no file.
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise

@@ -57,7 +57,7 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     folder = read_folder(root, classes)
     shapes = [(SIDE, FILTER), (SIDE, "lanczos")]
     decoded, packs = data.decode_folder(folder, shapes, settings.cache, threads, say)
-    pixels: Pixels = np.load(packs[SIDE, FILTER].path, mmap_mode="r")
+    pixels: Pixels = np.load(packs[SIDE, FILTER].path, mmap_mode="r", allow_pickle=False)
     labels = np.array([picture.label for picture in folder.pictures])
     names = [picture.name for picture in folder.pictures]
     groups = near_duplicates([picture.digest for picture in folder.pictures], decoded.hashes)
@@ -145,7 +145,7 @@ def versions(picture: Pixels, packs: dict[data.Shape, data.File], row: int) -> l
         made[name] = treatment.treat(picture[None], **steps, threads=1)[0]
     made["mirrored (transpose)"] = treatment.mirror(picture[None])[0]
     made["turned by 15 degrees"] = treatment.turn(picture, 15.0)
-    made["resized by Lanczos"] = np.load(packs[SIDE, "lanczos"].path, mmap_mode="r")[row]
+    made["resized by Lanczos"] = np.load(packs[SIDE, "lanczos"].path, mmap_mode="r", allow_pickle=False)[row]
     return [
         {
             "name": name,

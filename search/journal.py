@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -56,10 +57,11 @@ class Journal:
         self._filing = threading.Lock()
         self._watching = [watch]
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        self._file = path.open("a", encoding="utf-8")
+        self.failed: OSError | None = None  # what kept a row from being written; it ends the search
+        self._file = path.open("ab", buffering=0)
         if torn:
             # A line that a crash cut short stays alone on its line, where readers skip it.
-            self._file.write("\n")
+            self._append(b"\n")
         if earlier is not None:
             self._restore(earlier)
 
@@ -137,10 +139,28 @@ class Journal:
         """Appends one row."""
         row = {"event": event, "time": round(self.elapsed, 3), "trial": trial, "family": family, **values}
         self.rows.append(row)
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        try:
+            self._append(json.dumps(row).encode() + b"\n")
+        except OSError as error:
+            # Kept, because Tune turns what its callbacks raise into an error of its own.
+            self.failed = OSError(
+                error.errno, f"{error.strerror}: the rows of the run cannot be written", self._file.name
+            )
+            raise self.failed from error
         for watch in self._watching:
             watch(row)
+
+    def _append(self, line: bytes) -> None:
+        """Writes a line whole, or leaves the file as it was."""
+        descriptor = self._file.fileno()
+        size = os.fstat(descriptor).st_size
+        left = line
+        try:
+            while left:
+                left = left[os.write(descriptor, left) :]
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
 
     def also(self, watch: Callable[[Row], None]) -> None:
         """From here on every row is given to this as well, as it is written."""

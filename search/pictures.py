@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.cache import Cache, locked
+from search.cache import Cache, intact, locked, new_array
 from search.images import decode as decoding
 from search.images import demo, treatment
 from search.images.duplicates import near_duplicates
@@ -67,7 +67,10 @@ class Pictures:
 
     def pixels(self, size: int, resize_filter: str = FILTER) -> Pixels:
         """All packed pictures (n, size, size, 3), memory-mapped."""
-        pack: Pixels = np.load(self.local(self.packs[size, resize_filter]), mmap_mode="r")
+        path = self.local(self.packs[size, resize_filter])
+        if not intact(path.parent):
+            raise OSError(f"`{path}` in the cache is gone or damaged; the next start, or --resume, decodes anew")
+        pack: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
         return pack
 
     def treated(self, size: int, resize_filter: str, *, threads: int, **steps: bool) -> Pixels:
@@ -77,14 +80,15 @@ class Pictures:
 
         def build(folder: Path) -> None:
             plain = self.pixels(size, resize_filter)
-            result = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.uint8, plain.shape)
+            result = new_array(folder / "pixels.npy", np.uint8, plain.shape)
             for start in range(0, len(plain), 512):
                 part = slice(start, start + 512)
                 result[part] = treatment.treat(plain[part], **steps, threads=threads)
-            result.flush()
 
         key = {"data": self.digest, "size": size, "filter": resize_filter, **steps, "version": VERSION}
-        treated: Pixels = np.load(Cache(self.cache).once("treated", key, build) / "pixels.npy", mmap_mode="r")
+        treated: Pixels = np.load(
+            Cache(self.cache).once("treated", key, build) / "pixels.npy", mmap_mode="r", allow_pickle=False
+        )
         return treated
 
     def copies(
@@ -108,7 +112,9 @@ class Pictures:
             **steps,
             "version": VERSION,
         }
-        copies: Pixels = np.load(Cache(self.cache).once("copies", key, build) / "pixels.npy", mmap_mode="r")
+        copies: Pixels = np.load(
+            Cache(self.cache).once("copies", key, build) / "pixels.npy", mmap_mode="r", allow_pickle=False
+        )
         return copies
 
     def on_node(self, cache: Path) -> "Pictures":
@@ -131,6 +137,11 @@ class Pictures:
             (folder / "content").write_bytes(memoryview(ray.get(file.content)))
 
         return Cache(self.cache).once("files", {"digest": file.digest}, fetch) / "content"
+
+
+def _mapped(entry: Path) -> Pixels:
+    pixels: Pixels = np.load(entry / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    return pixels
 
 
 def subset_digest(digest: str, rows: Indices) -> str:
@@ -210,8 +221,8 @@ def decode_folder(
     keys = {shape: {**scan_key, "size": shape[0], "filter": shape[1]} for shape in shapes}
     scan_place = cache.place("scans", scan_key)
     with locked(scan_place.with_suffix(".decode.lock")):
-        missing = [shape for shape in shapes if not cache.place("pixels", keys[shape]).exists()]
-        if missing or not scan_place.exists():
+        missing = [shape for shape in shapes if not cache.holds("pixels", keys[shape])]
+        if missing or not cache.holds("scans", scan_key):
             say(f"decoding {len(folder.pictures):,} pictures")
             with tempfile.TemporaryDirectory(dir=scan_place.parent) as aside:
                 decoded = decoding.decode(folder, missing, Path(aside), threads)

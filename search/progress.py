@@ -1,5 +1,6 @@
 """What a person sees while the search runs: one live block on a terminal, plain lines elsewhere and in the log."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +51,8 @@ class Progress:
     def note(self, line: str) -> None:
         """One line for the log alone."""
         if self._log is not None:
-            with self._log.open("a", encoding="utf-8") as log:
+            # A full disk ends the search through its rows, which matter, and not through this line.
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
                 log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     @contextmanager

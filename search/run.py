@@ -5,6 +5,7 @@ download). The run's folder, report included, is runs/NAME.
 """
 
 import argparse
+import errno
 import json
 import os
 import platform
@@ -43,6 +44,7 @@ from search.settings import (
 
 # Minutes on two cores: enough to see every part of a search at work.
 DEMO_SETTINGS: dict[str, Any] = {"trials": 4, "epochs": 6, "image_sizes": (64,), "weights": "none"}
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 INTERRUPTED = 130  # exit status, as shells give it to what Ctrl-C ended
 WARM_START = "warm_start.json"
 Number = TypeVar("Number", int, float)
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
     `called` is how the command line calls this program, where it is not this file.
     """
     began = time.monotonic()
+    # Whatever the user's own mask says, a run and a cache can be written by nobody else.
+    os.umask(os.umask(0o022) | 0o002)
     try:
         given = options(arguments)
         if given.pop("explore", False):
@@ -73,10 +77,20 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
         command = [*(called.split() or script), *(sys.argv[1:] if arguments is None else arguments)]
         return run(settings, began, command, resume=bool(resume or extend))
     except (ValueError, OSError) as error:
-        return fail(str(error))
+        return fail(told(error))
     except KeyboardInterrupt:
         fail("interrupted")
         return INTERRUPTED
+
+
+def told(error: Exception) -> str:
+    """The message of an error, and the way out where there is no room to write."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return (
+            f"{error}; make room there, or choose another place with --runs-dir or --cache-dir; "
+            "a run that has rows goes on with --resume"
+        )
+    return str(error)
 
 
 def explore(given: Mapping[str, Any]) -> int:
@@ -95,7 +109,6 @@ def explore(given: Mapping[str, Any]) -> int:
 
 def run(settings: Settings, began: float, command: Sequence[str], *, resume: bool = False) -> int:
     """One run from beginning to end, or from where it was left."""
-    from results.rows import read_rows
     from search import pictures as data
     from search.cache import locked, write_aside
     from search.own_spaces import OwnSpaces
@@ -131,9 +144,9 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 if own.models.references:
                     check_same_code(folder / "hypermodels.json", own.models)
                 prior = learnt(settings, runs, split, weights, own.spaces(), progress.say)
-                earlier = read_rows(rows) if rows.exists() else None
+                earlier = rows_before(rows, settings, weights, own) if rows.exists() else None
                 if earlier and earlier.skipped:
-                    progress.say(f"{earlier.skipped} lines of {rows} cannot be read and are passed over")
+                    progress.say(f"{earlier.skipped} lines of {rows} are no rows of this run and are passed over")
                 search(settings, progress, pictures, weights, own, prior, began, command, earlier)
         except KeyboardInterrupt:
             progress.say(f"interrupted; python search/run.py --resume {shlex.quote(str(folder))} goes on")
@@ -177,6 +190,15 @@ def learnt(
         for line in prior.lines():
             say(line)
     return Prior.from_json((settings.folder / WARM_START).read_text())
+
+
+def rows_before(path: Path, settings: Settings, weights: Any, own: Any) -> Any:
+    """The rows of a run that is resumed, from which its search can go on."""
+    from results.rows import read_rows
+    from search.earlier import usable
+    from search.study import studies_of
+
+    return usable(read_rows(path), settings, studies_of(settings, weights, own=own.spaces()))
 
 
 def search(
@@ -247,6 +269,8 @@ def search(
         if course.interrupted:
             raise KeyboardInterrupt
         progress.say_about_packing(journal.rows, setup.gpu_share)
+    except Exception as error:
+        raise journal.failed or error from error
     finally:
         mirror.close()
         journal.close()
@@ -284,12 +308,14 @@ def describe(split: dict[str, Any]) -> str:
 
 def check_same_data(path: Path, split: dict[str, Any]) -> None:
     """Raises ValueError where a resumed run would train on other pictures than it was begun with."""
+    from results.records import read_object
+
     try:
-        saved = json.loads(path.read_text())
+        saved = read_object(path)
     except FileNotFoundError:
         return
-    for part in ("digest", "train", "validation", "test"):
-        if saved[part] != split[part]:
+    for part in ("digest", "classes", "train", "validation", "test"):
+        if saved.get(part) != split[part]:
             raise ValueError(
                 f"--resume needs the data that the run was begun with, and `{part}` of `{path}` is another now"
             )
@@ -402,9 +428,12 @@ def extended(folder: Path, given: Mapping[str, Any]) -> Settings:
 def continued(folder: Path, given: Mapping[str, Any], option: str = "--resume") -> Settings:
     """The settings of a run that is resumed: those it was begun with, and what may change of them."""
     saved = folder / "settings.json"
-    if not saved.exists():
+    if not saved.is_file():
         raise FileNotFoundError(f"{option} needs the folder of a run, and there is no `{saved}`")
-    settings = Settings.from_json(saved.read_text())
+    try:
+        settings = Settings.from_json(saved.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"`{saved}` is not what a search wrote: {error}") from error
     if "hypermodel" in given:
         given = searched(given)
     return resumed(replace(settings, runs_dir=str(folder.resolve().parent), name=folder.resolve().name), given)

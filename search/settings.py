@@ -5,10 +5,11 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -150,10 +151,21 @@ class Settings:
     @classmethod
     def from_json(cls, text: str) -> "Settings":
         """Reads `settings.json`; raises ValueError for an unknown field or a bad value."""
-        values: dict[str, Any] = json.loads(text)
-        known = {field.name for field in fields(cls)}
-        for name in values:
-            _check(name in known, "settings.json", f"fields from {', '.join(sorted(known))}", name)
+        try:
+            values: dict[str, Any] = json.loads(text)
+        except RecursionError:
+            raise ValueError("needs a JSON object of settings, got one nested too deep to read") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"needs a JSON object of settings, got {str(values)[:80]}")
+        kinds = get_type_hints(cls)
+        for name, value in values.items():
+            _check(name in kinds, "settings.json", f"fields from {', '.join(sorted(kinds))}", name)
+            _check(
+                _is(value, kinds[name]),
+                name,
+                f"a value of the kind {getattr(kinds[name], '__name__', kinds[name])}",
+                value,
+            )
         lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**{**values, **lists})
 
@@ -177,6 +189,19 @@ def own_families(references: Sequence[str]) -> dict[str, str]:
         _check(not taken, "hypermodel", f"names of their own: put `family=` in front, `{family}` is taken", reference)
         own[family] = found[2]
     return own
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON is what a field holds: a list for a tuple, a whole number also where others go."""
+    if get_origin(kind) is UnionType:
+        return any(_is(value, one) for one in get_args(kind))
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and all(_is(one, get_args(kind)[0]) for one in value)
+    if kind in (int, float):
+        # JSON's whole numbers have no end, and nothing here counts beyond 64 bits; a bool is no number.
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+        return whole or (kind is float and isinstance(value, float))
+    return isinstance(value, kind)
 
 
 def seconds(text: str) -> float:

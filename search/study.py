@@ -162,8 +162,19 @@ class Study:
         if self._told >= MOST:
             self._renew()
 
+    def holds(self, point: Any, config: Mapping[str, Any]) -> bool:
+        """Whether a row can be of a trial of this study: a point of its space, and a configuration of its form."""
+        try:
+            made = self._space(TrialHyperParameters(values=values_to_point(self._space, point)))
+            work(self._family, config)
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
+            return False
+        return {key: _kind(value) for key, value in config.items()} == {key: _kind(made[key]) for key in made}
+
     def _recall(self, record: Record) -> None:
         """Takes in a trial of the run that is resumed; one that had not ended is open again."""
+        if not record.point:
+            return  # It failed without a trace of what it was.
         self.study.enqueue_trial(record.point)
         self._trials[record.name] = self._draw().trial
         if record.status != RUNNING:
@@ -230,6 +241,11 @@ def fronts(values: Sequence[Sequence[float]], aims: Aims) -> list[int]:
         found[left & beaten] += 1
         left &= beaten
     return found.tolist()
+
+
+def _kind(value: Any) -> type:
+    # JSON does not keep a whole float apart from an int.
+    return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,7 +99,9 @@ class Course:
             return self._search_job(self.again.pop(0))
         family = self._next_family()
         while family is not None and not self.interrupted:
-            name = f"{family}-{len(self.journal.of(family)):03d}"
+            # Of a damaged run numbers may be missing: no name is given twice.
+            used = (int(record.name.rsplit("-", 1)[1]) for record in self.journal.of(family))
+            name = f"{family}-{max(used, default=-1) + 1:03d}"
             config, point = self.studies[family].suggest(name)
             record = self.journal.records[name] = Record(name, family, config, point)
             cost = self._known_cost(record)

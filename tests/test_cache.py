@@ -1,5 +1,6 @@
 """One build however many ask, and arrays that several processes fill together."""
 
+import json
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.cache import Cache, Rows, locked, settled, write_aside
+from search.cache import Cache, Damaged, Rows, intact, locked, settled, write_aside
 
 # Takes the lock of chunk 0, says so, and waits for its end.
 HOLDER = """
@@ -60,7 +61,8 @@ def test_a_failed_build_leaves_nothing_and_is_tried_again(tmp_path: Path) -> Non
     with pytest.raises(OSError, match="disk full"):
         cache.once("pixels", {}, fail)
     assert [path.suffix for path in (tmp_path / "pixels").iterdir()] == [".lock"]
-    assert sorted(path.name for path in cache.once("pixels", {}, build).iterdir()) == ["content", "key.json"]
+    names = sorted(path.name for path in cache.once("pixels", {}, build).iterdir())
+    assert names == ["content", "key.json", "sums.json"]
 
 
 def test_rows_are_filled_by_chunks(tmp_path: Path) -> None:
@@ -103,6 +105,83 @@ def test_rows_that_may_not_have_reached_the_disk_before_a_reboot_are_not_trusted
     (marker,) = tmp_path.glob("rows.0.*.done")
     marker.rename(tmp_path / "rows.0.anotherboot.done")
     assert not rows.done(0)
+
+
+def spoil(path: Path, at: int = -1) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def pixels(folder: Path) -> None:
+    (folder / "pixels.npy").write_bytes(bytes(1000))
+
+
+def test_an_entry_that_is_damaged_is_built_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    place = cache.once("pixels", {"size": 96}, pixels)
+    assert cache.holds("pixels", {"size": 96})
+    for damage in (
+        lambda: spoil(place / "pixels.npy"),
+        lambda: (place / "pixels.npy").unlink(),
+        lambda: (place / "pixels.npy").write_bytes(b""),
+        lambda: (place / "sums.json").unlink(),
+        lambda: (place / "sums.json").write_text("[]"),
+        lambda: (place / "more").touch(),
+    ):
+        damage()
+        assert not cache.holds("pixels", {"size": 96})
+        assert cache.once("pixels", {"size": 96}, pixels) == place
+        assert (place / "pixels.npy").read_bytes() == bytes(1000)
+        assert cache.holds("pixels", {"size": 96})
+    assert sorted(path.suffix for path in (tmp_path / "pixels").iterdir()) == ["", ".intact", ".lock"]
+
+
+def test_damage_that_keeps_size_and_times_is_found_after_a_reboot(tmp_path: Path) -> None:
+    place = Cache(tmp_path).once("pixels", {}, pixels)
+    before = (place / "pixels.npy").stat()
+    with (place / "pixels.npy").open("r+b") as file:
+        file.write(b"bit rot")
+    os.utime(place / "pixels.npy", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert intact(place)
+    note = tmp_path / "pixels" / f"{place.name}.intact"
+    note.write_text(note.read_text().replace(json.loads(note.read_text())[0], "anotherboot"))
+    assert not intact(place)
+
+
+def test_damaged_rows_are_not_read_and_count_as_missing(tmp_path: Path) -> None:
+    def rows() -> Rows:
+        return Rows(tmp_path / "rows.npy", (6,), np.float32, 2)
+
+    for chunk in range(3):
+        rows().write(chunk, np.array([chunk, chunk]))
+    assert rows().complete()
+    settled()
+    spoil(tmp_path / "rows.npy", -9)
+    with pytest.raises(Damaged, match=r"rows slice\(2, 4, None\) of `.*rows.npy` are damaged"):
+        rows().read()
+    assert [rows().done(chunk) for chunk in range(3)] == [True, False, True]
+    rows().write(1, np.array([1, 1]))
+    assert rows().complete()
+    assert rows().read().tolist() == [0, 0, 1, 1, 2, 2]
+    settled()
+
+
+def test_rows_that_were_settled_are_compared_after_a_reboot(tmp_path: Path) -> None:
+    first = Rows(tmp_path / "rows.npy", (4,), np.float32, 2)
+    first.write(0, np.array([1, 2]))
+    first.write(1, np.array([3, 4]))
+    assert first.complete()
+    settled()
+    for marker in tmp_path.glob("rows.[01].*.done"):
+        marker.unlink()
+    spoil(tmp_path / "rows.npy")
+    second = Rows(tmp_path / "rows.npy", (4,), np.float32, 2)
+    assert second.complete()
+    with pytest.raises(Damaged, match=r"rows slice\(2, 4, None\)"):
+        second.read()
+    assert [second.done(chunk) for chunk in range(2)] == [True, False]
+    assert second.read().tolist()[:2] == [1, 2]
 
 
 def test_many_at_once_make_one_file(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_another_answer_is_refused(trained_run: Path) -> None:
 
 
 def test_without_the_data_the_kept_pictures_are_used(trained_run: Path, tmp_path: Path) -> None:
-    (tmp_path / "split.json").write_text('{"data": "demo", "test": [["a/b.jpg", 0]]}')
+    (tmp_path / "split.json").write_text('{"data": "demo", "classes": ["a"], "test": [["a/b.jpg", 0]]}')
     with pytest.raises(ValueError, match=r"checked on pictures of the run's data, and there are none: neither `demo`"):
         sample(tmp_path)
     (tmp_path / "mistakes").symlink_to(trained_run / "mistakes")

@@ -1,9 +1,11 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -68,6 +70,42 @@ def test_a_run_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     assert main(["predict", str(tmp_path), str(tmp_path / "a.png")]) == 2
     assert capsys.readouterr().err == f"needs an exported model, got no .keras file in `{tmp_path / 'models'}`\n"
+
+
+def with_model(run: Path, folder: Path, model: "keras.Model") -> Path:
+    """A copy of a run's rows and split with another model in it."""
+    (folder / "models").mkdir()
+    for name in ("trials.jsonl", "split.json"):
+        shutil.copy(run / name, folder)
+    model.save(folder / "models" / "scratch_keras.keras")
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    return folder
+
+
+def test_a_model_that_brings_code_of_its_own_is_refused(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = keras.Input((None, None, 3), dtype="uint8")
+    means = keras.layers.Lambda(lambda x: x[:, 0, 0, :], output_shape=(3,))(pictures)
+    run = with_model(trained_run, tmp_path, keras.Model(pictures, keras.layers.Dense(4)(means)))
+    assert main(["predict", str(run), str(run / "a.png")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    path = run / "models" / "scratch_keras.keras"
+    assert line.startswith(f"`{path}` cannot be loaded without running code of its own")
+    path.write_bytes(b"PK no archive")
+    assert main(["predict", str(run), str(run / "a.png")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "or is damaged" in line
+
+
+def test_a_model_of_other_classes_is_refused(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = keras.Input((None, None, 3), dtype="uint8")
+    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pictures))
+    run = with_model(trained_run, tmp_path, keras.Model(pictures, keras.layers.Dense(7)(means)))
+    assert main(["predict", str(run), str(run / "a.png")]) == 2
+    assert capsys.readouterr().err == "the model needs an answer for each of 4 classes, and gives (1, 7)\n"
 
 
 def test_files_folders_and_globs(tmp_path: Path) -> None:

@@ -72,6 +72,25 @@ def test_an_unknown_field_of_the_file_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", r"needs a JSON object of settings, got \[\]"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"trials": "20"}', "`trials` needs a value of the kind .*int.*, got '20'"),
+        ('{"trials": true}', "`trials` needs a value of the kind .*int.*, got True"),
+        ('{"trials": 1' + "0" * 30 + "}", "`trials` needs a value of the kind"),
+        ('{"families": "mobilenet"}', "`families` needs a value of the kind .*tuple.*, got 'mobilenet'"),
+        ('{"image_sizes": [32, "64"]}', "`image_sizes` needs a value of the kind"),
+        ('{"time_budget": {}}', "`time_budget` needs a value of the kind float | None, got {}"),
+        ('{"time_budget": NaN}', "`time_budget` needs more than 0 seconds, got nan"),
+    ],
+)
+def test_a_file_with_other_values_is_refused(content: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings.from_json(content)
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [("90", 90), ("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1.5h", 5400), (" 2 D ", 172800), ("1h 30m", 5400)],
 )

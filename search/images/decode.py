@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
 
 from results.picture import DRAFT_SIDE, MAX_PIXELS, read_picture, reason_of
+from search.cache import new_array
 from search.images.folder import Folder
 
 FILTERS = {
@@ -87,8 +87,7 @@ def decode(
             raise ValueError(f"needs an image size >= 1 pixel, got {size}")
     count = len(folder.pictures)
     packs = {
-        shape: open_memmap(directory / pack_name(*shape), "w+", dtype=np.uint8, shape=(count, shape[0], shape[0], 3))
-        for shape in shapes
+        shape: new_array(directory / pack_name(*shape), np.uint8, (count, shape[0], shape[0], 3)) for shape in shapes
     }
     draft_side = max([DRAFT_SIDE, *(size for size, _ in shapes)])
     readable = np.zeros(count, np.bool_)

@@ -100,6 +100,28 @@ def _new_rows(path: Path, known: int) -> Iterator[Row]:
             yield json.loads(line)
 
 
+def outlived(child: Callable[[int], "subprocess.CompletedProcess[str]"]) -> tuple[list[Row], dict[str, str]]:
+    """Runs children that work through a list, from a given place on, until one comes to the end.
+
+    A child prints rows: one with `begins` before each item and one with `ends` after it. Returns all rows, and the
+    items at which a child died, with how. Raises RuntimeError where one died between two items.
+    """
+    rows: list[Row] = []
+    died: dict[str, str] = {}
+    start = 0
+    while True:
+        done = child(start)
+        new = [json.loads(line) for line in done.stdout.splitlines()]
+        rows += new
+        if done.returncode == 0:
+            return rows, died
+        begun = [row["begins"] for row in new if "begins" in row]
+        if not begun or any(row.get("ends") == begun[-1] for row in new):
+            raise RuntimeError(f"a child ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
+        died[begun[-1]] = "hang" if "Timeout" in done.stderr else f"exit code {done.returncode}"
+        start += len(begun)
+
+
 def ready_pictures(settings: Settings) -> Pictures:
     """The pictures of a run on this machine, with the weights of its trunks: what a worker is given, without Ray."""
     weights = find_weights(settings.weights, seed=settings.seed)

@@ -34,7 +34,7 @@ from PIL import Image
 from results.prediction import pixels_of
 from search.images.decode import decode, pack_name
 from search.images.folder import read_folder
-from tests.benchmarks.measuring import ROOT, folder_aside, resident, show
+from tests.benchmarks.measuring import ROOT, folder_aside, outlived, resident, show
 
 SIDE = 40  # pixels of the pictures that are mutated
 SIZE = 32  # pixels of what the reader is asked for
@@ -242,7 +242,9 @@ def bombs(side: int) -> Iterator[Mutant]:
     yield Mutant("large", "jpeg-large", saved(plain, "JPEG", quality=95), READ, one)
     yield Mutant("large", "jpeg-large-progressive", saved(plain, "JPEG", quality=95, progressive=True), READ, one)
     yield Mutant("large", "webp-large", saved(plain, "WEBP", lossless=True, method=0), READ, one)
-    yield Mutant("large", "gif-large", saved(plain.quantize(4), "GIF"), READ, one)
+    indexed = Image.new("P", (side, side))
+    indexed.putpalette(list(COLOURS[0]))
+    yield Mutant("large", "gif-large", saved(indexed, "GIF"), READ, one)
     yield Mutant("large", "jpeg2000-large", saved(plain, "JPEG2000"), READ, one)
     yield Mutant("large", "avif-large", saved(plain, "AVIF", speed=10, quality=95), READ, one)
     yield Mutant("bombs", "jpeg-scans", scans(9400, 3000), LEFT_OUT)
@@ -335,8 +337,7 @@ def _mutated(base: Mutant, bases: Sequence[Mutant], number: int, chance: random.
     if kind == "truncated":
         # Half of them near the end, where little is missing.
         kept = chance.randrange(size) if chance.random() < 0.5 else size - 1 - chance.randrange(min(200, size - 1))
-        # The palette of a PCX file is its end: without it the file is whole, and grey.
-        content, rule = content[:kept], EITHER if base.name == "pcx-palette" else SAME
+        content, rule = content[:kept], SAME
     elif kind == "flipped bytes":
         for _ in range(chance.choice((1, 1, 2, 8, 64))):
             content[chance.randrange(size)] = chance.randrange(256)
@@ -361,6 +362,8 @@ def _mutated(base: Mutant, bases: Sequence[Mutant], number: int, chance: random.
     else:
         content += chance.randbytes(chance.randrange(1, 2000))
         rule = SAME
+    if base.name == "pcx-palette":
+        rule = EITHER  # Its palette is counted from the end of the file: with another end the file is whole, and grey.
     return Mutant(kind, f"{base.name}-{number}", bytes(content), rule, base=base.name)
 
 
@@ -431,10 +434,17 @@ def feed(root: Path, options: argparse.Namespace) -> None:
                 faulthandler.cancel_dump_traceback_later()
                 if turn == TURNS[0]:
                     pack = np.load(Path(aside) / pack_name(SIZE, "bilinear"))[0]
-                    _say({"ends": picture.name, "seconds": took, **_found(pack, decoded.reasons.get(picture.name))})
+                    found = _found(pack, decoded.reasons.get(picture.name))
+                    _say({"ends": picture.name, "seconds": took, "peak_mib": _peak(), **found})
             gc.collect()
             _say({"turn": turn, "mib": resident(os.getpid())})
-    _say({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+    _say({"peak_mib": _peak()})
+
+
+def _peak() -> float:
+    """The most MiB that this process ever held; what `getrusage` says is also that of the process before `exec`."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def _found(pack: Any, reason: str | None) -> dict[str, Any]:
@@ -462,7 +472,7 @@ def feed_together(root: Path, options: argparse.Namespace) -> None:
             for row, picture in enumerate(folder.pictures)
         }
     told = {picture.name: _told(picture.path) for picture in folder.pictures}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = _peak()
     _say({
         "seconds": took, "reasons": decoded.reasons, "digests": digests, "peak_mib": peak,
         "predicted": {name: reason for name, reason in told.items() if reason is not None},
@@ -483,35 +493,24 @@ def _say(line: dict[str, Any]) -> None:
 
 def fed(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Feeds the folder to children until every picture had its turn; what they said, and which of them died where."""
-    said: dict[str, Any] = {"ends": {}, "died": {}, "mib": {}}
-    start = 0
-    while True:
-        lines, code, errors = _child(root, options, "alone", start)
-        begun = []
-        for line in lines:
-            if "begins" in line:
-                begun.append(line["begins"])
-            elif "ends" in line:
-                said["ends"][line["ends"]] = line
-            elif "turn" in line:
-                said["mib"][line["turn"]] = line["mib"]
-            else:
-                said |= line
-        if code == 0:
-            return said
-        if not begun or begun[-1] in said["ends"]:
-            raise RuntimeError(f"the child ended with exit code {code} between two pictures:\n{errors[-2000:]}")
-        said["died"][begun[-1]] = "hang" if "Timeout" in errors else f"exit code {code}"
-        start += len(begun)
+    rows, died = outlived(lambda start: _child(root, options, "alone", start))
+    said: dict[str, Any] = {"ends": {}, "died": died, "mib": {}}
+    for row in rows:
+        if "ends" in row:
+            said["ends"][row["ends"]] = row
+        elif "turn" in row:
+            said["mib"][row["turn"]] = row["mib"]
+        elif "begins" not in row:
+            said |= row
+    return said
 
 
-def _child(root: Path, options: argparse.Namespace, how: str, start: int = 0) -> tuple[list[dict[str, Any]], int, str]:
+def _child(root: Path, options: argparse.Namespace, how: str, start: int = 0) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "tests.benchmarks.mutated_pictures", "--child", how, "--folder", str(root)]
     for name in ("memory", "seconds", "threads"):
         command += [f"--{name}", str(getattr(options, name))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "2"}
-    done = subprocess.run([*command, "--start", str(start)], cwd=ROOT, env=environment, capture_output=True, text=True)
-    return [json.loads(line) for line in done.stdout.splitlines()], done.returncode, done.stderr
+    return subprocess.run([*command, "--start", str(start)], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 def judged(
@@ -566,9 +565,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         special = write_special(root)
         said = fed(root, options)
         wrong = judged(said, written, special, options.seconds)
-        ((together,), code, errors) = _child(root, options, "together")
-        if code:
-            raise RuntimeError(f"the whole folder ended the child with exit code {code}:\n{errors[-2000:]}")
+        done = _child(root, options, "together")
+        if done.returncode:
+            raise RuntimeError(f"the whole folder ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
+        together = json.loads(done.stdout)
     alone = {name: end["reason"] for name, end in said["ends"].items() if end["reason"] is not None}
     if together["reasons"] != alone:
         differing = sorted(set(alone.items()) ^ set(together["reasons"].items()))
@@ -589,6 +589,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         read = sum(end is not None and end["reason"] is None for end in ends)
         slowest = max((end["seconds"] for end in ends if end is not None), default=0.0)
         body.append([kind, len(ends), read, len(ends) - read, slowest])
+    largest = max(said["ends"].values(), key=lambda end: float(end["peak_mib"]))
     keys = ("kind", "files", "read", "left_out", "slowest_seconds")
     slowest = max(said["ends"].values(), key=lambda end: float(end["seconds"]))
     result = {
@@ -596,7 +597,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "crashes": sum(how != "hang" for how in said["died"].values()),
         "hangs": sum(how == "hang" for how in said["died"].values()),
         "wrong": wrong, "slowest": slowest["ends"], "slowest_seconds": slowest["seconds"],
-        "memory_limit_gib": options.memory, "peak_mib": said["peak_mib"], "growth_mib": growth,
+        "memory_limit_gib": options.memory, "peak_mib": said["peak_mib"], "largest": largest["ends"],
+        "growth_mib": growth,
         "together_seconds": together["seconds"], "together_peak_mib": together["peak_mib"],
         "kinds": [dict(zip(keys, line, strict=True)) for line in body],
     }  # fmt: skip
