@@ -24,8 +24,10 @@ def measure(family: str, config: Mapping[str, Any], pictures: Pictures, threads:
     from models.export import raw_pictures
 
     model = MODELS[family](config, pictures)
-    raw = raw_pictures(model, resize_filter=str(config.get("resize_filter", FILTER)))
-    some = pictures.pixels(config["image_size"], config.get("resize_filter", FILTER))[pictures.train[:BATCH]]
+    # Of a user's hypermodel a parameter of that name may be anything.
+    resize_filter = str(config["resize_filter"]) if family == "scratch_pillow" else FILTER
+    raw = raw_pictures(model, resize_filter=resize_filter)
+    some = pictures.pixels(config["image_size"], resize_filter)[pictures.train[:BATCH]]
     return {
         "parameters": raw.count_params(),
         "bytes": sum(int(np.prod(weight.shape)) * np.dtype(weight.dtype).itemsize for weight in raw.weights),

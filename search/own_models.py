@@ -1,4 +1,9 @@
-"""Models of users: any `keras_tuner.HyperModel`, class, instance or build function, trained as a family of its own."""
+"""Models of users: any `keras_tuner.HyperModel`, class, instance or build function, trained as a family of its own.
+
+What counts of it: its parameters, its model, and the optimizer, loss and `run_eagerly` that this was compiled with.
+Epochs, metrics and validation are ours, as of every family. Of a `fit` of its own the batch size counts and nothing
+else: no callbacks, class weights, data of its own making, or parameters that only it asks for.
+"""
 
 import hashlib
 import importlib
