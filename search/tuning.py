@@ -48,7 +48,7 @@ RETRAINING_OVERHEAD = 9.0
 RESERVE_FOR = 1.0  # seconds for which an estimate of what follows the search holds
 REPORT_SECONDS = 10.0
 # Ray's words for an actor whose machine is gone, or is not answering and not yet given up, and ours.
-NODE_LOST = {"node has died": "its node has died", "ActorUnavailableError": "its node could not be reached"}
+NODE_LOST = {"node has died": "its node has died", " is unavailable: ": "its node could not be reached"}
 
 Say = Callable[[str], None]
 

@@ -181,7 +181,7 @@ def test_a_lost_machine_is_not_held_against_a_trial(plan: Plan) -> None:
     [
         ("The actor died because its node has died. Node Id: 12", "its node has died"),
         (
-            "ray.exceptions.ActorUnavailableError: The actor 12 is unavailable: Socket closed",
+            str(ray.exceptions.ActorUnavailableError("RPC error: Socket closed", bytes(16))),
             "its node could not be reached",
         ),
         ("Worker unexpectedly exits: End of file.", "its worker was lost: Worker unexpectedly exits: End of file."),
