@@ -376,7 +376,12 @@ def parse(arguments: Sequence[str] | None) -> Settings:
 
 def options(arguments: Sequence[str] | None) -> dict[str, Any]:
     """What the command line gives, by name."""
-    found = {name: value for name, value in vars(parser().parse_args(arguments)).items() if value is not None}
+    reader = parser()
+    for word in sys.argv[1:] if arguments is None else arguments:
+        if word.startswith("--") and word.endswith("=--"):
+            # argparse takes the end of the options for no value at all.
+            reader.error(f"argument {word.removesuffix('=--')}: expected one argument")
+    found = {name: value for name, value in vars(reader.parse_args(arguments)).items() if value is not None}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 

@@ -1,0 +1,200 @@
+"""Full disks, a cache that goes away or rots in mid-run, who may write what, and one driver for a run."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search import run as command
+from search.activations import Source
+from search.cache import locked, settled
+from search.journal import Journal
+from search.pictures import Pictures, prepare
+from search.run import told
+from search.settings import Settings
+
+# What is written into a file system of 2 MB, of which the first argument is the folder; says what came of each.
+FULL = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from search.cache import Cache, Rows, new_array, write_aside
+from search.journal import Journal, Record
+from results.markup import write_aside as write_document
+place = Path(sys.argv[1])
+said = {}
+
+def tried(name, write):
+    try:
+        write()
+    except OSError as error:
+        said[name] = [error.errno, str(error.filename), str(error)]
+
+journal = Journal(place / "trials.jsonl")
+journal.records["a-000"] = Record("a-000", "a", {}, {})
+journal.start("a-000")
+(place / "report.html").write_text("the old report")
+tried("array", lambda: new_array(place / "pixels.npy", np.uint8, (4_000_000,)))
+tried("activations", lambda: Rows(place / "activations" / "cut-1.npy", (2000, 1000), np.float16, 64))
+tried("entry", lambda: Cache(place).once("treated", {}, lambda folder: (folder / "a").write_bytes(bytes(4_000_000))))
+tried("model", lambda: write_aside(place / "a.keras", bytes(4_000_000)))
+tried("report", lambda: write_document(place / "report.html", "a" * 4_000_000))
+left = sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
+filler = (place / "filler").open("wb", buffering=0)
+try:
+    while filler.write(bytes(4096)):
+        pass
+except OSError:
+    pass
+
+def rows():
+    for epoch in range(1, 100_000):
+        journal.write("retry", "a-000", "a", reason="x" * 1000)
+
+tried("rows", rows)
+before = (place / "trials.jsonl").read_bytes()
+failed = str(journal.failed)
+filler.close()
+(place / "filler").unlink()
+journal.write("retry", "a-000", "a", reason="after room was made")
+journal.close()
+lines = (place / "trials.jsonl").read_bytes()
+whole = [json.loads(line)["event"] for line in lines.splitlines()]
+print(json.dumps({
+    "said": said, "left": left, "whole": lines.startswith(before) and before.endswith(b"\\n") and len(whole) > 2,
+    "failed": failed, "report": (place / "report.html").read_text(),
+}))
+"""
+
+
+def namespaces() -> bool:
+    return (
+        shutil.which("unshare") is not None and subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not namespaces(), reason="needs the right to mount a small file system: root, and unshare")
+def test_a_full_disk_is_named_and_nothing_is_torn(tmp_path: Path) -> None:
+    script = 'mount -t tmpfs -o size=2m tmpfs "$1" && exec "$2" -c "$3" "$1"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", str(tmp_path), sys.executable, FULL],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert {name: number for name, (number, _, _) in found["said"].items()} == dict.fromkeys(
+        ("array", "activations", "entry", "model", "report", "rows"), 28
+    )
+    paths = {name: path for name, (_, path, _) in found["said"].items()}
+    assert paths["array"] == str(tmp_path / "pixels.npy")
+    assert paths["activations"].startswith(str(tmp_path / "activations"))
+    assert paths["model"] == str(tmp_path / "a.keras")
+    assert paths["report"] == str(tmp_path / "report.html")
+    assert paths["rows"] == str(tmp_path / "trials.jsonl")
+    assert "the rows of the run cannot be written" in found["failed"]
+    assert "No space left on device: needs 4.0 MB" in found["said"]["array"][2]
+    # Nothing half written stays, and what was there is as it was.
+    assert [name for name in found["left"] if not name.endswith(".lock")] == ["report.html", "trials.jsonl"]
+    assert found["report"] == "the old report"
+    assert found["whole"]
+
+
+def test_a_message_of_a_full_disk_says_the_way_out() -> None:
+    said = told(OSError(28, "No space left on device", "/runs/a/trials.jsonl"))
+    assert said.startswith("[Errno 28] No space left on device: '/runs/a/trials.jsonl'; make room there")
+    assert "--cache-dir" in said
+    assert "--resume" in said
+    assert told(ValueError("needs 2 or more, got 1")) == "needs 2 or more, got 1"
+
+
+@pytest.fixture
+def own(drawn: Path, tmp_path: Path) -> tuple[Settings, Pictures]:
+    """The drawn folder with a cache of its own."""
+    settings = Settings(data=str(drawn), image_sizes=(32,), cache_dir=str(tmp_path / "cache"))
+    found, _ = prepare(settings, 2, lambda line: None)
+    return settings, replace(found, weights={("MobileNet", 0.25): None})
+
+
+def test_activations_are_computed_again_where_the_cache_is_deleted_or_rots(own: tuple[Settings, Pictures]) -> None:
+    _, pictures = own
+    source = Source(pictures, pictures.train, "MobileNet", 0.25, 32)
+    first = np.array(source.read(None, "none", 0))
+    settled()
+    shutil.rmtree(pictures.cache / "activations")
+    np.testing.assert_allclose(source.read(None, "none", 0), first, atol=0.05)
+    settled()
+    (file,) = pictures.cache.glob("activations/*/pooled.npy")
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 64
+    file.write_bytes(content)
+    # As a process finds it that has not compared these rows yet.
+    from search.cache import _compared
+
+    _compared.clear()
+    np.testing.assert_allclose(source.read(None, "none", 0), first, atol=0.05)
+
+
+def test_pixels_that_rot_are_not_trained_on_and_the_next_start_decodes_anew(own: tuple[Settings, Pictures]) -> None:
+    settings, pictures = own
+    pack = pictures.packs[32, "bilinear"].path
+    content = bytearray(pack.read_bytes())
+    content[-3] ^= 64
+    pack.write_bytes(content)
+    with pytest.raises(OSError, match=r"pixels.npy` in the cache is gone or damaged; the next start, or --resume, dec"):
+        pictures.pixels(32)
+    content[-3] ^= 64
+    again, _ = prepare(settings, 2, lambda line: None)
+    assert pack.read_bytes() == bytes(content)
+    assert again.pixels(32).shape == (96, 32, 32, 3)
+    shutil.rmtree(settings.cache)
+    with pytest.raises(OSError, match="is gone or damaged"):
+        pictures.pixels(32)
+    assert prepare(settings, 2, lambda line: None)[0].pixels(32).shape == (96, 32, 32, 3)
+
+
+def given(drawn: Path, tmp_path: Path, *more: str) -> list[str]:
+    return [str(drawn), "--runs-dir", str(tmp_path / "runs"), "--cache-dir", str(tmp_path / "cache"), *more]
+
+
+def test_two_drivers_of_one_run_are_refused(drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(data=str(drawn), runs_dir=str(tmp_path / "runs"), name="one", cache_dir=str(tmp_path / "cache"))
+    settings.folder.mkdir(parents=True)
+    (settings.folder / "settings.json").write_text(settings.to_json())
+    before = settings.to_json()
+    with locked(settings.folder / "lock") as ours:
+        assert ours
+        assert command.main(["--resume", str(settings.folder)]) == 2
+    assert capsys.readouterr().err.endswith(f"another process is at work in `{settings.folder}`\n")
+    assert (settings.folder / "settings.json").read_text() == before
+
+
+def test_nobody_else_can_write_a_run(drawn: Path, tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        assert command.main(given(drawn, tmp_path, "--name", "a", "--image-sizes", "32", "--explore")) == 0
+    finally:
+        os.umask(mask)
+    written = [path for path in (tmp_path / "runs", tmp_path / "cache") for path in (path, *path.rglob("*"))]
+    assert len(written) > 10
+    assert [path for path in written if path.stat().st_mode & stat.S_IWOTH] == []
+
+
+def test_times_of_rows_do_not_follow_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path / "trials.jsonl")
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    journal.write("retry", "a-000", "a", reason="")
+    monkeypatch.setattr("time.time", lambda: 4e9)
+    journal.write("retry", "a-000", "a", reason="")
+    journal.close()
+    times: list[Any] = [row["time"] for row in journal.rows]
+    assert 0 <= times[0] <= times[1] < 600
