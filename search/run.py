@@ -544,8 +544,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     kept.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with the run of this folder: finished trials stay, the others are trained again; of the settings "
-        "only more --trials, a longer --time-budget and where it runs may change",
+        help="go on with the run of this folder: finished trials stay, the others go on from their last rung; of the "
+        "settings only more --trials, a longer --time-budget and where it runs may change",
     )
     kept.add_argument(
         "--extend",
