@@ -1,6 +1,6 @@
 """What a search is after, and what a model may cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,11 @@ class Aims:
     def values(self, accuracy: float, cost: Cost) -> list[float]:
         """What Optuna is told of a trial that ran its budget, one value for each objective."""
         return [accuracy if name == "accuracy" else float(cost[COSTS[name]]) for name in self.objective]
+
+    def as_good(self, values: Sequence[float], than: Sequence[float]) -> bool:
+        """Whether values are at least as good as others in every objective."""
+        up = [direction == StudyDirection.MAXIMIZE for direction in self.directions]
+        return all(a >= b if maximize else a <= b for a, b, maximize in zip(values, than, up, strict=True))
 
     def known(self, cost: Cost) -> bool:
         """Whether a cost has all that objectives and limits ask for."""

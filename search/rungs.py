@@ -6,6 +6,8 @@ head on frozen features, which learns in its first epoch what it ever will, with
 
 Where we depart from the paper: an epoch counts by what it costs. A trial that does `reduction` times the median work
 per epoch is judged one rung later than the epochs it has trained: against what the others showed for the same work.
+With several objectives a trial below its rung goes on all the same where none was as accurate at that epoch for less
+(`search.tuning`).
 """
 
 from dataclasses import dataclass, field

@@ -298,11 +298,27 @@ class Course:
             return True
         promoted, threshold = verdict
         # The study's own configuration is never stopped: the report measures against it what the search gained.
-        promoted = promoted or record.name == baseline_name(record.family)
+        promoted = promoted or record.name == baseline_name(record.family) or self._on_front(record, epoch, value)
         self.journal.write("rung", record.name, record.family, epoch=epoch, value=value, promoted=promoted)
         if not promoted:
             self.journal.end(record.name, STOPPED, f"epoch {epoch}: {value:.3f} below the rung's {threshold:.3f}")
         return promoted
+
+    def _on_front(self, record: Record, epoch: int, value: float) -> bool:
+        """Whether no other trial of the family was as accurate at this epoch with a model as cheap in every objective.
+
+        By accuracy alone the rungs would stop every cheap model, whatever else the search is after. On a made-up family
+        the front after 60 trials then has a hypervolume of 1.05 instead of 1.43 (means of 30 seeds, standard errors
+        0.04 and 0.01), for a fifth fewer epochs.
+        """
+        if len(self.aims.objective) == 1:
+            return False
+        own = self.aims.values(value, record.cost)
+        return not any(
+            self.aims.as_good(self.aims.values(other.values[epoch], other.cost), own)
+            for other in self.journal.of(record.family)
+            if other is not record and epoch in other.values and self.aims.known(other.cost)
+        )
 
     def ended(self, name: str, reason: str = "") -> None:
         """A trial is over for Tune, with a reason where its worker was lost.

@@ -297,6 +297,22 @@ def test_the_mirror_tells_what_the_study_was_told(drive: Drive, tmp_path: Path) 
         assert all(trial.constraints["parameters"] <= 0 for trial in shown.best_trials)
 
 
+def test_rungs_spare_the_front_of_several_objectives(drive: Drive) -> None:
+    driven = drive("scratch_pillow", trials=5, objective=("accuracy", "size"), reduction=2, first_rung=1)
+    names = [driven.start()[0] for _ in range(5)]
+    sizes = [300, 200, 100, 100, 400]
+    for name, size in zip(names, sizes, strict=True):
+        driven.journal.records[name].cost = {"parameters": size}
+    row = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.0, "seconds": 1.0}
+    parts = {"waiting": 0.0, "building": 0.0, "training": 1.0, "validating": 0.0}
+    goes_on = [
+        driven.course.reported(name, {"rows": [{**row, **parts, "validation_accuracy": accuracy}]})
+        for name, accuracy in zip(names, [0.6, 0.7, 0.5, 0.4, 0.55], strict=True)
+    ]
+    # The third is worse than both before it, and smaller; the fourth no smaller than the third; the last is beaten.
+    assert goes_on == [True, True, True, False, False]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_measured_model_is_the_one_that_is_exported(family: str, config: Config, pictures: Pictures) -> None:
     base = config(family)
