@@ -5,7 +5,7 @@ import importlib.util
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -122,14 +122,15 @@ def connect(settings: Settings) -> Cluster:
     dashboard = ""
     if not joined:
         try:
-            context = ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level="ERROR",
-                namespace=f"pedigree-{settings.name}",
-                job_config=ray.job_config.JobConfig(metadata={"job_name": f"pedigree-{settings.name}"}),
-                **(_dashboard(settings.dashboard) if address == LOCAL else {}),
-            )
+            with _loopback(address == LOCAL):
+                context = ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    namespace=f"pedigree-{settings.name}",
+                    job_config=ray.job_config.JobConfig(metadata={"job_name": f"pedigree-{settings.name}"}),
+                    **(_dashboard(settings.dashboard) if address == LOCAL else {}),
+                )
         except ConnectionError as error:
             raise OSError(f"--address needs a running Ray cluster, and `{address}` does not answer: {error}") from error
         except Exception as error:
@@ -210,6 +211,23 @@ def _address(settings: Settings) -> str:
         return given
     # What `ray submit` runs is meant for the cluster of the machine that it finds itself on.
     return "auto" if DESCRIPTION.expanduser().exists() else LOCAL
+
+
+@contextlib.contextmanager
+def _loopback(wanted: bool) -> Iterator[None]:
+    """Where `wanted`, a Ray that is started meanwhile listens on the loopback address alone.
+
+    No option of Ray's says so on Linux: whatever address its servers are given, they listen on all of them, unless Ray
+    was told that there is no cluster to be part of, as it is by default on other systems.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = before and not wanted
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _dashboard(wanted: str) -> dict[str, Any]:

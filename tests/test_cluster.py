@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,46 @@ def test_concurrency_is_a_bound_on_what_fits() -> None:
 def test_dashboard_needs_an_address() -> None:
     with pytest.raises(ValueError, match=r"`dashboard` needs auto, off, or HOST or HOST:PORT, got 'a b'"):
         Settings(dashboard="a b")
+
+
+# Starts Ray as a search does, and says at which addresses its processes listen.
+LISTENING = """
+import json, os, re
+from pathlib import Path
+from search.cluster import connect
+from search.settings import Settings
+
+cluster = connect(Settings(dashboard="off"))
+parents = {}
+for place in Path("/proc").glob("[0-9]*"):
+    try:
+        parents[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        continue
+
+def ours(process):
+    while process > 1 and process != os.getpid():
+        process = parents.get(process, 0)
+    return process == os.getpid()
+
+sockets = set()
+for process in filter(ours, parents):
+    try:
+        for found in Path(f"/proc/{process}/fd").iterdir():
+            sockets.update(re.findall(r"socket:\\[(\\d+)\\]", os.readlink(found)))
+    except OSError:
+        continue
+lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+print(json.dumps(sorted(line[1].split(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets)))
+cluster.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_of_its_own_listens_on_the_loopback_address_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", LISTENING], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    addresses = json.loads(done.stdout.splitlines()[-1])
+    assert len(addresses) >= 4
+    # 127.0.0.1, and the same as IPv6 writes it, in the kernel's order of bytes.
+    assert set(addresses) <= {"0100007F", "0000000000000000FFFF00000100007F"}
