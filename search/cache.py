@@ -81,6 +81,7 @@ class Cache:
         place.parent.mkdir(parents=True, exist_ok=True)
         with locked(place.with_suffix(".lock")):
             if not intact(place):
+                sweep(place, "*.part", "*.bad")
                 aside = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}.part")
                 aside.mkdir()
                 try:
@@ -97,6 +98,13 @@ class Cache:
                     shutil.rmtree(aside, ignore_errors=True)
                     raise
         return place
+
+
+def sweep(place: Path, *endings: str) -> None:
+    """Removes what those who were killed while they built an entry have left beside it; for who holds its lock."""
+    for ending in endings:
+        for left in place.parent.glob(f"{place.name}.{ending}"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def intact(place: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.cache import Cache, intact, locked, new_array
+from search.cache import Cache, intact, locked, new_array, sweep
 from search.images import decode as decoding
 from search.images import demo, treatment
 from search.images.duplicates import near_duplicates
@@ -224,7 +224,8 @@ def decode_folder(
         missing = [shape for shape in shapes if not cache.holds("pixels", keys[shape])]
         if missing or not cache.holds("scans", scan_key):
             say(f"decoding {len(folder.pictures):,} pictures")
-            with tempfile.TemporaryDirectory(dir=scan_place.parent) as aside:
+            sweep(scan_place, "decoding-*")
+            with tempfile.TemporaryDirectory(prefix=f"{scan_place.name}.decoding-", dir=scan_place.parent) as aside:
                 decoded = decoding.decode(folder, missing, Path(aside), threads)
 
                 for shape in missing:

@@ -116,16 +116,19 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
 
     progress = Progress(settings)
     folder = settings.folder
-    if folder.exists() and not resume:
+    if taken(folder) and not resume:
         raise FileExistsError(
             f"a run needs a name of its own, and `{folder}` exists; choose another with --name, or go on with --resume"
         )
     check_writable(Path(settings.runs_dir), "--runs-dir")
     check_writable(settings.cache, "--cache-dir")
-    folder.mkdir(exist_ok=resume)
+    folder.mkdir(exist_ok=True)
     with locked(folder / "lock", wait=False) as ours:
         if not ours:
             raise BlockingIOError(f"a run has one driver, and another process is at work in `{folder}`")
+        for left in folder.rglob("*.part"):
+            # Of a driver that was killed while it wrote.
+            left.unlink()
         # From here on the run can be resumed, whatever ends it.
         write_aside(folder / "settings.json", settings.to_json())
         progress.log_to(folder / "log.txt")
@@ -199,6 +202,11 @@ def rows_before(path: Path, settings: Settings, weights: Any, own: Any) -> Any:
     from search.study import studies_of
 
     return usable(read_rows(path), settings, studies_of(settings, weights, own=own.spaces()))
+
+
+def taken(folder: Path) -> bool:
+    """Whether a run folder is in use; a driver that was killed before it had written settings leaves its lock alone."""
+    return folder.exists() and {path.name for path in folder.iterdir() if path.suffix != ".part"} != {"lock"}
 
 
 def search(

@@ -184,6 +184,18 @@ def test_rows_that_were_settled_are_compared_after_a_reboot(tmp_path: Path) -> N
     assert second.read().tolist()[:2] == [1, 2]
 
 
+def test_what_a_killed_builder_left_is_swept_away(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    place = cache.place("pixels", {"data": "a"})
+    for left in ("1234.part", "1234.bad"):
+        place.with_name(f"{place.name}.{left}").mkdir(parents=True)
+        (place.with_name(f"{place.name}.{left}") / "pixels.npy").write_bytes(b"half")
+    other = place.with_name("other.5678.part")
+    other.mkdir()
+    cache.once("pixels", {"data": "a"}, lambda folder: (folder / "pixels.npy").touch())
+    assert sorted(path.name for path in place.parent.iterdir() if path.is_dir()) == sorted([place.name, other.name])
+
+
 def test_many_at_once_make_one_file(tmp_path: Path) -> None:
     def fill(chunk: int) -> None:
         Rows(tmp_path / "rows.npy", (16,), np.int64, 2).write(chunk, np.array([chunk, chunk]))

@@ -79,6 +79,16 @@ def test_a_second_run_decodes_only_what_is_new(drawn: Path, tmp_path: Path) -> N
     assert larger.packs[32, "bilinear"] == first.packs[32, "bilinear"]
 
 
+def test_what_a_killed_decoding_left_is_swept_away(drawn: Path, tmp_path: Path) -> None:
+    settings = Settings(data=str(drawn), families=("scratch_keras",), image_sizes=(32,), cache_dir=str(tmp_path))
+    prepare(settings, 2, lambda line: None)
+    (scan,) = [path for path in (tmp_path / "scans").iterdir() if path.is_dir()]
+    left = scan.with_name(f"{scan.name}.decoding-abcd")
+    left.mkdir()
+    prepare(replace(settings, image_sizes=(32, 48)), 2, lambda line: None)
+    assert not left.exists()
+
+
 def test_another_seed_splits_otherwise_from_the_same_pixels(drawn: Path, cache_dir: Path, pictures: Pictures) -> None:
     other, _, lines = said(Settings(data=str(drawn), image_sizes=(32, 48), cache_dir=str(cache_dir), seed=1))
     assert lines == []

@@ -391,6 +391,17 @@ def test_bad_input_leaves_no_run(refused: dict[str, tuple[int, str, list[str], P
     assert list((place / "exists/runs/small").iterdir()) == []
 
 
+def test_a_folder_that_a_killed_driver_had_only_locked_is_free(tmp_path: Path) -> None:
+    assert not command.taken(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    assert command.taken(tmp_path / "run")
+    for name in ("lock", "settings.json.1234.part"):
+        (tmp_path / "run" / name).touch()
+    assert not command.taken(tmp_path / "run")
+    (tmp_path / "run" / "settings.json").touch()
+    assert command.taken(tmp_path / "run")
+
+
 def test_help_groups_the_options() -> None:
     result = run_python(["-m", "search.run", "--help"], ROOT)
     assert result.returncode == 0
