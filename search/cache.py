@@ -18,7 +18,7 @@ import shutil
 import threading
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -234,21 +234,27 @@ class Rows:
         if self._array is None:
             self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
             traffic.add("read", self._array.nbytes)
+        damaged = []
         for chunk in range(self.chunks):
             if self.done(chunk) and (self.path, chunk) not in _compared:
-                if _sum_rows(self._array[self.slice(chunk)]) != self._sum_of(chunk):
-                    self._take_back(chunk)
-                    raise Damaged(f"rows {self.slice(chunk)} of `{self.path}` are damaged")
-                _compared.add((self.path, chunk))
+                if _sum_rows(self._array[self.slice(chunk)]) == self._sum_of(chunk):
+                    _compared.add((self.path, chunk))
+                else:
+                    damaged.append(chunk)
+        if damaged:
+            # All of them at once: whoever computes them again has a handful of attempts for the whole array.
+            self._take_back(damaged)
+            raise Damaged(f"rows {self.slice(damaged[0])} of `{self.path}` are damaged")
         return self._array
 
-    def _take_back(self, damaged: int) -> None:
-        """The chunk counts as not done, the others as they were."""
-        sums = {chunk: self._sum_of(chunk) for chunk in range(self.chunks) if chunk != damaged and self.done(chunk)}
+    def _take_back(self, damaged: Sequence[int]) -> None:
+        """These chunks count as not done, the others as they were."""
+        sums = {chunk: self._sum_of(chunk) for chunk in range(self.chunks) if chunk not in damaged and self.done(chunk)}
         for chunk, told in sums.items():
             write_aside(self._marker(chunk), told)
         self._marker("all").unlink(missing_ok=True)
-        self._marker(damaged).unlink(missing_ok=True)
+        for chunk in damaged:
+            self._marker(chunk).unlink(missing_ok=True)
 
     def _sum_of(self, chunk: int) -> str:
         with contextlib.suppress(FileNotFoundError):

@@ -167,6 +167,17 @@ def test_damaged_rows_are_not_read_and_count_as_missing(tmp_path: Path) -> None:
     settled()
 
 
+def test_damaged_rows_are_found_all_at_once(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "rows.npy", (6,), np.float32, 2)
+    for chunk in range(3):
+        rows.write(chunk, np.array([chunk, chunk]))
+    for marker in tmp_path.glob("rows.[02].*.done"):
+        marker.write_text("")
+    with pytest.raises(Damaged, match=r"rows slice\(0, 2, None\)"):
+        rows.read()
+    assert [rows.done(chunk) for chunk in range(3)] == [False, True, False]
+
+
 def test_rows_that_were_settled_are_compared_after_a_reboot(tmp_path: Path) -> None:
     first = Rows(tmp_path / "rows.npy", (4,), np.float32, 2)
     first.write(0, np.array([1, 2]))

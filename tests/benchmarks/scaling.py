@@ -36,7 +36,8 @@ def pictures(number: int, folder: Path, weights: str) -> Count:
     """Seconds of each step that the pictures of a run go through, on `number` drawn ones."""
     from search import devices
     from search.activations import Source
-    from search.images.decode import decode
+    from search.cache import Cache
+    from search.images.decode import Decoded, decode
     from search.images.demo import draw_demo
     from search.images.duplicates import near_duplicates
     from search.images.folder import read_folder
@@ -50,9 +51,11 @@ def pictures(number: int, folder: Path, weights: str) -> Count:
     clock("drawing")
     listed = read_folder(root)
     clock("listing")
-    place = folder / f"packs-{number}"
-    place.mkdir()
-    decoded = decode(listed, [(SIZE, "bilinear")], place, threads)
+    found_by: list[Decoded] = []
+    place = Cache(folder / f"packs-{number}").once(
+        "pixels", {}, lambda aside: found_by.append(decode(listed, [(SIZE, "bilinear")], aside, threads))
+    )
+    (decoded,) = found_by
     clock("decoding")
     groups = near_duplicates([picture.digest for picture in listed.pictures], decoded.hashes)
     clock("duplicates")
