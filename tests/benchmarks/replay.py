@@ -18,6 +18,7 @@ Contestants:
 `random+promotion`: ASHA of the promoting kind (Li et al., 2020, algorithm 2): every trial pauses at each rung, and a
     free worker takes the best paused trial of the top third of a rung, else a new one.
 `pedigree`: the product: `search.tuning.Course` with its studies and rungs, and simulated workers.
+`pedigree-points`: the same without the hand-written points: draws follow each base configuration at once.
 
 A search ends where some trial has shown an accuracy within a point of the best of the table.
 
@@ -49,7 +50,7 @@ import optuna
 
 from search.hyperparameters import TrialHyperParameters, values_to_point
 from search.settings import Settings
-from search.study import Space, fits, studies_of
+from search.study import Space, Study, fits, studies_of
 from search.weights import Weights
 from spaces import STARTS
 from tests.benchmarks.measuring import show
@@ -57,6 +58,7 @@ from tests.benchmarks.recorded import TABLES, Curve, Forest, Nearest, Table, fit
 
 WITHIN = 0.01  # of the best accuracy
 REDUCTION = 3
+TRIALS = 10**6  # of each family: time alone bounds a search
 FIRST_SEED = 100_000
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the seconds in which the workers would train the whole table
 
@@ -439,24 +441,28 @@ class RandomPromotion(Contestant):
 class Pedigree(Contestant):
     """The product itself: the course of a search, and simulated workers under it."""
 
-    def __init__(self, table: Table, seed: int, workers: int, *, trials: int = 10**6, first_rung: int = 1) -> None:
+    def __init__(self, table: Table, seed: int, workers: int, *, points: bool = True) -> None:
         from search.journal import Journal
         from search.tuning import Course
         from tests.benchmarks.sleeping import sleeping_pictures
 
         self._folder = tempfile.TemporaryDirectory()
         settings = Settings(
-            families=tuple(table.points), trials=trials, epochs=table.epochs,
-            image_sizes=tuple(table.header["image_sizes"]), reduction=REDUCTION, first_rung=first_rung, seed=seed,
+            families=tuple(table.points), trials=TRIALS, epochs=table.epochs,
+            image_sizes=tuple(table.header["image_sizes"]), reduction=REDUCTION, seed=seed,
             name="replayed", runs_dir=self._folder.name,
         )  # fmt: skip
         settings.folder.mkdir()
         self.journal = Journal(settings.folder / "trials.jsonl")
         weights = [Weights(name, alpha, Path(name), "") for name, alpha in table.backbones]
+        studies = studies_of(settings, weights)
+        if not points:
+            studies = {
+                family: Study(family, space, (), trials=TRIALS, seed=seed + 1000 * place)
+                for place, (family, space) in enumerate(table.spaces.items())
+            }
         pictures = sleeping_pictures(1, Path(self._folder.name))
-        self.course = Course(
-            settings, studies_of(settings, weights), self.journal, workers, pictures, lambda line: None
-        )
+        self.course = Course(settings, studies, self.journal, workers, pictures, lambda line: None)
 
     def next(self) -> Task | None:
         found = self.course.next()
@@ -496,6 +502,7 @@ CONTESTANTS: dict[str, Callable[[Table, int, int], Contestant]] = {
     "hyperband": lambda table, seed, workers: Hyperband(table.spaces, table.epochs, seed),
     "random+promotion": lambda table, seed, workers: RandomPromotion(table.spaces, table.epochs, seed),
     "pedigree": Pedigree,
+    "pedigree-points": lambda table, seed, workers: Pedigree(table, seed, workers, points=False),
 }
 ANSWERS: dict[str, type[Forest] | type[Nearest]] = {"forest": Forest, "nearest": Nearest}
 
