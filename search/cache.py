@@ -251,7 +251,8 @@ class Rows:
         """These chunks count as not done, the others as they were."""
         sums = {chunk: self._sum_of(chunk) for chunk in range(self.chunks) if chunk not in damaged and self.done(chunk)}
         for chunk, told in sums.items():
-            write_aside(self._marker(chunk), told)
+            if told:
+                write_aside(self._marker(chunk), told)
         self._marker("all").unlink(missing_ok=True)
         for chunk in damaged:
             self._marker(chunk).unlink(missing_ok=True)
@@ -259,8 +260,11 @@ class Rows:
     def _sum_of(self, chunk: int) -> str:
         with contextlib.suppress(FileNotFoundError):
             return self._marker(chunk).read_text()
-        sums = self._marker("all").read_text().split()
-        return sums[chunk] if chunk < len(sums) else ""
+        # Gone where another process has just found damage, and takes chunks back.
+        with contextlib.suppress(FileNotFoundError):
+            sums = self._marker("all").read_text().split()
+            return sums[chunk] if chunk < len(sums) else ""
+        return ""
 
     def _settle(self) -> None:
         with contextlib.suppress(OSError), self.path.open("rb") as file:
