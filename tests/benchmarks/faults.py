@@ -70,11 +70,17 @@ def marked(mark: str) -> list[Process]:
     return found
 
 
-def outlive(processes: Collection[Process], mark: str, seconds: float) -> tuple[list[Process], float]:
-    """Waits for the end of processes and of all that carry a mark; returns those that have not ended, and the wait."""
+def outlive(
+    processes: Collection[Process], mark: str, seconds: float, but: Sequence[str] = ()
+) -> tuple[list[Process], float]:
+    """Waits for the end of processes and of all that carry a mark; returns those that have not ended, and the wait.
+
+    Those with one of the words `but` in their command are not waited for.
+    """
     began = time.monotonic()
     while True:
-        left = [process for process in {*processes, *marked(mark)} if process.alive()]
+        found = {*processes, *marked(mark)}
+        left = [process for process in found if process.alive() and not any(word in process.command for word in but)]
         waited = time.monotonic() - began
         if not left or waited > seconds:
             return left, waited
