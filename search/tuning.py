@@ -47,8 +47,12 @@ OUT_OF_TIME = "the time budget is used up"
 RETRAINING_OVERHEAD = 9.0
 RESERVE_FOR = 1.0  # seconds for which an estimate of what follows the search holds
 REPORT_SECONDS = 10.0
+UNREACHED = "its node could not be reached"
 # Ray's words for an actor whose machine is gone, or is not answering and not yet given up, and ours.
-NODE_LOST = {"node has died": "its node has died", " is unavailable: ": "its node could not be reached"}
+NODE_LOST = {"node has died": "its node has died", " is unavailable: ": UNREACHED}
+# Times that a trial is excused for the latter: Ray says so now and then of an actor that died alone, and a trial that
+# kills its actors must come to an end.
+MOST_UNREACHED = 3
 
 Say = Callable[[str], None]
 
@@ -84,6 +88,7 @@ class Course:
         self.lost: dict[str, str] = {}  # trials whose worker was lost, and how, until Tune is done with them
         self.checkpoints = Checkpoints(settings.folder / "checkpoints", say)
         self.failures: dict[str, int] = {}  # of retrainings, by name
+        self.unreached: Counter[str] = Counter()  # times that a trial's node could not be reached, by name
         self.interrupted = False
         self._time_is_up = False  # for searching, once and for all: what retrains is chosen from what there is then
         self._reserved, self._reserved_at = 0.0, float("-inf")
@@ -327,7 +332,8 @@ class Course:
         too often: then it is the likely cause. For the loss of its machine it is not blamed.
         """
         reason = self.lost.pop(name, reason)
-        blameless = reason in NODE_LOST.values()
+        self.unreached[name] += reason == UNREACHED
+        blameless = reason in NODE_LOST.values() and (reason != UNREACHED or self.unreached[name] <= MOST_UNREACHED)
         if self.interrupted:
             return
         if name in self.retraining:

@@ -214,7 +214,7 @@ def run_benchmark(name: str, *options: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_a_search_survives_chaos(tmp_path: Path) -> None:
     found = run_benchmark(
-        "chaos", "--faults", "3", "--trials", "4", "--epochs", "3", "--alone", "--folder", str(tmp_path)
+        "chaos", "--faults", "3", "--trials", "2", "--epochs", "3", "--nodes", "1", "--alone", "--folder", str(tmp_path)
     )
     assert sorted(fault["kind"] for fault in found["faults"]) == ["actor", "child", "driver"]
     assert found["violations"] == []

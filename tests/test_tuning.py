@@ -229,6 +229,17 @@ def test_a_verdict_that_was_lost_is_given_when_the_run_goes_on(plan: Plan, pictu
     assert course.again == ["scratch_keras-000"]
 
 
+def test_a_trial_whose_machine_is_never_reached_fails_in_the_end(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=1, max_failures=1)
+    name, _ = planned.start()
+    for _ in range(5):
+        planned.course.ended(name, "its node could not be reached")
+        planned.course.again.clear()
+    assert planned.ends() == {name: ("failed", "its node could not be reached, tried 2 times")}
+    counts = [row["counts"] for row in planned.journal.rows if row["event"] == "retry"]
+    assert counts == [False, False, False, True]
+
+
 def test_a_trial_goes_on_from_its_checkpoint_and_leaves_none(plan: Plan, ray_cluster: None) -> None:
     planned = plan(families=("scratch_keras",), trials=2, epochs=4)
     name, job = planned.start()

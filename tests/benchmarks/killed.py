@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.faults import Process, descendants, epochs_again, outlive, read_lines, violations
+from tests.benchmarks.faults import descendants, epochs_again, outlive, read_lines, violations
 from tests.benchmarks.measuring import folder_aside, show, start
 
 MARK = "PEDIGREE_KILLED"  # in the environment of everything that a life starts
@@ -30,7 +30,6 @@ PHASES = ("starting", "drawing", "decoding", "starting Ray", "searching", "retra
 LINGER = 30.0  # seconds in which everything that a killed driver had started must be gone
 # But for Ray's own agents, which do nothing then: for a minute they try to reach the Ray that they belonged to.
 AGENTS = ("DashboardAgent", "RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent")
-AGENTS_LINGER = 120.0
 STILL = 600.0  # seconds after which a driver that is not killed is taken for dead
 
 
@@ -76,7 +75,6 @@ def live(folder: Path, cache: Path, seconds: float, most: int, options: argparse
     kills: list[dict[str, Any]] = []
     wrong: list[str] = []
     command, drivers, took = begin, 0, 0.0
-    started: list[Process] = []
     while True:
         drivers += 1
         log = folder / f"driver-{drivers:02d}.log"
@@ -91,7 +89,6 @@ def live(folder: Path, cache: Path, seconds: float, most: int, options: argparse
             driver.wait()
             if not doomed:
                 wrong.append(f"driver {drivers} was not done after {STILL:g} s, in the phase: {at}")
-            started += before
             left, waited = outlive(before, mark, LINGER, AGENTS)
             wrong += [f"outlives its driver by {LINGER:g} s: {process.command[:80]}" for process in left]
             for process in left:
@@ -118,8 +115,6 @@ def live(folder: Path, cache: Path, seconds: float, most: int, options: argparse
         wrong += violations(run, len(kills))
     else:
         wrong.append("no run")
-    left, _ = outlive(started, mark, AGENTS_LINGER)
-    wrong += [f"outlives the whole run by {AGENTS_LINGER:g} s: {process.command[:80]}" for process in left]
     return {"kills": kills, "drivers": drivers, "violations": wrong, "last_driver_seconds": took}
 
 
