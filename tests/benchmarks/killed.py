@@ -28,8 +28,9 @@ from tests.benchmarks.measuring import folder_aside, show, start
 MARK = "PEDIGREE_KILLED"  # in the environment of everything that a life starts
 PHASES = ("starting", "drawing", "decoding", "starting Ray", "searching", "retraining", "report")
 LINGER = 30.0  # seconds in which everything that a killed driver had started must be gone
-# But for Ray's own agents, which do nothing then: for a minute they try to reach the Ray that they belonged to.
-AGENTS = ("DashboardAgent", "RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent")
+# But for what is Ray's own and does nothing then: its agents, which for a minute try to reach the Ray they belonged
+# to, and workers that were starting (one that has joined is called "ray::IDLE"), which wait half a minute for it.
+RAYS_OWN = ("DashboardAgent", "RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent", "default_worker.py")
 STILL = 600.0  # seconds after which a driver that is not killed is taken for dead
 
 
@@ -89,8 +90,8 @@ def live(folder: Path, cache: Path, seconds: float, most: int, options: argparse
             driver.wait()
             if not doomed:
                 wrong.append(f"driver {drivers} was not done after {STILL:g} s, in the phase: {at}")
-            left, waited = outlive(before, mark, LINGER, AGENTS)
-            wrong += [f"outlives its driver by {LINGER:g} s: {process.command[:80]}" for process in left]
+            left, waited = outlive(before, mark, LINGER, RAYS_OWN)
+            wrong += [f"outlives its driver by {LINGER:g} s: {process.command[-200:]}" for process in left]
             for process in left:
                 process.kill()
             after = time.monotonic() - began - waited
