@@ -205,8 +205,8 @@ def rows_before(path: Path, settings: Settings, weights: Any, own: Any) -> Any:
 
 
 def taken(folder: Path) -> bool:
-    """Whether a run folder is in use; a driver that was killed before it had written settings leaves its lock alone."""
-    return folder.exists() and {path.name for path in folder.iterdir() if path.suffix != ".part"} != {"lock"}
+    """Whether a run folder is in use; that of a driver killed before it wrote settings is empty or holds its lock."""
+    return folder.exists() and not {path.name for path in folder.iterdir() if path.suffix != ".part"} <= {"lock"}
 
 
 def search(

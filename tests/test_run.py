@@ -306,6 +306,7 @@ def refused(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
             (place / "text" / name / f"{number}.jpg").write_text(f"no picture {number}")
     (place / "wrong.h5").write_text("no weights")
     (place / "exists/runs/small").mkdir(parents=True)
+    (place / "exists/runs/small/notes.txt").touch()
     (place / "blocked").touch()
     settled = place / "settled"
     settled.mkdir()
@@ -388,13 +389,13 @@ def test_bad_input_ends_before_ray_starts(
 def test_bad_input_leaves_no_run(refused: dict[str, tuple[int, str, list[str], Path]]) -> None:
     place = refused["missing"][3]
     assert list((place / "runs").iterdir()) == []
-    assert list((place / "exists/runs/small").iterdir()) == []
+    assert list((place / "exists/runs/small").iterdir()) == [place / "exists/runs/small/notes.txt"]
 
 
-def test_a_folder_that_a_killed_driver_had_only_locked_is_free(tmp_path: Path) -> None:
+def test_a_folder_that_a_killed_driver_had_only_made_or_locked_is_free(tmp_path: Path) -> None:
     assert not command.taken(tmp_path / "run")
     (tmp_path / "run").mkdir()
-    assert command.taken(tmp_path / "run")
+    assert not command.taken(tmp_path / "run")
     for name in ("lock", "settings.json.1234.part"):
         (tmp_path / "run" / name).touch()
     assert not command.taken(tmp_path / "run")
