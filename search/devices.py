@@ -6,6 +6,7 @@ constants, which lets TensorFlow fold the batch norms into the convolutions: 1.3
 """
 
 import functools
+import gc
 import os
 import subprocess
 from collections.abc import Callable
@@ -116,6 +117,22 @@ def prepare(threads: int, precision: str, gpu_share: float = 0.0) -> str:
         keras.config.set_dtype_policy("mixed_bfloat16")
         return "bfloat16"
     return "float32"
+
+
+def forget_models() -> None:
+    """Frees what the models of this process hold, compiled functions included; none may be trained on afterwards."""
+    import keras
+
+    keras.backend.clear_session()
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.python.framework import ops
+
+        # Every traced training step sums its gradients over replicas, one or many, in a function whose gradient
+        # TensorFlow registers by name and never takes back: the whole graph, 11 MiB of a deep network, would stay.
+        registered = getattr(getattr(ops, "gradient_registry", None), "_registry", {})
+        for name in [name for name in registered if name.startswith("CustomGradient-")]:
+            del registered[name]
+    gc.collect()
 
 
 def inference(model: Any) -> Inference:

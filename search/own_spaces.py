@@ -6,7 +6,6 @@ that comes through the pipe with a value of the study's, and outlives whatever a
 """
 
 import contextlib
-import gc
 import os
 import signal
 import subprocess
@@ -239,8 +238,6 @@ def serve(pipe: Connection) -> None:
     models, cache = pipe.recv()
     # As `python -m` would; whoever was started with `python FILE` has that file's folder there instead.
     sys.path.insert(0, os.getcwd())
-    import keras
-
     from search import devices
 
     devices.prepare(1, "float32")
@@ -258,8 +255,7 @@ def serve(pipe: Connection) -> None:
         except (EOFError, ConnectionResetError):
             return
         pipe.send(snapshot() if request is None else _built(pipe, models, *request))
-        keras.backend.clear_session()
-        gc.collect()
+        devices.forget_models()
 
 
 def _built(pipe: Connection, models: OwnModels, family: str, size: int, classes: int, check: bool) -> Built:

@@ -5,7 +5,6 @@ so past a bound the child is replaced between two trials, at the price of an imp
 the system kills takes one trial with it, while Tune's actor stays to say so.
 """
 
-import gc
 import os
 import subprocess
 import sys
@@ -212,8 +211,6 @@ def serve(pipe: Connection) -> None:
     devices.prepare(setup.threads, setup.precision, setup.gpu_share)
     MATERIALS.update(setup.own.materials())
     MODELS.update(setup.own.exported())
-    import keras
-
     line = Line(pipe)
     threading.Thread(target=line.beat, daemon=True).start()
     while True:
@@ -224,8 +221,7 @@ def serve(pipe: Connection) -> None:
         answer = _answer(line, setup, pictures, job, checkpoint)
         line.send("traffic", traffic.take())
         line.send(*answer)
-        keras.backend.clear_session()
-        gc.collect()
+        devices.forget_models()
 
 
 def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: bytes) -> tuple[str, Any]:

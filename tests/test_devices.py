@@ -1,5 +1,6 @@
 """What a process sets up before its first operation, and the compiled forward pass."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from search.devices import inference, native_bfloat16
+from search.devices import forget_models, inference, native_bfloat16
 
 PREPARED = """
 from search.devices import prepare
@@ -71,3 +72,17 @@ def test_a_process_is_set_up_once() -> None:
     first, *threads = result.stdout.splitlines()
     assert first == "float32 float32"
     assert threads in ([], ["1"])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its graphs are TensorFlow's")
+def test_no_graph_outlives_its_model() -> None:
+    def graphs_after_training() -> int:
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+        model.compile("adam", "categorical_crossentropy")
+        model.train_on_batch(np.ones((8, 4), np.float32), np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2, 0, 1]])
+        del model
+        forget_models()
+        return sum(type(found).__name__ == "FuncGraph" for found in gc.get_objects())
+
+    before = graphs_after_training()
+    assert [graphs_after_training() for _ in range(3)] == [before] * 3

@@ -82,8 +82,6 @@ def set_up(pictures: Pictures, precision: str) -> None:
 
 def record(family: str, number: int, config: dict[str, Any], epochs: int, views: int) -> Row:
     """Trains one configuration in this process; returns accuracy and seconds by epoch, and why it failed if it did."""
-    import keras
-
     from search.trial import Diverged, train
 
     assert _pictures is not None
@@ -110,7 +108,7 @@ def record(family: str, number: int, config: dict[str, Any], epochs: int, views:
     if failed:
         # The epoch in which it diverged was paid for.
         seconds.append(round(time.process_time() - taken, 4))
-    keras.backend.clear_session()
+    devices.forget_models()
     return {"accuracy": accuracy, "seconds": seconds, "failed": failed}
 
 
