@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Operations that stay in float32: in bfloat16 oneDNN takes up to fourteen times as long for them (a depthwise
+# convolution with stride 2, its gradient by the inputs).
+SLOW_IN_BFLOAT16 = ("DepthwiseConv2dNativeBackpropInput", "DepthwiseConv2dNativeBackpropFilter")
 CONTEXT = 600 * 2**20  # bytes of a GPU that the driver and the libraries hold for each process
 
 Array = NDArray[Any]
@@ -111,6 +114,7 @@ def prepare(threads: int, precision: str, gpu_share: float = 0.0) -> str:
             else:
                 tf.config.experimental.set_memory_growth(gpu, True)
         if not gpus and (precision == "bfloat16" or (precision == "auto" and native_bfloat16())):
+            os.environ.setdefault("TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE", ",".join(SLOW_IN_BFLOAT16))
             tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
             return "bfloat16"
     if precision == "bfloat16":

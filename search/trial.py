@@ -245,6 +245,7 @@ def _mobilenet(
     config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
 ) -> Material:
     from models import mobilenet
+    from models.folding import folded
 
     size, augmentation = config["image_size"], config["augmentation"]
 
@@ -268,7 +269,7 @@ def _mobilenet(
         # So deep that little is saved: the whole network runs, on fresh augmentation.
         pixels = pictures.pixels(size)
         with clock("building"):
-            model = mobilenet.join(tail, config, seed=seed, trunk=trunk, augment=True)
+            model = folded(mobilenet.join(tail, config, seed=seed, trunk=trunk, augment=True))
             paths = {variable.path for variable in model.trainable_variables}
         return Material(
             model,
@@ -293,8 +294,10 @@ def _mobilenet(
         training(0)
         if len(pictures.validation):
             validation = Inputs(_in_memory(source(pictures.validation).read(cut, augmentation, 0)))
+    with clock("building"):
+        model = folded(tail)
     return Material(
-        tail,
+        model,
         training,
         labels,
         validation,

@@ -74,24 +74,69 @@ print(json.dumps({
 }))
 """
 
+# A search on a file system of its own, which is filled once there are epochs, then read-only, then neither.
+SEARCHED = """
+import json, subprocess, sys, time
+from pathlib import Path
+place, *options = sys.argv[1:]
+run, filler = Path(place, "runs", "full"), Path(place, "filler")
+said = []
 
-def namespaces() -> bool:
-    return (
-        shutil.which("unshare") is not None and subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "search.run", *arguments, "--dashboard", "off"], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )
 
+def end(driver):
+    text, _ = driver.communicate()
+    said.append([driver.returncode, text])
 
-@pytest.mark.skipif(not namespaces(), reason="needs the right to mount a small file system: root, and unshare")
-def test_a_full_disk_is_named_and_nothing_is_torn(tmp_path: Path) -> None:
-    script = 'mount -t tmpfs -o size=2m tmpfs "$1" && exec "$2" -c "$3" "$1"'
+def mount(how):
+    subprocess.run(["mount", "-o", f"remount,{how}", place], check=True)
+
+driver = start(*options, "--runs-dir", str(run.parent), "--name", "full")
+rows = run / "trials.jsonl"
+while driver.poll() is None and not (rows.exists() and '"epoch"' in rows.read_text()):
+    time.sleep(0.05)
+with filler.open("wb", buffering=0) as file:
+    try:
+        while file.write(bytes(4096)):
+            pass
+    except OSError:
+        pass
+end(driver)
+mount("ro")
+end(start("--resume", str(run)))
+mount("rw")
+filler.unlink()
+end(start("--resume", str(run)))
+from tests.benchmarks.faults import violations
+print(json.dumps({"said": said, "violations": violations(run, 0), "report": (run / "report.html").exists()}))
+"""
+needs_mounts = pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], check=False).returncode != 0,
+    reason="needs the right to mount a small file system: root, and unshare",
+)
+
+
+def on_a_small_disk(size: str, place: Path, script: str, *arguments: str) -> dict[str, Any]:
+    """What a script says, as JSON in its last line, that is given a folder which is a file system of this size."""
+    mounted = f'mount -t tmpfs -o size={size} tmpfs "$1" && shift && exec "$@"'
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script, "sh", str(tmp_path), sys.executable, FULL],
+        ["unshare", "-m", "sh", "-c", mounted, "sh", str(place), sys.executable, "-c", script, str(place), *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@needs_mounts
+def test_a_full_disk_is_named_and_nothing_is_torn(tmp_path: Path) -> None:
+    found = on_a_small_disk("2m", tmp_path, FULL)
     assert {name: number for name, (number, _, _) in found["said"].items()} == dict.fromkeys(
         ("array", "activations", "entry", "model", "report", "rows"), 28
     )
@@ -107,6 +152,26 @@ def test_a_full_disk_is_named_and_nothing_is_torn(tmp_path: Path) -> None:
     assert [name for name in found["left"] if not name.endswith(".lock")] == ["report.html", "trials.jsonl"]
     assert found["report"] == "the old report"
     assert found["whole"]
+
+
+@pytest.mark.slow
+@needs_mounts
+def test_a_search_whose_disk_fills_up_says_so_and_goes_on_once_there_is_room(drawn: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    options = ["--families", "scratch_keras", "--trials", "3", "--epochs", "4", "--image-sizes", "32"]
+    options += ["--final-seeds", "1", "--cache-dir", str(tmp_path / "cache")]
+    found = on_a_small_disk("64m", tmp_path / "disk", SEARCHED, str(drawn), *options)
+    (full, full_text), (locked_out, locked_text), (done, done_text) = found["said"]
+    assert full == 2, full_text
+    assert "No space left on device" in full_text
+    assert "make room there" in full_text
+    assert "--resume" in full_text
+    assert locked_out == 2, locked_text
+    assert "Read-only file system" in locked_text
+    assert str(tmp_path / "disk" / "runs" / "full") in locked_text
+    assert done == 0, done_text
+    assert found["violations"] == []
+    assert found["report"]
 
 
 def test_a_message_of_a_full_disk_says_the_way_out() -> None:
