@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 
-class FoldedConvolution(keras.layers.Layer):
+class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
     """A convolution and the frozen batch norm behind it, as one convolution with a bias.
 
     It has the variables of the two layers and none of its own: whatever trains the kernel here trains it there. The
@@ -14,7 +14,8 @@ class FoldedConvolution(keras.layers.Layer):
     """
 
     def __init__(self, convolution: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> None:
-        super().__init__()
+        # Nothing is cast on the way in: in mixed precision the factors are computed in the variables' own.
+        super().__init__(dtype=convolution.dtype_policy, autocast=False)
         self.convolution = convolution
         self.norm = norm
 
@@ -25,11 +26,14 @@ class FoldedConvolution(keras.layers.Layer):
             factor = factor * norm.gamma
         offset = (convolution.bias if convolution.use_bias else 0.0) - norm.moving_mean
         bias = offset * factor + norm.beta if norm.center else offset * factor
-        how = {"strides": convolution.strides, "padding": convolution.padding}
-        if isinstance(convolution, keras.layers.DepthwiseConv2D):
-            kernel = convolution.kernel * ops.reshape(factor, (1, 1, *convolution.kernel.shape[2:]))
-            return ops.depthwise_conv(inputs, kernel, **how) + bias
-        return ops.conv(inputs, convolution.kernel * factor, **how) + bias
+        depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
+        if depthwise:
+            factor = ops.reshape(factor, (1, 1, *convolution.kernel.shape[2:]))
+        inputs, kernel, bias = (
+            ops.cast(value, self.compute_dtype) for value in (inputs, convolution.kernel * factor, bias)
+        )
+        apply = ops.depthwise_conv if depthwise else ops.conv
+        return apply(inputs, kernel, strides=convolution.strides, padding=convolution.padding) + bias
 
 
 def folded(model: keras.Model) -> keras.Model:

@@ -3,7 +3,8 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from search.images import demo, treatment
 from search.images.duplicates import near_duplicates
 from search.images.folder import Folder, read_folder
 from search.images.split import split_pictures
-from search.images.stanford_dogs import fetch_stanford_dogs
+from search.images.stanford_dogs import HOME, fetch_stanford_dogs
 from search.settings import DEMO, STANFORD_DOGS, Settings
 
 Indices = NDArray[np.int64]
@@ -205,11 +206,22 @@ def locate(settings: Settings, threads: int, say: Callable[[str], None]) -> tupl
     """The folder of the data, its title, and how many classes are kept (None for all)."""
     if settings.data == DEMO:
         say("drawing the demo set")
-        root = demo.draw_demo(settings.cache / f"demo-{demo.VERSION}", threads=threads)
-        return root, "the drawn demo set", settings.classes
+        root = settings.cache / f"demo-{demo.VERSION}"
+        with _swept(root.with_suffix(".lock"), settings.cache, f".{root.name}-*"):
+            return demo.draw_demo(root, threads=threads), "the drawn demo set", settings.classes
     if settings.data == STANFORD_DOGS:
-        return fetch_stanford_dogs(settings.cache), "Stanford Dogs", settings.classes or 10
+        with _swept(settings.cache / f"{HOME}.lock", settings.cache / HOME, ".unpacking-*"):
+            return fetch_stanford_dogs(settings.cache), "Stanford Dogs", settings.classes or 10
     return Path(settings.data), Path(settings.data).resolve().name, settings.classes
+
+
+@contextmanager
+def _swept(lock: Path, folder: Path, pattern: str) -> Iterator[None]:
+    """Holds a lock, once what others who held it and were killed have left half made is removed."""
+    with locked(lock):
+        for left in folder.glob(pattern):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
 
 
 def decode_folder(

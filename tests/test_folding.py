@@ -87,3 +87,20 @@ def test_what_trains_or_does_not_follow_a_convolution_stays() -> None:
     assert sum(isinstance(layer, keras.layers.BatchNormalization) for layer in quick.layers) == 3
     batch = RANDOM.normal(size=(2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(quick(batch), model(batch), atol=1e-5)
+
+
+def test_the_factors_of_a_norm_are_exact_in_mixed_precision() -> None:
+    inputs = keras.Input((8, 8, 3))
+    random = keras.initializers.RandomUniform(0.5, 1.5, seed=1)
+    norm = keras.layers.BatchNormalization(
+        gamma_initializer=random, moving_variance_initializer=random, dtype="mixed_bfloat16"
+    )
+    norm.trainable = False
+    convolution = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16", kernel_initializer=random)
+    model = keras.Model(inputs, norm(convolution(inputs)))
+    quick = folded(model)
+    assert foldings(quick) == 1
+    batch = RANDOM.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    shown, expected = (keras.ops.convert_to_numpy(keras.ops.cast(one(batch), "float32")) for one in (quick, model))
+    assert quick(batch).dtype == model(batch).dtype
+    np.testing.assert_allclose(shown, expected, atol=0.02 * float(np.abs(expected).max()))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search.images import demo
 from search.images.decode import fit_square
-from search.pictures import File, Pictures, one_hot, prepare, shapes_needed, subset_digest
-from search.settings import Settings
+from search.pictures import File, Pictures, locate, one_hot, prepare, shapes_needed, subset_digest
+from search.settings import DEMO, Settings
 
 
 def said(settings: Settings) -> tuple[Pictures, dict[str, Any], list[str]]:
@@ -165,3 +166,12 @@ def test_a_folder_of_unreadable_pictures(tmp_path: Path) -> None:
             (tmp_path / name / f"{number}.jpg").write_bytes(os.urandom(50))
     with pytest.raises(ValueError, match=r"needs readable pictures, and `cats` of .* has none"):
         said(Settings(data=str(tmp_path), image_sizes=(32,), cache_dir=str(tmp_path / "cache")))
+
+
+def test_what_a_killed_driver_has_half_drawn_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / f".demo-{demo.VERSION}-abcd" / "n90000001-red_hound"
+    left.mkdir(parents=True)
+    (left / "n90000001_1.jpg").write_bytes(b"half")
+    root, title, classes = locate(Settings(data=DEMO, cache_dir=str(tmp_path)), 2, lambda line: None)
+    assert (title, classes) == ("the drawn demo set", None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [root.name, f"{root.name}.lock"]
