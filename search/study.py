@@ -91,16 +91,29 @@ class Study:
         self._starts = len(points[len(earlier) :])
 
     def suggest(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The configuration of the next trial, and the point of the space that it was made from."""
-        ahead = 1 if self._starts else AHEAD
-        while self._left > 0 and len(self._drawn) < ahead:
-            self._drawn.append(self._draw())
-            self._left -= 1
+        """The configuration of the next trial, and the point of the space that it was made from.
+
+        It is the cheapest of those drawn ahead; of the last ones it is the dearest, so that none runs on alone.
+        """
+        while self.draw_ahead():
+            pass
         self._starts = max(0, self._starts - 1)
-        drawn = min(self._drawn, key=lambda found: work(self._family, found.config))
+        choose = min if self._left > 0 else max
+        drawn = choose(self._drawn, key=lambda found: work(self._family, found.config))
         self._drawn.remove(drawn)
         self._trials[name] = drawn.trial
         return drawn.config, drawn.point
+
+    def draw_ahead(self) -> bool:
+        """Draws a configuration if fewer wait than `suggest` chooses from; returns whether one was drawn.
+
+        Asked while workers are busy, it spares the next free one the wait for the sampler.
+        """
+        if self._left <= 0 or len(self._drawn) >= (1 if self._starts else AHEAD):
+            return False
+        self._drawn.append(self._draw())
+        self._left -= 1
+        return True
 
     def distributions(self, name: str, point: Mapping[str, Any]) -> dict[str, BaseDistribution]:
         """The distribution of every parameter of a trial, which may be over."""

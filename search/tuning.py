@@ -281,6 +281,9 @@ class Course:
         if self.out_of_time():
             self.journal.end(name, STOPPED, OUT_OF_TIME)
             return False
+        # At rungs alone: when rows come between them is chance, and the order of draws must not hang on it.
+        if any(row["epoch"] in self.rung_epochs for row in rows) and (family := self._next_family()):
+            self.studies[family].draw_ahead()
         return True
 
     def _measured(self, record: Record, row: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from models.sizes import work
 from search.journal import FAILED, FINISHED, STOPPED, Record
 from search.settings import FAMILIES, Settings
 from search.study import Study, studies_of
@@ -85,6 +86,21 @@ def test_families_do_not_draw_the_same_points() -> None:
     drawn = [suggestions(studies()[family], 4)[3] for family in ("scratch_pillow", "scratch_keras")]
     shared = set(drawn[0]) & set(drawn[1]) - {"rotation"}
     assert {name: drawn[0][name] for name in shared} != {name: drawn[1][name] for name in shared}
+
+
+def test_of_those_drawn_ahead_the_cheapest_comes_first_and_of_the_last_the_dearest() -> None:
+    study = Study("scratch_keras", studies()["scratch_keras"]._space, (), trials=9, seed=0)
+    first = study.suggest("base")[0]
+    assert first == studies()["scratch_keras"].suggest("base")[0]
+    pools = []
+    for number in range(8):
+        while study.draw_ahead():
+            pass
+        waiting = [work("scratch_keras", drawn.config) for drawn in study._drawn]
+        pools.append((len(waiting), sorted(waiting).index(work("scratch_keras", study.suggest(str(number))[0]))))
+    # Where nothing is left to draw, six in, those that were put off go the other way round.
+    assert pools == [(3, 0)] * 5 + [(3, 2), (2, 1), (1, 0)]
+    assert not study.draw_ahead()
 
 
 def test_trials_that_run_at_the_same_time_differ() -> None:
