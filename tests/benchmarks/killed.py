@@ -1,8 +1,9 @@
 """kill -9 of the driver at random moments of a whole search, and `--resume` after each.
 
-A life is one run, from the first command to the complete report; its driver is killed at moments drawn evenly from the
-seconds that an undisturbed life takes: while it parses its arguments, draws and decodes pictures, starts Ray, searches,
-retrains, and writes the report. After each kill nothing that the run has started may go on for long, and the next
+A life is one run, from the first command to the complete report. Half of the kills come at moments drawn evenly from
+the seconds that an undisturbed life takes, most of which are the search; the other half within seconds of the begin of
+a phase drawn evenly, so that a driver is hit as well that parses its arguments, draws or decodes pictures, starts Ray,
+retrains, or writes the report. After each kill nothing that the run has started may go on for long, and the next
 command must go on where it was. Every other life begins with an empty cache. The exit code is 1 where anything does
 not hold.
 
@@ -18,12 +19,13 @@ import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.faults import descendants, epochs_again, outlive, read_lines, violations
-from tests.benchmarks.measuring import folder_aside, show, start
+from tests.benchmarks.measuring import POLL, folder_aside, show, start
 
 MARK = "PEDIGREE_KILLED"  # in the environment of everything that a life starts
 PHASES = ("starting", "drawing", "decoding", "starting Ray", "searching", "retraining", "report")
@@ -31,6 +33,7 @@ LINGER = 30.0  # seconds in which everything that a killed driver had started mu
 # But for what is Ray's own and does nothing then: its agents, which for a minute try to reach the Ray they belonged
 # to, and workers that were starting (one that has joined is called "ray::IDLE"), which wait half a minute for it.
 RAYS_OWN = ("DashboardAgent", "RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent", "default_worker.py")
+INTO = 3.0  # most seconds from the begin of a phase to a kill that is meant for it
 STILL = 600.0  # seconds after which a driver that is not killed is taken for dead
 
 
@@ -64,6 +67,13 @@ def phase(run: Path, log: Path, families: int, options: argparse.Namespace) -> s
     return next((name for name, sign in signs.items() if sign in said), "starting")
 
 
+def wait_for(driver: subprocess.Popen[bytes], phases: Sequence[str], now: Callable[[], str]) -> None:
+    """Waits until a driver has come to the first of these phases or to a later one; no longer than it runs."""
+    began = time.monotonic()
+    while driver.poll() is None and now() not in phases and time.monotonic() - began < STILL:
+        time.sleep(POLL)
+
+
 def live(folder: Path, cache: Path, seconds: float, most: int, options: argparse.Namespace) -> dict[str, Any]:
     """One run to its end, its driver killed at most so often; returns the kills and what is wrong."""
     folder.mkdir(parents=True)
@@ -82,10 +92,15 @@ def live(folder: Path, cache: Path, seconds: float, most: int, options: argparse
         began = time.monotonic()
         driver = start(command, log)
         doomed = len(kills) < most
+        at_phase = partial(phase, run, log, families, options)
+        patience = chance.uniform(0, seconds) if doomed else STILL
+        if doomed and len(kills) % 2:
+            wait_for(driver, PHASES[chance.randrange(len(PHASES)) :], at_phase)
+            patience = chance.uniform(0, INTO)
         try:
-            code = driver.wait(chance.uniform(0, seconds) if doomed else STILL)
+            code = driver.wait(patience)
         except subprocess.TimeoutExpired:
-            at, before = phase(run, log, families, options), descendants(driver.pid)
+            at, before = at_phase(), descendants(driver.pid)
             driver.kill()
             driver.wait()
             if not doomed:
