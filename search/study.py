@@ -16,6 +16,7 @@ from models.sizes import work
 from search.aims import Aims, Cost
 from search.hyperparameters import TrialHyperParameters, distributions, values_to_point
 from search.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, Journal, Record
+from search.sampler import BLIND, PartlyBlind
 from search.settings import FAMILIES, Settings
 from search.warm_start import Prior
 from search.weights import Weights
@@ -70,7 +71,8 @@ class Study:
         self._left = trials - len(earlier)  # to be drawn; whoever turns out infeasible gives its place back
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
+            tpe = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
+        sampler = PartlyBlind(tpe, share=BLIND, seed=seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(directions=aims.directions, sampler=sampler)
         self._trials: dict[str, optuna.trial.Trial] = {}

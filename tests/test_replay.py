@@ -11,7 +11,7 @@ import pytest
 
 from search.pictures import Pictures
 from tests.benchmarks import record_curves, replay
-from tests.benchmarks.recorded import Curve, Forest, Nearest, Table, fit, grow, read_table, spaces_of
+from tests.benchmarks.recorded import Curve, Forest, Nearest, OneTree, Table, fit, grow, read_table, spaces_of
 from tests.benchmarks.replay import Contestant, Hyperband, RandomPromotion, RayAsha, Task, horizon_of, simulate
 
 SLOW = Curve((0.2, 0.4, 0.6), (3.0, 2.0, 2.0))
@@ -179,7 +179,7 @@ def test_a_packed_table_is_read_again(table: Path) -> None:
     assert (horizon_of(found, 2), horizon_of(found, 100)) == (32.0, 8.0)
 
 
-@pytest.mark.parametrize("kind", [Forest, Nearest])
+@pytest.mark.parametrize("kind", [Forest, OneTree, Nearest])
 def test_recorded_points_answer_with_their_own_curves(table: Path, kind: type[Forest] | type[Nearest]) -> None:
     found = read_table(table)
     answer = kind(found)
@@ -200,9 +200,20 @@ def test_a_forest_answers_by_what_matters() -> None:
     assert np.isin(rows, [0, 1]).mean() > 0.6
 
 
-def test_both_ways_are_tried_on_points_left_out(table: Path) -> None:
+def test_one_tree_answers_a_point_always_alike_and_points_of_a_region_apart(table: Path) -> None:
+    found = read_table(table)
+    points = [
+        {**found.points["scratch_keras"][0], "learning_rate": 1e-4 * 10 ** (place / 50)} for place in range(50)
+    ]  # fmt: skip
+    given = [OneTree(found)("scratch_keras", point) for point in points]
+    assert given == [OneTree(found)("scratch_keras", point) for point in points]
+    regions = {Forest(found)("scratch_keras", point).accuracy for point in points}
+    assert len({curve.accuracy for curve in given}) > len(regions)
+
+
+def test_all_ways_are_tried_on_points_left_out(table: Path) -> None:
     found = fit(read_table(table), folds=4)
-    assert set(found) == {"nearest", "forest"}
+    assert set(found) == {"nearest", "forest", "tree"}
     assert set(found["forest"]) == {"scratch_keras", "mobilenet", "all"}
     assert all(-1 <= value <= 1 for values in found.values() for value in values.values())
 

@@ -54,7 +54,7 @@ from search.study import Space, Study, fits, studies_of
 from search.weights import Weights
 from spaces import STARTS
 from tests.benchmarks.measuring import show
-from tests.benchmarks.recorded import TABLES, Curve, Forest, Nearest, Table, fit, read_table
+from tests.benchmarks.recorded import TABLES, Curve, Forest, Nearest, OneTree, Table, fit, read_table
 
 WITHIN = 0.01  # of the best accuracy
 REDUCTION = 3
@@ -504,7 +504,7 @@ CONTESTANTS: dict[str, Callable[[Table, int, int], Contestant]] = {
     "pedigree": Pedigree,
     "pedigree-points": lambda table, seed, workers: Pedigree(table, seed, workers, points=False),
 }
-ANSWERS: dict[str, type[Forest] | type[Nearest]] = {"forest": Forest, "nearest": Nearest}
+ANSWERS: dict[str, type[Forest] | type[Nearest]] = {"tree": OneTree, "forest": Forest, "nearest": Nearest}
 
 
 @cache
@@ -689,7 +689,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--contestants", type=contestants, default=tuple(CONTESTANTS), metavar="A,B", help=", ".join(CONTESTANTS)
     )
-    command.add_argument("--answers", choices=ANSWERS, default="forest", help="(default: %(default)s)")
+    command.add_argument("--answers", choices=ANSWERS, default="tree", help="(default: %(default)s)")
     command.add_argument("--fit", action="store_true", help="also say how well each way answers for unseen points")
     command.add_argument("--processes", type=int, default=os.cpu_count(), help="of this machine (default: cores)")
     command.add_argument("--plot", type=Path, metavar="HTML", help="draw regret against simulated time")
