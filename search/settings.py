@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from types import UnionType
@@ -74,6 +74,11 @@ class Settings:
     trial_timeout: float | None = 3600.0  # seconds without a sign of life after which a trial is ended
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            texts = getattr(self, field.name)
+            for text in texts if isinstance(texts, tuple) else (texts,):
+                # No path holds one, and the system's own message would not say where it stands.
+                _check(not isinstance(text, str) or "\0" not in text, field.name, "text without a null byte", text)
         _check(self.families != (), "families", "at least one family", self.families)
         own = own_families(self.hypermodel)
         for family in self.families:

@@ -49,6 +49,8 @@ def test_the_defaults_hold() -> None:
         ({"gpus_per_trial": -1.0}, "`gpus_per_trial` needs 0 or more, got -1.0"),
         ({"precision": "int8"}, "`precision` needs one of auto, float32, bfloat16, got 'int8'"),
         ({"worker_memory": 0.0}, "`worker_memory` needs more than 0 GiB, got 0.0"),
+        ({"cache_dir": "a\0b"}, r"`cache_dir` needs text without a null byte, got 'a\\x00b'"),
+        ({"warm_start": ("runs/a", "\0")}, r"`warm_start` needs text without a null byte, got '\\x00'"),
         ({"seed": -1}, "`seed` needs 0 to 2147483647, got -1"),
         ({"name": "../elsewhere"}, "`name` needs letters, digits, dot, dash and underscore"),
         ({"name": ".."}, "`name` needs letters, digits, dot, dash and underscore"),
