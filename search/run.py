@@ -525,7 +525,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         whole,
         metavar="V",
     )
-    add(what, "--reduction", "at each rung the best 1/N of the trials goes on", whole, metavar="N")
+    add(
+        what,
+        "--reduction",
+        "at each rung but the first, which keeps half, the best 1/N of the trials goes on",
+        whole,
+        metavar="N",
+    )
     add(what, "--first-rung", "epochs before trials are first compared", whole, metavar="E")
     add(what, "--final-seeds", "retrainings of each family's best configuration", whole, metavar="N")
     add(what, "--ensemble", "next best configurations of the winner's family to average with it", whole, metavar="K")

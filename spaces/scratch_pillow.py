@@ -9,7 +9,9 @@ from spaces import scratch
 if TYPE_CHECKING:
     import keras_tuner
 
-STARTS = scratch.STARTS
+# Without the treatments that take away what tells breeds apart: of 200 random configurations on two sets of pictures
+# those with neither whitening nor equalize were the best, by two to five points in the mean, and at the top as well.
+STARTS: tuple[dict[str, Any], ...] = tuple({**point, "whitening": False, "equalize": False} for point in scratch.STARTS)
 
 
 def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> dict[str, Any]:

@@ -19,16 +19,18 @@ def test_rungs_lie_below_the_budget(first: int, reduction: int, budget: int, exp
     assert rung_epochs(first, reduction, budget) == expected
 
 
-def test_the_best_third_goes_on() -> None:
+def test_the_better_half_passes_the_first_rung_and_the_best_third_every_other() -> None:
     rungs = Rungs((1, 3), 3)
-    # Two have nothing to be selected from; the third must be the best of three, the sixth among the best two of six.
-    assert rungs.judge(1, 0.2) == (True, 0.2)
-    assert rungs.judge(1, 0.5) == (True, 0.2)
-    assert rungs.judge(1, 0.3) == (False, 0.5)
-    assert rungs.judge(1, 0.6) == (True, 0.6)
-    assert rungs.judge(1, 0.1) == (False, 0.6)
-    assert rungs.judge(1, 0.5) == (True, 0.5)
-    assert rungs.reached == {1: [0.2, 0.5, 0.3, 0.6, 0.1, 0.5]}
+    # Two have nothing to be selected from; the third must be the best of three, the sixth among the best of six.
+    verdicts = [rungs.judge(1, value) for value in (0.2, 0.5, 0.3, 0.6, 0.1, 0.5)]
+    assert verdicts == [(True, 0.2), (True, 0.2), (False, 0.5), (True, 0.5), (False, 0.5), (True, 0.5)]
+    assert rungs.judge(3, 0.2) == (True, 0.2)
+    assert rungs.judge(3, 0.5) == (True, 0.2)
+    assert rungs.judge(3, 0.3) == (False, 0.5)
+    assert rungs.judge(3, 0.6) == (True, 0.6)
+    assert rungs.judge(3, 0.1) == (False, 0.6)
+    assert rungs.judge(3, 0.5) == (True, 0.5)
+    assert rungs.reached == dict.fromkeys((1, 3), [0.2, 0.5, 0.3, 0.6, 0.1, 0.5])
 
 
 def test_a_tie_goes_on() -> None:
