@@ -30,7 +30,7 @@ def test_the_better_half_passes_the_first_rung_and_the_best_third_every_other() 
     assert rungs.judge(3, 0.6) == (True, 0.6)
     assert rungs.judge(3, 0.1) == (False, 0.6)
     assert rungs.judge(3, 0.5) == (True, 0.5)
-    assert rungs.reached == dict.fromkeys((1, 3), [0.2, 0.5, 0.3, 0.6, 0.1, 0.5])
+    assert rungs.reached == {rung: [0.2, 0.5, 0.3, 0.6, 0.1, 0.5] for rung in (1, 3)}
 
 
 def test_a_tie_goes_on() -> None:
