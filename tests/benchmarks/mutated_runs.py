@@ -391,7 +391,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.child:
         feed(options.child, options)
         return 0
-    with folder_aside() as place:
+    # A mutated path may lead to where the command was given.
+    with folder_aside() as place, folder_aside() as here:
         run = base_run(place)
         if options.models:
             add_model(run)
@@ -404,7 +405,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
         rows, died = outlived(
             lambda start: subprocess.run(
-                [*line, f"--start={start}"], cwd=ROOT, env=environment, capture_output=True, text=True
+                [*line, f"--start={start}"], cwd=here, env=environment, capture_output=True, text=True
             )
         )
     ends = [row for row in rows if "ends" in row]
