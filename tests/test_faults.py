@@ -20,7 +20,9 @@ from tests.benchmarks.measuring import ROOT
 # Starts a process of its own, says so, and waits.
 PARENT = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+code = "import time; print(flush=True); time.sleep(30)"
+child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+child.stdout.readline()  # before it runs /proc may show no environment of it yet
 print(child.pid, flush=True)
 time.sleep(30)
 """
