@@ -41,7 +41,7 @@ RETRAIN = "retrain"
 LEAD = {"mobilenet": 3}
 # Turns of the family with the best model so far for one of each other, once all have shown one: there the winner is
 # likelier to come from, and the rest of the --trials of the others follow when its own are done. On the recorded tables
-# this shortened the way to within a point of the best configuration by a fifth; four turns were no better.
+# this shortened the way to within a point of the best configuration by an eighth; four or six turns were no better.
 LEADERS_TURNS = 2
 # Configurations in a row that break a limit of the run, after which a family is given up: where one in thirty keeps to
 # the limits, random draws alone miss it so often once in a thousand times.
