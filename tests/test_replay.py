@@ -202,12 +202,12 @@ def test_a_forest_answers_by_what_matters() -> None:
 
 def test_one_tree_answers_a_point_always_alike_and_points_of_a_region_apart(table: Path) -> None:
     found = read_table(table)
-    points = [
-        {**found.points["scratch_keras"][0], "learning_rate": 1e-4 * 10 ** (place / 50)} for place in range(50)
-    ]  # fmt: skip
-    given = [OneTree(found)("scratch_keras", point) for point in points]
-    assert given == [OneTree(found)("scratch_keras", point) for point in points]
-    regions = {Forest(found)("scratch_keras", point).accuracy for point in points}
+    base = found.points["scratch_keras"][0]
+    points = [{**base, "learning_rate": 1e-4 * 10 ** (place / 50)} for place in range(50)]
+    one_tree, again, forest = OneTree(found), OneTree(found), Forest(found)
+    given = [one_tree("scratch_keras", point) for point in points]
+    assert given == [again("scratch_keras", point) for point in points]
+    regions = {forest("scratch_keras", point).accuracy for point in points}
     assert len({curve.accuracy for curve in given}) > len(regions)
 
 

@@ -44,9 +44,7 @@ def test_a_share_of_the_trials_is_blind_in_every_parameter(share: float, low: in
 
 
 def test_the_seed_decides_and_no_point_comes_twice() -> None:
-    one, same, other = (
-        drawn(PartlyBlind(TPESampler(seed=seed), share=0.5, seed=seed), 30) for seed in (1, 1, 2)
-    )  # fmt: skip
+    one, same, other = (drawn(PartlyBlind(TPESampler(seed=seed), share=0.5, seed=seed), 30) for seed in (1, 1, 2))
     assert one == same
     assert one != other
     # The blind draws are not those that TPE itself begins with.
