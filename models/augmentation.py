@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from models import kernels
+
 FLIPS = ("none", "horizontal", "both")
 
 # What `mobilenet` calls by name.
@@ -80,15 +82,13 @@ class RandomAffine(keras.layers.Layer):  # type: ignore[misc]
         scale = 1 + self._draw(number, self.zoom)
         across = scale * self._sign(number) if self.flip != "none" else scale
         down = scale * self._sign(number) if self.flip == "both" else scale
-        # Each row maps a pixel (x, y) of the result to a0 x + a1 y + a2, b0 x + b1 y + b2 of the picture.
+        # A pixel (x, y) of the result is the picture at a0 x + a1 y + a2, b0 x + b1 y + b2.
         a0, a1 = across * ops.cos(angle), -down * ops.sin(angle)
         b0, b1 = across * ops.sin(angle), down * ops.cos(angle)
         x, y = (width - 1) / 2, (height - 1) / 2
         a2 = x - a0 * x - a1 * y + width * self._draw(number, self.translation)
         b2 = y - b0 * x - b1 * y + height * self._draw(number, self.translation)
-        zero = ops.zeros_like(a0)
-        transform = ops.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
-        return ops.image.affine_transform(pictures, transform, interpolation="bilinear", fill_mode="reflect")
+        return kernels.sampling(pictures, ops.stack([a0, a1, a2], axis=1), ops.stack([b0, b1, b2], axis=1))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from models import kernels
+
 # The share of all steps over which a cosine schedule first climbs to its rate.
 WARM_UP = 0.05
 
@@ -80,7 +82,20 @@ class Rates:
         super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
 
 
-class RatedAdam(Rates, keras.optimizers.Adam):  # type: ignore[misc]
+class OneKernelAdam(keras.optimizers.Adam):  # type: ignore[misc]
+    """Adam by `models.kernels.adam` where there is one: Keras's own goes over every variable some ten times."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        place = self._get_variable_index(variable)
+        moments = self._momentums[place], self._velocities[place]
+        if kernels.adam is None or self.amsgrad or keras.backend.standardize_dtype(variable.dtype) != "float32":
+            super().update_step(gradient, variable, learning_rate)
+        else:
+            betas = self.beta_1, self.beta_2
+            kernels.adam(variable, *moments, gradient, learning_rate, *betas, self.epsilon, self.iterations + 1)
+
+
+class RatedAdam(Rates, OneKernelAdam):
     pass
 
 

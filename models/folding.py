@@ -1,8 +1,14 @@
-"""Batch norms that never train, folded into the convolutions before them: the same function, trained in less time."""
+"""A model as it is trained: the same function of the same variables, in less time than its layers take as written.
+
+Batch norms that never train are folded into the convolutions before them, zeros around a picture into the convolution
+behind them, and batch norms that train run in one kernel where the backend has it.
+"""
 
 from typing import Any
 
 import keras
+
+from models import kernels
 
 
 class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
@@ -10,14 +16,17 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
 
     It has the variables of the two layers and none of its own: whatever trains the kernel here trains it there. The
     norm's factors are multiplied into the kernel at every step, which costs nothing beside the two passes over the
-    activations, and the one over their gradients, that are saved.
+    activations, and the one over their gradients, that are saved. `padding` takes the place of the convolution's own.
     """
 
-    def __init__(self, convolution: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> None:
+    def __init__(
+        self, convolution: keras.layers.Layer, norm: keras.layers.BatchNormalization, padding: str = ""
+    ) -> None:
         # Nothing is cast on the way in: in mixed precision the factors are computed in the variables' own.
         super().__init__(dtype=convolution.dtype_policy, autocast=False)
         self.convolution = convolution
         self.norm = norm
+        self.padding = padding or convolution.padding
 
     def call(self, inputs: Any) -> Any:
         ops, convolution, norm = keras.ops, self.convolution, self.norm
@@ -33,36 +42,72 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
             ops.cast(value, self.compute_dtype) for value in (inputs, convolution.kernel * factor, bias)
         )
         apply = ops.depthwise_conv if depthwise else ops.conv
-        return apply(inputs, kernel, strides=convolution.strides, padding=convolution.padding) + bias
+        return apply(inputs, kernel, strides=convolution.strides, padding=self.padding) + bias
+
+
+class OneKernelNorm(keras.layers.Layer):  # type: ignore[misc]
+    """A batch norm that trains, by `models.kernels.normalization`; the layer's variables are its own."""
+
+    def __init__(self, norm: keras.layers.BatchNormalization) -> None:
+        super().__init__(dtype=norm.dtype_policy, autocast=False)
+        self.norm = norm
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        norm = self.norm
+        if not training or kernels.normalization is None:
+            return norm(inputs, training=training)
+        x = keras.ops.cast(inputs, "float32")
+        x, mean, variance = kernels.normalization(x, norm.gamma, norm.beta, norm.epsilon)
+        for average, value in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
+            average.assign(average * norm.momentum + value * (1 - norm.momentum))
+        return keras.ops.cast(x, self.compute_dtype)
 
 
 def folded(model: keras.Model) -> keras.Model:
-    """The same model with every frozen batch norm folded that directly follows a convolution; all variables shared.
+    """The same model for training and prediction, not for saving; all variables shared.
 
-    Nested models are folded too. The result is for training and prediction, not for saving: the model that it was made
-    from has the same weights and only layers of Keras.
+    Nested models are folded too. The model that it was made from has the same weights and only layers of Keras.
     """
-    norms = _foldable(model)
-    gone = {id(norm) for norm in norms.values()}
+    takers = _takers(model)
+    norms = _foldable(model, takers)
+    paddings = {
+        id(layer): taker
+        for layer, (taker, *others) in takers.items()
+        if isinstance(layer, keras.layers.ZeroPadding2D) and not others and _pads_the_same(layer, taker)
+    }
+    padded = {id(taker) for taker in paddings.values() if id(taker) in norms}
+    gone = {id(norm) for norm in norms.values()} | {key for key, taker in paddings.items() if id(taker) in norms}
 
     def call(layer: Any, *arguments: Any, **more: Any) -> Any:
         if isinstance(layer, keras.Model):
             return folded(layer)(*arguments, **more)
         if id(layer) in norms:
-            return FoldedConvolution(layer, norms[id(layer)])(*arguments)
+            padding = "same" if id(layer) in padded else ""
+            return FoldedConvolution(layer, norms[id(layer)], padding)(*arguments)
+        if _in_one_kernel(layer):
+            return OneKernelNorm(layer)(*arguments)
         return arguments[0] if id(layer) in gone else layer(*arguments, **more)
 
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
-def _foldable(model: keras.Model) -> dict[int, keras.layers.BatchNormalization]:
-    """By the identity of a convolution, the frozen batch norm that alone takes what it gives."""
-    takers: dict[int, list[Any]] = {}
+def _takers(model: keras.Model) -> dict[Any, list[Any]]:
+    """By layer, those that take what it gives, the model itself where it gives it away."""
+    givers = {id(layer.output): layer for layer in model.layers if not isinstance(layer, keras.Model)}
+    takers: dict[Any, list[Any]] = {}
     for layer in model.layers:
         if not isinstance(layer, keras.layers.InputLayer):
             for tensor in keras.tree.flatten(layer.input):
-                takers.setdefault(id(tensor), []).append(layer)
-    given = {id(tensor) for tensor in model.outputs}
+                if id(tensor) in givers:
+                    takers.setdefault(givers[id(tensor)], []).append(layer)
+    for tensor in model.outputs:
+        if id(tensor) in givers:
+            takers.setdefault(givers[id(tensor)], []).append(model)
+    return takers
+
+
+def _foldable(model: keras.Model, takers: dict[Any, list[Any]]) -> dict[int, keras.layers.BatchNormalization]:
+    """By the identity of a convolution, the frozen batch norm that alone takes what it gives."""
     norms = {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.DepthwiseConv2D):
@@ -72,9 +117,31 @@ def _foldable(model: keras.Model) -> dict[int, keras.layers.BatchNormalization]:
         else:
             continue
         plain = plain and layer.activation is keras.activations.linear and layer.data_format == "channels_last"
-        followers = takers.get(id(layer.output), [])
-        if plain and set(layer.dilation_rate) == {1} and len(followers) == 1 and id(layer.output) not in given:
-            (norm,) = followers
-            if isinstance(norm, keras.layers.BatchNormalization) and not norm.trainable and norm.axis in (-1, 3):
-                norms[id(layer)] = norm
+        if plain and set(layer.dilation_rate) == {1}:
+            match takers.get(layer, []):
+                case [keras.layers.BatchNormalization() as norm] if not norm.trainable and norm.axis in (-1, 3):
+                    norms[id(layer)] = norm
     return norms
+
+
+def _pads_the_same(padding: keras.layers.ZeroPadding2D, taker: Any) -> bool:
+    """Whether a convolution with padding "same" would put the same zeros around its input."""
+    if not isinstance(taker, keras.layers.Conv2D | keras.layers.DepthwiseConv2D) or taker.padding != "valid":
+        return False
+    if padding.data_format != "channels_last":
+        return False
+    for size, (before, after), kernel, stride in zip(
+        padding.input.shape[1:3], padding.padding, taker.kernel_size, taker.strides, strict=True
+    ):
+        if size is None:
+            return False
+        most = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+        if (before, after) != (most // 2, most - most // 2):
+            return False
+    return True
+
+
+def _in_one_kernel(layer: Any) -> bool:
+    plain = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and not layer.renorm
+    maps = plain and layer.axis in (-1, 3) and len(layer.input.shape) == 4
+    return bool(maps and layer.center and layer.scale and not layer.synchronized and kernels.normalization)

@@ -9,8 +9,8 @@ import functools
 import gc
 import os
 import subprocess
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,19 +19,31 @@ from numpy.typing import NDArray
 # Operations that stay in float32: in bfloat16 oneDNN takes up to fourteen times as long for them (a depthwise
 # convolution with stride 2, its gradient by the inputs).
 SLOW_IN_BFLOAT16 = ("DepthwiseConv2dNativeBackpropInput", "DepthwiseConv2dNativeBackpropFilter")
+PAYS = 0.8  # of float32's time, from which on bfloat16 is taken: the casts around it cost something too
 CONTEXT = 600 * 2**20  # bytes of a GPU that the driver and the libraries hold for each process
 
 Array = NDArray[Any]
 Inference = Callable[[Array], list[Array]]
 
 
-def native_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware (AMX or AVX-512)."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+def faster_in_bfloat16() -> bool:
+    """Whether this CPU takes clearly less time for TensorFlow's convolutions in bfloat16 than in float32.
+
+    Measured, because having the instructions says little: cores with AMX take a fraction of the time, some of those
+    with AVX-512's alone nearly twice as long. It takes a tenth of a second.
+    """
+    import tensorflow as tf
+
+    pictures, kernel = tf.ones((8, 16, 16, 256)), tf.ones((1, 1, 256, 256))
+    seconds = dict.fromkeys((tf.float32, tf.bfloat16), float("inf"))
+    # In turns, and the best of several: other work on the machine disturbs both.
+    for _ in range(6):
+        for kind in seconds:
+            operands = tf.cast(pictures, kind), tf.cast(kernel, kind)
+            began = time.perf_counter()
+            tf.nn.conv2d(*operands, 1, "SAME")
+            seconds[kind] = min(seconds[kind], time.perf_counter() - began)
+    return seconds[tf.bfloat16] < PAYS * seconds[tf.float32]
 
 
 @functools.cache
@@ -90,8 +102,8 @@ def prepare(threads: int, precision: str, gpu_share: float = 0.0) -> str:
     A share of a GPU below one is a hard limit on what the process allocates there, so that trials side by side fail
     alone; with a whole GPU or more memory grows as it is needed.
 
-    On a CPU under TensorFlow bfloat16 is a rewriting of the graph (weights and sums stay float32); on a GPU, and under
-    JAX, it is Keras's mixed policy, taken only when asked for by name.
+    On a CPU under TensorFlow bfloat16 is a rewriting of the graph (weights and sums stay float32), which "auto" takes
+    where it is faster; on a GPU, and under JAX, it is Keras's mixed policy, taken only when asked for by name.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if 0 < gpu_share < 1 and gpu_memory():
@@ -113,7 +125,8 @@ def prepare(threads: int, precision: str, gpu_share: float = 0.0) -> str:
                 tf.config.set_logical_device_configuration(gpu, [limit])
             else:
                 tf.config.experimental.set_memory_growth(gpu, True)
-        if not gpus and (precision == "bfloat16" or (precision == "auto" and native_bfloat16())):
+        _put_kernels_in_place(compiled=not gpus)
+        if not gpus and (precision == "bfloat16" or (precision == "auto" and faster_in_bfloat16())):
             os.environ.setdefault("TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE", ",".join(SLOW_IN_BFLOAT16))
             tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
             return "bfloat16"
@@ -121,6 +134,40 @@ def prepare(threads: int, precision: str, gpu_share: float = 0.0) -> str:
         keras.config.set_dtype_policy("mixed_bfloat16")
         return "bfloat16"
     return "float32"
+
+
+def _put_kernels_in_place(*, compiled: bool) -> None:
+    """TensorFlow's own kernels for `models.kernels`; what XLA makes of an operation where that is `compiled`."""
+    import keras
+    import tensorflow as tf
+
+    from models import kernels
+
+    if compiled:
+        # XLA fuses the arithmetic of every place with the reading there: a seventh of the time of TensorFlow's own
+        # transformation of pictures. On a GPU it would need a compiler that TensorFlow's wheel does not bring.
+        kernels.sampling = tf.function(kernels.sample, jit_compile=True)
+
+    def normalization(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+        x, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
+        count = tf.cast(tf.size(x) / tf.size(mean), tf.float32)
+        # TensorFlow's is the estimate for all pictures that there could be, Keras's the variance of the batch.
+        return x, mean, variance * (count - 1) / count
+
+    def adam(
+        variable: Any, first: Any, second: Any, gradient: Any, rate: Any, beta1: float, beta2: float, epsilon: float,
+        step: Any,
+    ) -> None:  # fmt: skip
+        handles = [(one.value if isinstance(one, keras.Variable) else one).handle for one in (variable, first, second)]
+        powers = [tf.pow(beta, tf.cast(step, tf.float32)) for beta in (beta1, beta2)]
+        rate = tf.cast(rate, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=handles[0], m=handles[1], v=handles[2], beta1_power=powers[0], beta2_power=powers[1], lr=rate,
+            beta1=beta1, beta2=beta2, epsilon=epsilon, grad=gradient,
+        )  # fmt: skip
+
+    kernels.normalization = normalization
+    kernels.adam = adam
 
 
 def forget_models() -> None:

@@ -4,13 +4,12 @@ import gc
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from search.devices import forget_models, inference, native_bfloat16
+from search.devices import forget_models, inference
 
 PREPARED = """
 from search.devices import prepare
@@ -53,12 +52,6 @@ def test_a_forward_pass_keeps_the_weights_of_its_making(model: keras.Model) -> N
     before = forward(batch)[0]
     copy.trainable_variables[0].assign(copy.trainable_variables[0] + 1)
     np.testing.assert_array_equal(forward(batch)[0], before)
-
-
-@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="needs /proc/cpuinfo, which only Linux has")
-def test_bfloat16_is_what_the_processor_says() -> None:
-    flags = Path("/proc/cpuinfo").read_text()
-    assert native_bfloat16() is any(name in flags for name in ("amx_bf16", "avx512_bf16"))
 
 
 def test_a_process_is_set_up_once() -> None:

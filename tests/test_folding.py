@@ -1,4 +1,4 @@
-"""Folding frozen batch norms: the same function with the same gradients, and none that trains is touched."""
+"""Folding frozen batch norms and zeros: the same function with the same gradients, and none that trains is touched."""
 
 import keras
 import numpy as np
@@ -42,6 +42,7 @@ def test_a_folded_network_is_the_same_function_with_the_same_gradients(backbone:
     tail = mobilenet.build_tail(config, 5, seed=0, trunk=trunk)
     quick = folded(tail)
     assert foldings(quick) == count
+    assert not any(isinstance(layer, keras.layers.ZeroPadding2D) for layer in quick.get_layer("upper").layers)
     inputs = PICTURES.astype(np.float32) / 127.5 - 1
     np.testing.assert_allclose(quick(inputs), tail(inputs), atol=1e-5)
     assert [variable.path for variable in quick.trainable_variables] == [
@@ -104,3 +105,27 @@ def test_the_factors_of_a_norm_are_exact_in_mixed_precision() -> None:
     shown, expected = (keras.ops.convert_to_numpy(keras.ops.cast(one(batch), "float32")) for one in (quick, model))
     assert quick(batch).dtype == model(batch).dtype
     np.testing.assert_allclose(shown, expected, atol=0.02 * float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize(
+    ("size", "padding", "kernel", "stride", "merged"),
+    [
+        (8, ((0, 1), (0, 1)), 3, 2, True),
+        (7, ((1, 1), (1, 1)), 3, 2, True),
+        (7, ((0, 1), (0, 1)), 3, 2, False),
+        (8, ((1, 1), (1, 1)), 3, 2, False),
+        (8, ((2, 2), (2, 2)), 5, 1, True),
+    ],
+)
+def test_zeros_are_left_to_the_convolution_where_it_puts_the_same(
+    size: int, padding: tuple[tuple[int, int], tuple[int, int]], kernel: int, stride: int, merged: bool
+) -> None:
+    inputs = keras.Input((size, size, 3))
+    norm = keras.layers.BatchNormalization()
+    norm.trainable = False
+    x = keras.layers.Conv2D(4, kernel, strides=stride)(keras.layers.ZeroPadding2D(padding)(inputs))
+    model = keras.Model(inputs, norm(x))
+    quick = folded(model)
+    assert any(isinstance(layer, keras.layers.ZeroPadding2D) for layer in quick.layers) is not merged
+    batch = RANDOM.normal(size=(2, size, size, 3)).astype(np.float32)
+    np.testing.assert_allclose(quick(batch), model(batch), atol=1e-5)

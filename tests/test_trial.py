@@ -159,7 +159,7 @@ def test_inputs_are_rows_of_an_array() -> None:
     assert (len(whole), len(some)) == (10, 3)
     assert whole.take(np.array([1, 0])).tolist() == [[1], [0]]
     assert some.take(np.array([2, 0])).tolist() == [[9], [7]]
-    assert some.take(np.array([0])).dtype == np.float32
+    assert some.take(np.array([0])).dtype == np.float16
     assert Inputs(np.zeros((2, 1), np.uint8)).take(np.array([0])).dtype == np.uint8
 
 

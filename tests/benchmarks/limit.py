@@ -1,7 +1,7 @@
 """The bare work behind a good head, in one fresh process: import, decode, one pass of the trunk, training of the head.
 
 No search can give its first good model sooner than this. The pass is the fastest that the project knows (batch norms
-folded, bfloat16 where the CPU has it), or Keras's own float32 with `--plain`.
+folded, bfloat16 where it is faster), or Keras's own float32 with `--plain`.
 
     python -m tests.benchmarks.limit DATA --weights WEIGHTS --size 160 --backbone MobileNetV2-1.0
 """
@@ -51,6 +51,7 @@ def measure(options: argparse.Namespace, began: float) -> dict[str, Any]:
 
     from models import mobilenet
     from models.compiling import compile_model
+    from models.folding import folded
     from models.trunk import Trunk
 
     found = {f"{item.backbone}-{item.alpha}": item for item in find_weights(options.weights, seed=0)}
@@ -62,7 +63,7 @@ def measure(options: argparse.Namespace, began: float) -> dict[str, Any]:
     marks.append(time.monotonic())
     trunk = Trunk(item.backbone, item.alpha, options.size, item.path)
     lower = trunk.lower(0, [], pooled=True)
-    forward = (lambda batch: [lower.predict_on_batch(batch)]) if options.plain else devices.inference(lower)
+    forward = (lambda batch: [lower.predict_on_batch(batch)]) if options.plain else devices.inference(folded(lower))
     features = [
         np.concatenate([np.asarray(forward(pictures[at : at + 32])[0]) for at in range(0, len(pictures), 32)])
         for pictures, _ in sides
