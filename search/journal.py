@@ -32,6 +32,7 @@ class Record:
     changed: bool = False  # whether its configuration is another than the study drew
     failures: int = 0  # times that its worker was lost and it was tried again
     cost: dict[str, Any] = field(default_factory=dict)  # of its model, where the run asks for it
+    blind: bool = False  # whether it was drawn without a look at the others
 
     @property
     def best(self) -> float:
@@ -73,13 +74,13 @@ class Journal:
     def _restore(self, earlier: Rows) -> None:
         self.rows = list(earlier.records)
         self.began -= earlier.seconds
-        points = {row["trial"]: row.get("point", {}) for row in self.rows if row["event"] == "start"}
+        starts = {row["trial"]: row for row in self.rows if row["event"] == "start"}
         for name, trial in earlier.trials.items():
             self.records[name] = Record(
                 name,
                 trial.family,
                 trial.config,
-                points.get(name, {}),
+                starts.get(name, {}).get("point", {}),
                 {row["epoch"]: row["validation_accuracy"] for row in trial.curve},
                 min(((row["training"] or 0.0) + (row["validating"] or 0.0) for row in trial.curve), default=math.inf),
                 trial.status,
@@ -88,6 +89,7 @@ class Journal:
                 trial.changed,
                 trial.failures,
                 trial.cost,
+                starts.get(name, {}).get("blind") is True,
             )
 
     def start(self, name: str) -> None:
@@ -96,7 +98,7 @@ class Journal:
         if record.started:
             return
         record.started = True
-        self.write("start", name, record.family, config=record.config, point=record.point)
+        self._write_start(record)
         if record.cost:
             self.write("cost", name, record.family, **record.cost)
 
@@ -126,7 +128,11 @@ class Journal:
         record = self.records[name]
         self.retry(name, reason)
         record.config, record.values, record.fastest, record.changed = config, {}, math.inf, True
-        self.write("start", name, record.family, config=config, point=record.point)
+        self._write_start(record)
+
+    def _write_start(self, record: Record) -> None:
+        blind = {"blind": True} if record.blind else {}
+        self.write("start", record.name, record.family, config=record.config, point=record.point, **blind)
 
     def end(self, name: str, status: str, reason: str) -> None:
         """The trial is over; only the first end counts."""

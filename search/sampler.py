@@ -27,6 +27,11 @@ class PartlyBlind(BaseSampler):
         self._random = optuna.samplers.RandomSampler(seed=int(points))
         self._now: BaseSampler = sampler  # what the trial draws from that is being drawn
 
+    @property
+    def blind(self) -> bool:
+        """Whether the last trial that was drawn was a blind one."""
+        return self._now is self._random
+
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         # The first that Optuna asks of a new trial.
         self._now = self._random if self._chance.random() < self._share else self._sampler

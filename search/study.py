@@ -72,11 +72,13 @@ class Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             tpe = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-        sampler = PartlyBlind(tpe, share=BLIND, seed=seed)
+        self._sampler = PartlyBlind(tpe, share=BLIND, seed=seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(directions=aims.directions, sampler=sampler)
+        self.study = optuna.create_study(directions=aims.directions, sampler=self._sampler)
         self._trials: dict[str, optuna.trial.Trial] = {}
         self._drawn: list[Drawn] = []
+        self.blind: set[str] = set()  # names of the trials that were drawn without a look at the others
+        self._enqueued = 0  # points that the next draws take as they are
         self._told = 0  # trials that the study holds, running ones not counted
         for record in observations:
             self._learn(record)
@@ -89,7 +91,7 @@ class Study:
             if fits(space, values) and (point := values_to_point(space, values)) not in points:
                 points.append(point)
         for point in points[len(earlier) :]:
-            self.study.enqueue_trial(point)
+            self._enqueue(point)
         self._starts = len(points[len(earlier) :])
 
     def suggest(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -104,6 +106,8 @@ class Study:
         drawn = choose(self._drawn, key=lambda found: work(self._family, found.config))
         self._drawn.remove(drawn)
         self._trials[name] = drawn.trial
+        if drawn.blind:
+            self.blind.add(name)
         return drawn.config, drawn.point
 
     def draw_ahead(self) -> bool:
@@ -129,10 +133,18 @@ class Study:
         self._drawn.clear()
         self._trials.clear()
 
+    def _enqueue(self, point: Mapping[str, Any]) -> None:
+        self.study.enqueue_trial(dict(point))
+        self._enqueued += 1
+
     def _draw(self) -> "Drawn":
         trial = self.study.ask()
         hp = TrialHyperParameters(trial)
-        return Drawn(trial, self._space(hp), {key: hp.values[key] for key in hp.distributions})
+        config = self._space(hp)
+        # Known only now: Optuna asks the sampler for a trial's first parameter, and also where a point is given.
+        blind = not self._enqueued and self._sampler.blind
+        self._enqueued = max(0, self._enqueued - 1)
+        return Drawn(trial, config, {key: hp.values[key] for key in hp.distributions}, blind)
 
     def tell(self, record: Record) -> None:
         """How the trial of this name ended."""
@@ -191,7 +203,7 @@ class Study:
         """Takes in a trial of the run that is resumed; one that had not ended is open again."""
         if not record.point:
             return  # It failed without a trace of what it was.
-        self.study.enqueue_trial(record.point)
+        self._enqueue(record.point)
         self._trials[record.name] = self._draw().trial
         if record.status != RUNNING:
             self.tell(record)
@@ -203,7 +215,7 @@ class Study:
         ranked = in_order(seen, self.aims)
         best, rest = ranked[:BEST], sorted(ranked[BEST:], key=lambda trial: trial.number)
         kept = [*best, *rest[:: -(-len(rest) // (KEPT - BEST))]] if rest else best
-        self.study = optuna.create_study(directions=self.aims.directions, sampler=self.study.sampler)
+        self.study = optuna.create_study(directions=self.aims.directions, sampler=self._sampler)
         self.study.add_trials(sorted(kept, key=lambda trial: trial.number) + waiting)
         self._told = len(kept)
 
@@ -271,6 +283,7 @@ class Drawn:
     trial: optuna.trial.Trial
     config: dict[str, Any]
     point: dict[str, Any]
+    blind: bool
 
 
 def fits(space: Space, values: Mapping[str, Any]) -> bool:

@@ -78,7 +78,8 @@ class Course:
         self.journal = journal
         self.workers = workers
         self.say = say
-        self.rungs: dict[tuple[str, bool], Rungs] = {}  # by family, and whether the trunk is trained
+        # By family, whether the trunk is trained, and whether the trial was drawn blindly.
+        self.rungs: dict[tuple[str, bool, bool], Rungs] = {}
         self.rung_epochs = rung_epochs(settings.first_rung, settings.reduction, settings.epochs)
         self.retrainings: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is done
         self.retraining: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
@@ -115,7 +116,8 @@ class Course:
             used = (int(record.name.rsplit("-", 1)[1]) for record in self.journal.of(family))
             name = f"{family}-{max(used, default=-1) + 1:03d}"
             config, point = self.studies[family].suggest(name)
-            record = self.journal.records[name] = Record(name, family, config, point)
+            blind = name in self.studies[family].blind
+            record = self.journal.records[name] = Record(name, family, config, point, blind=blind)
             cost = self._known_cost(record)
             objection = self.aims.objection(cost)
             # A cost that is not known whole is left to the worker, which says all of it at once.
@@ -229,7 +231,7 @@ class Course:
 
     def _rungs_of(self, record: Record) -> Rungs:
         tuned = record.family == "mobilenet" and record.config["unfrozen_blocks"] > 0
-        group = record.family, tuned
+        group = record.family, tuned, record.blind
         return self.rungs.setdefault(group, Rungs(self.rung_epochs, self.settings.reduction))
 
     def nothing_left(self) -> bool:

@@ -14,7 +14,7 @@ from tests.benchmarks.measuring import ROOT, follow, parse, show
 
 COMMANDS = (
     "cost_per_trial", "fixed_list", "limit", "memory", "mutated_pictures", "mutated_runs", "plain_ray_tune", "replay",
-    "scaling", "time_to_accuracy", "views", "warm_start",
+    "scaling", "stacked_heads", "time_to_accuracy", "views", "warm_start",
 )  # fmt: skip
 
 
@@ -189,6 +189,18 @@ def test_the_cost_of_a_trial_is_measured_against_bare_keras(sides: Path, tmp_pat
     )  # fmt: skip
     (head,) = found["depths"]
     assert head["seconds"]["pedigree"] - head["seconds"]["bare"] == pytest.approx(head["trial_overhead_seconds"])
+
+
+def test_heads_are_stacked_and_their_share_of_a_run_is_counted(sides: Path, trained_run: Path, tmp_path: Path) -> None:
+    found = run(
+        "stacked_heads", str(sides), "--size", "32", "--epochs", "1", "--heads", "3", "--run", str(trained_run),
+        out=tmp_path / "out.json",
+    )  # fmt: skip
+    (three,) = found["heads"]
+    assert three["heads"] == 3
+    assert min(three["one_by_one"], three["stacked"]) > 0
+    # That run has no transfer family.
+    assert found["share_of_heads"] == 0
 
 
 def test_the_memory_of_a_worker_is_followed(tmp_path: Path) -> None:

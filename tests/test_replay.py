@@ -179,6 +179,15 @@ def test_a_packed_table_is_read_again(table: Path) -> None:
     assert (horizon_of(found, 2), horizon_of(found, 100)) == (32.0, 8.0)
 
 
+def test_an_oracle_begins_with_whatever_comes_close_to_the_best_first() -> None:
+    curves = [
+        Curve((0.5, 0.795, 0.8), (1.0, 1.0, 1.0)),
+        Curve((0.3, 0.3, 0.791), (0.5, 0.5, 0.5)),
+        Curve((0.78, 0.78, 0.78), (0.1, 0.1, 0.1)),
+    ]
+    assert replay.oracle_of(Table({}, {"scratch_keras": [{}] * 3}, {"scratch_keras": curves})) == 1.5
+
+
 @pytest.mark.parametrize("kind", [Forest, OneTree, Nearest])
 def test_recorded_points_answer_with_their_own_curves(table: Path, kind: type[Forest] | type[Nearest]) -> None:
     found = read_table(table)
@@ -247,6 +256,7 @@ def test_the_command_compares_all_contestants(table: Path, tmp_path: Path, capsy
     result = json.loads(out.read_text())
     printed = capsys.readouterr().out.splitlines()
     assert json.loads(printed[-1]) == result
+    assert result["tables"][str(table)]["oracle"] > 0
     found = result["tables"][str(table)]["workers"]["2"]
     assert set(found) == set(replay.CONTESTANTS)
     assert all(one["searches"] == 1 and one["trials"] >= 2 for one in found.values())

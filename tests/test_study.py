@@ -46,6 +46,18 @@ def test_the_point_makes_the_configuration_again() -> None:
     assert again.suggest("first")[0] == config
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.0, set()), (1.0, {"3", "4", "5"})])
+def test_what_was_drawn_blindly_is_known_and_no_given_point_is(
+    monkeypatch: pytest.MonkeyPatch, share: float, expected: set[str]
+) -> None:
+    monkeypatch.setattr("search.study.BLIND", share)
+    study = studies()["scratch_keras"]
+    for number in range(6):
+        study.suggest(str(number))
+    # The base and two points come first.
+    assert study.blind == expected
+
+
 def test_optuna_is_told_the_truth() -> None:
     study = studies()["mobilenet"]
     ended(study, "a", FINISHED, {1: 0.5, 2: 0.7, 3: 0.6})

@@ -370,7 +370,8 @@ def test_a_family_without_a_result_ends_without_retraining(plan: Plan) -> None:
     assert planned.said[-1] == "scratch_keras: no trial came far enough to be retrained"
 
 
-def test_rungs_stop_the_worse_but_never_the_base(plan: Plan) -> None:
+def test_rungs_stop_the_worse_but_never_the_base(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.study.BLIND", 0.0)
     planned = plan(families=("scratch_keras",), trials=5, reduction=2)
     names = [planned.start()[0] for _ in range(5)]
     assert planned.report(names[1], 0.6)
@@ -394,6 +395,31 @@ def test_rungs_stop_the_worse_but_never_the_base(plan: Plan) -> None:
         (names[3], 1, 0.6, True),
         (names[4], 1, 0.2, False),
     ]
+
+
+def test_blind_draws_are_judged_among_themselves_also_after_a_resume(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: dict[str, Any] = {"families": ("scratch_keras",), "trials": 8, "reduction": 2}
+    # The base and two points come first, and from there on every draw is blind.
+    monkeypatch.setattr("search.study.BLIND", 1.0)
+    planned = plan("once", **values)
+    names = [planned.start()[0] for _ in range(3)]
+    for name, accuracy in zip(names, (0.7, 0.8, 0.9), strict=True):
+        planned.report(name, accuracy)
+    blind = [planned.start()[0] for _ in range(3)]
+    assert [planned.journal.records[name].blind for name in names + blind] == [False] * 3 + [True] * 3
+    assert planned.report(blind[0], 0.3)
+    assert not planned.report(blind[1], 0.2)
+    planned.journal.close()
+    again = plan("once", **values)
+    assert [again.journal.records[name].blind for name in names + blind] == [False] * 3 + [True] * 3
+    for name in again.course.again[:]:
+        again.start()
+        if name == blind[2]:
+            assert again.report(name, 0.3)
+    started = [row for row in again.journal.rows if row["event"] == "start"]
+    assert [row.get("blind", False) for row in started] == [False] * 3 + [True] * 3
 
 
 def test_families_are_not_judged_against_each_other(plan: Plan) -> None:
