@@ -60,8 +60,8 @@ def without_augmentation(model: keras.Model) -> keras.Model:
 class RandomAffine(keras.layers.Layer):  # type: ignore[misc]
     """Mirrors, turns, zooms and shifts every picture of a batch (n, h, w, c) at once, in training only.
 
-    One bilinear sampling instead of Keras's four layers in a row: on two CPU cores at 160 pixels a third of their
-    time, and the picture is blurred once. What leaves the frame comes back mirrored at its edge.
+    One bilinear sampling instead of Keras's four layers in a row: it takes a fraction of their time, and the picture is
+    blurred once. What leaves the frame comes back mirrored at its edge.
     """
 
     def __init__(self, flip: str, rotation: float, zoom: float, translation: float, *, seed: int) -> None:

@@ -86,13 +86,14 @@ class OneKernelAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """Adam by `models.kernels.adam` where there is one: Keras's own goes over every variable some ten times."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        place = self._get_variable_index(variable)
-        moments = self._momentums[place], self._velocities[place]
         if kernels.adam is None or self.amsgrad or keras.backend.standardize_dtype(variable.dtype) != "float32":
             super().update_step(gradient, variable, learning_rate)
-        else:
-            betas = self.beta_1, self.beta_2
-            kernels.adam(variable, *moments, gradient, learning_rate, *betas, self.epsilon, self.iterations + 1)
+            return
+        place = self._get_variable_index(variable)
+        kernels.adam(
+            variable, self._momentums[place], self._velocities[place], gradient, learning_rate,
+            self.beta_1, self.beta_2, self.epsilon, self.iterations + 1,
+        )  # fmt: skip
 
 
 class RatedAdam(Rates, OneKernelAdam):

@@ -70,19 +70,21 @@ def folded(model: keras.Model) -> keras.Model:
     """
     takers = _takers(model)
     norms = _foldable(model, takers)
-    paddings = {
-        id(layer): taker
+    paddings = {  # by the identity of the convolution that takes the zeros upon itself
+        id(taker): layer
         for layer, (taker, *others) in takers.items()
-        if isinstance(layer, keras.layers.ZeroPadding2D) and not others and _pads_the_same(layer, taker)
+        if isinstance(layer, keras.layers.ZeroPadding2D)
+        and not others
+        and id(taker) in norms
+        and _pads_the_same(layer, taker)
     }
-    padded = {id(taker) for taker in paddings.values() if id(taker) in norms}
-    gone = {id(norm) for norm in norms.values()} | {key for key, taker in paddings.items() if id(taker) in norms}
+    gone = {id(layer) for layer in (*norms.values(), *paddings.values())}
 
     def call(layer: Any, *arguments: Any, **more: Any) -> Any:
         if isinstance(layer, keras.Model):
             return folded(layer)(*arguments, **more)
         if id(layer) in norms:
-            padding = "same" if id(layer) in padded else ""
+            padding = "same" if id(layer) in paddings else ""
             return FoldedConvolution(layer, norms[id(layer)], padding)(*arguments)
         if _in_one_kernel(layer):
             return OneKernelNorm(layer)(*arguments)
@@ -126,9 +128,7 @@ def _foldable(model: keras.Model, takers: dict[Any, list[Any]]) -> dict[int, ker
 
 def _pads_the_same(padding: keras.layers.ZeroPadding2D, taker: Any) -> bool:
     """Whether a convolution with padding "same" would put the same zeros around its input."""
-    if not isinstance(taker, keras.layers.Conv2D | keras.layers.DepthwiseConv2D) or taker.padding != "valid":
-        return False
-    if padding.data_format != "channels_last":
+    if taker.padding != "valid" or padding.data_format != "channels_last":
         return False
     for size, (before, after), kernel, stride in zip(
         padding.input.shape[1:3], padding.padding, taker.kernel_size, taker.strides, strict=True

@@ -191,10 +191,7 @@ def view_of(pixels: Array, augmentation: str, view: int, *, seed: int) -> Array:
 
 @functools.lru_cache(maxsize=32)
 def _compiled(trunk: "Trunk", start: int, cuts: tuple[int, ...], pooled: bool) -> Callable[[Array], list[Array]]:
-    from models.folding import folded
-
-    # Folded here as well: TensorFlow's own folding of constants misses much of it, a quarter of the time.
-    return devices.inference(folded(trunk.lower(start, cuts, pooled=pooled)))
+    return devices.inference(trunk.lower(start, cuts, pooled=pooled))
 
 
 def _run(forward: Callable[[Array], list[Array]], given: Array) -> list[Array]:

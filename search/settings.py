@@ -57,7 +57,7 @@ class Settings:
     concurrency: int | None = None  # trials at a time; None fills the cluster
     cpus_per_trial: float = 1.0  # CPU cores of one trial, and its threads
     gpus_per_trial: float | None = None  # GPU share of one trial; None is one GPU where there is one, else none
-    precision: str = "auto"  # of convolutions: float32, bfloat16, or auto: bfloat16 where the CPU computes it natively
+    precision: str = "auto"  # of convolutions: float32, bfloat16, or auto: bfloat16 where it is measured faster
     reduction: int = 3  # ASHA keeps the best 1/reduction at each rung but the first
     first_rung: int = 1  # epochs before the first comparison
     final_seeds: int = 3  # retrainings of each family's best configuration

@@ -51,7 +51,6 @@ def measure(options: argparse.Namespace, began: float) -> dict[str, Any]:
 
     from models import mobilenet
     from models.compiling import compile_model
-    from models.folding import folded
     from models.trunk import Trunk
 
     found = {f"{item.backbone}-{item.alpha}": item for item in find_weights(options.weights, seed=0)}
@@ -63,7 +62,7 @@ def measure(options: argparse.Namespace, began: float) -> dict[str, Any]:
     marks.append(time.monotonic())
     trunk = Trunk(item.backbone, item.alpha, options.size, item.path)
     lower = trunk.lower(0, [], pooled=True)
-    forward = (lambda batch: [lower.predict_on_batch(batch)]) if options.plain else devices.inference(folded(lower))
+    forward = (lambda batch: [lower.predict_on_batch(batch)]) if options.plain else devices.inference(lower)
     features = [
         np.concatenate([np.asarray(forward(pictures[at : at + 32])[0]) for at in range(0, len(pictures), 32)])
         for pictures, _ in sides

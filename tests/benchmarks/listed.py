@@ -10,15 +10,17 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from search.hyperparameters import TrialHyperParameters
+from search.pictures import Pictures
 from search.settings import Settings
 from spaces import SPACES
-from tests.benchmarks.measuring import Row, follow
+from tests.benchmarks.measuring import Row, folder_aside, follow, ready_pictures
 
 Item = dict[str, Any]  # "family" and "config"
 
@@ -74,6 +76,25 @@ def standard_list(size: int, backbones: Sequence[tuple[str, float]], *, every: i
         hp = TrialHyperParameters(values=values)
         items.append({"family": family, "config": SPACES[family](hp, image_sizes=(size,), **more)})
     return items[::every]
+
+
+@contextmanager
+def head_aside(options: argparse.Namespace) -> Iterator[tuple[Pictures, dict[str, Any]]]:
+    """This process as a worker is set up, its pictures in a cache thrown away, and the first head-only configuration.
+
+    `options` are those of a command: data, weights, size, epochs and threads.
+    """
+    from search import devices
+
+    devices.prepare(options.threads, "auto")
+    with folder_aside() as place:
+        settings = Settings(
+            data=str(options.data.resolve()), families=("mobilenet",), image_sizes=(options.size,),
+            weights=options.weights, epochs=options.epochs, cache_dir=str(place / "cache"),
+        )  # fmt: skip
+        found = ready_pictures(settings)
+        config = standard_list(options.size, list(found.weights))[0]["config"]
+        yield found, {**config, "batch_size": min(32, len(found.train))}
 
 
 def run_listed(settings: Settings, items: Sequence[Item], folder: Path) -> tuple[list[Row], float]:

@@ -42,6 +42,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -532,14 +533,13 @@ def oracle_of(table: Table) -> float:
 
     No searcher can be sooner, whatever the number of workers: an epoch cannot be trained before the one ahead of it.
     """
-    best = math.inf
-    for curve in (curve for curves in table.curves.values() for curve in curves):
-        spent = 0.0
-        for accuracy, seconds in zip(curve.accuracy, curve.seconds, strict=True):
-            spent += seconds
-            if accuracy >= table.best - WITHIN:
-                best = min(best, spent)
-    return best
+    return min(
+        spent
+        for curves in table.curves.values()
+        for curve in curves
+        for accuracy, spent in zip(curve.accuracy, accumulate(curve.seconds), strict=True)
+        if accuracy >= table.best - WITHIN
+    )
 
 
 def one_search(path: Path, answers: str, contestant: str, workers: int, seed: int) -> Search:
@@ -584,9 +584,14 @@ def _quartiles(values: Sequence[float]) -> list[float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     paths = {name: table_path(name) for name in options.tables}
-    result: dict[str, Any] = {"benchmark": "replay", "seeds": options.seeds, "answers": options.answers, "tables": {}}
+    tables = {name: read_table(path) for name, path in paths.items()}
+    entries: dict[str, Any] = {
+        name: {"best": table.best, "jitter": jitter_of(table), "oracle": oracle_of(table), "workers": {}}
+        for name, table in tables.items()
+    }
+    result = {"benchmark": "replay", "seeds": options.seeds, "answers": options.answers, "tables": entries}
     body: list[list[Any]] = [
-        [f"{name}, an oracle", oracle_of(read_table(path)), *[None] * (len(SHARES) + 4)] for name, path in paths.items()
+        [f"{name}, an oracle", entry["oracle"], *[None] * (len(SHARES) + 4)] for name, entry in entries.items()
     ]
     curves: dict[tuple[str, int, str], list[Search]] = {}
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
@@ -600,14 +605,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for contestant in options.contestants
         }
         for (name, workers, contestant), futures in jobs.items():
-            table = read_table(paths[name])
             searches = curves[name, workers, contestant] = [future.result() for future in futures]
-            found = summary(table, workers, searches)
-            entry = result["tables"].setdefault(
-                name,
-                {"best": table.best, "jitter": jitter_of(table), "oracle": oracle_of(table), "workers": {}},
-            )
-            entry["workers"].setdefault(str(workers), {})[contestant] = found
+            found = summary(tables[name], workers, searches)
+            entries[name]["workers"].setdefault(str(workers), {})[contestant] = found
             low, middle, high = found["seconds"]
             body.append(
                 [
@@ -618,9 +618,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 ]
             )  # fmt: skip
     if options.fit:
-        for name, path in paths.items():
-            result["tables"][name]["fit"] = fit(read_table(path))
-            for way, correlations in result["tables"][name]["fit"].items():
+        for name, table in tables.items():
+            entries[name]["fit"] = fit(table)
+            for way, correlations in entries[name]["fit"].items():
                 print(f"{name}, {way}: " + ", ".join(f"{key} {value:.2f}" for key, value in correlations.items()))
     heads = [
         "contestant",

@@ -19,10 +19,9 @@ import numpy as np
 from results.rows import read_rows
 from search.activations import Source
 from search.pictures import Pictures, one_hot
-from search.settings import Settings
 from search.trial import SCORING_BATCH, train
-from tests.benchmarks.listed import standard_list
-from tests.benchmarks.measuring import folder_aside, ready_pictures, show
+from tests.benchmarks.listed import head_aside
+from tests.benchmarks.measuring import show
 
 
 def one_by_one(config: Mapping[str, Any], found: Pictures, heads: int, options: argparse.Namespace) -> float:
@@ -87,19 +86,9 @@ def share_of_heads(run: Path) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    from search import devices
-
-    devices.prepare(options.threads, "auto")
     result: dict[str, Any] = {"benchmark": "stacked_heads", "size": options.size, "epochs": options.epochs}
     body: list[list[Any]] = []
-    with folder_aside() as place:
-        settings = Settings(
-            data=str(options.data.resolve()), families=("mobilenet",), image_sizes=(options.size,),
-            weights=options.weights, epochs=options.epochs, cache_dir=str(place / "cache"),
-        )  # fmt: skip
-        found = ready_pictures(settings)
-        base = standard_list(options.size, list(found.weights))[0]["config"]
-        config = {**base, "batch_size": min(32, len(found.train))}
+    with head_aside(options) as (found, config):
         for call in (one_by_one, stacked):
             call(config, found, 1, options)  # fills the cache and whatever the framework keeps
         for heads in options.heads:

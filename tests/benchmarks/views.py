@@ -19,8 +19,8 @@ from search.activations import Source
 from search.pictures import Pictures, one_hot
 from search.settings import Settings
 from search.trial import train
-from tests.benchmarks.listed import standard_list
-from tests.benchmarks.measuring import folder_aside, ready_pictures, show
+from tests.benchmarks.listed import head_aside
+from tests.benchmarks.measuring import show
 
 AUGMENTATIONS = ("flip", "light", "strong")
 # Student's t at 97.5 % by degrees of freedom; between them the lower, which errs on the wide side.
@@ -81,22 +81,13 @@ def interval(differences: Sequence[float]) -> tuple[float, float, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    from search import devices
-
-    devices.prepare(options.threads, "auto")
     result: dict[str, Any] = {"benchmark": "views", "size": options.size, "views": options.views, "pairs": []}
-    with folder_aside() as place:
-        settings = Settings(
-            data=str(options.data.resolve()), families=("mobilenet",), image_sizes=(options.size,),
-            weights=options.weights, epochs=options.epochs, cache_dir=str(place / "cache"),
-        )  # fmt: skip
-        found = ready_pictures(settings)
-        base = standard_list(options.size, list(found.weights))[0]["config"]
+    with head_aside(options) as (found, base):
         for augmentation in options.augmentations:
             for depth in options.depths:
                 config = {
                     **base, "augmentation": augmentation, "unfrozen_blocks": depth,
-                    "trunk_rate": 0.1 if depth else 0.0, "batch_size": min(32, len(found.train)),
+                    "trunk_rate": 0.1 if depth else 0.0,
                 }  # fmt: skip
                 for seed in range(options.seeds):
                     pair = {"augmentation": augmentation, "unfrozen_blocks": depth, "seed": seed}
