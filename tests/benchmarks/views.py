@@ -8,7 +8,9 @@ is Student's.
 """
 
 import argparse
+import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     pair["fixed"] = fixed(config, found, seed, options)
                     pair["fresh"] = fresh(config, found, seed, options)
                     result["pairs"].append(pair)
+                    # A pair takes minutes: what was found so far is kept and seen.
+                    print(json.dumps(pair), file=sys.stderr, flush=True)
+                    if options.out:
+                        options.out.write_text(json.dumps(result) + "\n")
     body: list[list[Any]] = []
     for name in (*options.augmentations, "together"):
         pairs = [pair for pair in result["pairs"] if name in (pair["augmentation"], "together")]
