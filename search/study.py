@@ -68,6 +68,7 @@ class Study:
         self._family = family
         self._space = space
         self.aims = aims
+        self.ahead = AHEAD
         self._left = trials - len(earlier)  # to be drawn; whoever turns out infeasible gives its place back
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -115,7 +116,7 @@ class Study:
 
         Asked while workers are busy, it spares the next free one the wait for the sampler.
         """
-        if self._left <= 0 or len(self._drawn) >= (1 if self._starts else AHEAD):
+        if self._left <= 0 or len(self._drawn) >= (1 if self._starts else self.ahead):
             return False
         self._drawn.append(self._draw())
         self._left -= 1

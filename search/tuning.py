@@ -78,6 +78,7 @@ class Course:
         self.journal = journal
         self.workers = workers
         self.say = say
+        self.lead = LEAD
         # By family, whether the trunk is trained, and whether the trial was drawn blindly.
         self.rungs: dict[tuple[str, bool, bool], Rungs] = {}
         self.rung_epochs = rung_epochs(settings.first_rung, settings.reduction, settings.epochs)
@@ -429,7 +430,7 @@ class Course:
             return None
         open_families = [f for f in self.settings.families if self._open(f)]
         if not all(self._best.values()):
-            return min(open_families, key=lambda f: self._tried(f) - LEAD.get(f, 0), default=None)
+            return min(open_families, key=lambda f: self._tried(f) - self.lead.get(f, 0), default=None)
         leader = max(self._best, key=lambda f: self._best[f])
         return min(open_families, key=lambda f: self._tried(f) / (LEADERS_TURNS if f == leader else 1), default=None)
 

@@ -19,6 +19,7 @@ Contestants:
     free worker takes the best paused trial of the top third of a rung, else a new one.
 `pedigree`: the product: `search.tuning.Course` with its studies and rungs, and simulated workers.
 `pedigree-points`: the same without the hand-written points: draws follow each base configuration at once.
+`pedigree-cheap`: the product without cheap work first: what is drawn is tried at once, and no family begins ahead.
 
 A search ends where some trial has shown an accuracy within a point of the best of the table.
 
@@ -442,7 +443,7 @@ class RandomPromotion(Contestant):
 class Pedigree(Contestant):
     """The product itself: the course of a search, and simulated workers under it."""
 
-    def __init__(self, table: Table, seed: int, workers: int, *, points: bool = True) -> None:
+    def __init__(self, table: Table, seed: int, workers: int, *, points: bool = True, cheap: bool = True) -> None:
         from search.journal import Journal
         from search.tuning import Course
         from tests.benchmarks.sleeping import sleeping_pictures
@@ -464,6 +465,10 @@ class Pedigree(Contestant):
             }
         pictures = sleeping_pictures(1, Path(self._folder.name))
         self.course = Course(settings, studies, self.journal, workers, pictures, lambda line: None)
+        if not cheap:
+            self.course.lead = {}
+            for study in studies.values():
+                study.ahead = 1
 
     def next(self) -> Task | None:
         found = self.course.next()
@@ -504,6 +509,7 @@ CONTESTANTS: dict[str, Callable[[Table, int, int], Contestant]] = {
     "random+promotion": lambda table, seed, workers: RandomPromotion(table.spaces, table.epochs, seed),
     "pedigree": Pedigree,
     "pedigree-points": lambda table, seed, workers: Pedigree(table, seed, workers, points=False),
+    "pedigree-cheap": lambda table, seed, workers: Pedigree(table, seed, workers, cheap=False),
 }
 ANSWERS: dict[str, type[Forest] | type[Nearest]] = {"tree": OneTree, "forest": Forest, "nearest": Nearest}
 
