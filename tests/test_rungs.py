@@ -50,3 +50,31 @@ def test_other_epochs_are_no_rungs() -> None:
     rungs = Rungs((1, 3), 3)
     assert rungs.judge(2, 0.0) is None
     assert rungs.reached == {}
+
+
+def test_who_does_three_times_the_work_is_compared_with_what_others_showed_for_it() -> None:
+    rungs = Rungs((1, 3, 9), 3)
+    for value in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
+        rungs.judge(1, value)
+    # Nobody has come further yet: the work counts for nothing.
+    assert rungs.judge(1, 0.1, work=3.0) == (False, 0.5)
+    for value in (0.5, 0.6, 0.7, 0.8):
+        rungs.judge(3, value)
+    # A ninth: the best four of all go on, which are those that went on.
+    assert rungs.judge(1, 0.5, work=2.9) == (True, 0.5)
+    assert rungs.judge(1, 0.55, work=3.0) == (True, 0.5)
+    assert rungs.judge(1, 0.45, work=3.0) == (False, 0.5)
+    # At the last rung there is nothing later to be compared with.
+    for value in (0.6, 0.7, 0.8):
+        rungs.judge(9, value)
+    assert rungs.judge(9, 0.65, work=3.0) == (False, 0.8)
+
+
+def test_of_the_later_rung_no_more_pass_than_the_earlier_one_lets_go_on() -> None:
+    rungs = Rungs((1, 3), 3)
+    # The first two pass however they start, so that three come to the later rung where two should.
+    for value in (0.1, 0.2, 0.5, 0.6):
+        rungs.judge(1, value)
+    for value in (0.15, 0.55, 0.65):
+        rungs.judge(3, value)
+    assert rungs.judge(1, 0.3, work=4.0) == (False, 0.55)
