@@ -216,6 +216,7 @@ def test_many_at_once_make_one_file(tmp_path: Path) -> None:
     rows = Rows(tmp_path / "rows.npy", (16,), np.int64, 2)
     assert rows.complete()
     assert rows.read().tolist() == np.repeat(np.arange(8), 2).tolist()
+    settled()
     assert not list(tmp_path.glob("*.part"))
 
 
