@@ -32,7 +32,7 @@ class Record:
     changed: bool = False  # whether its configuration is another than the study drew
     failures: int = 0  # times that its worker was lost and it was tried again
     cost: dict[str, Any] = field(default_factory=dict)  # of its model, where the run asks for it
-    blind: bool = False  # whether it was drawn without a look at the others
+    blind: bool = False  # whether it was drawn or given without a look at the others
 
     @property
     def best(self) -> float:

@@ -3,8 +3,8 @@
 The stopping kind of asynchronous successive halving (Li et al., 2020, section 3 and Ray's AsyncHyperBand): a trial is
 judged when it reaches a rung, against all that reached it before. Families are never compared with each other, nor a
 head on frozen features, which learns in its first epoch what it ever will, with a network that is fine-tuned. Nor are
-blind draws with what the searcher proposes: the longer it has learnt, the more do its proposals all start as fast as
-each other, and nothing that starts slower would ever be seen again.
+blind draws, and points that were given, with what the searcher proposes: the longer it has learnt, the more do its
+proposals all start as fast as each other, and nothing that starts slower would ever be seen again.
 
 Where we depart from the paper: an epoch counts by what it costs. A trial that does `reduction` times the median work
 per epoch is judged one rung later than the epochs it has trained: against what the others showed for the same work.

@@ -13,14 +13,16 @@ from optuna.trial import FrozenTrial, TrialState
 # in BOHB (Falkner et al., 2018), which takes a third. On the recorded tables a quarter halved what a search misses in
 # the end.
 BLIND = 0.25
+# Of the draws of a study that has told its sampler of `search.study.STALE` proposals since one was better than all.
+BLIND_WHEN_STALE = 0.75
 
 
 class PartlyBlind(BaseSampler):
     """Another sampler, but for a share of the trials, drawn by a seed, whose parameters are all drawn at random."""
 
     def __init__(self, sampler: BaseSampler, *, share: float, seed: int) -> None:
+        self.share = share
         self._sampler = sampler
-        self._share = share
         chance, points = np.random.SeedSequence(seed).generate_state(2)
         self._chance = np.random.default_rng(chance)
         # Not the seed itself: TPE begins with random draws from it, and the two would draw the same points.
@@ -34,7 +36,7 @@ class PartlyBlind(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         # The first that Optuna asks of a new trial.
-        self._now = self._random if self._chance.random() < self._share else self._sampler
+        self._now = self._random if self._chance.random() < self.share else self._sampler
         return self._now.infer_relative_search_space(study, trial)
 
     def sample_relative(

@@ -79,7 +79,7 @@ class Course:
         self.workers = workers
         self.say = say
         self.lead = LEAD
-        # By family, whether the trunk is trained, and whether the trial was drawn blindly.
+        # By family, whether the trunk is trained, and whether the trial was drawn or given without a look at others.
         self.rungs: dict[tuple[str, bool, bool], Rungs] = {}
         self.rung_epochs = rung_epochs(settings.first_rung, settings.reduction, settings.epochs)
         self.retrainings: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is done

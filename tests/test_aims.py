@@ -298,7 +298,7 @@ def test_the_mirror_tells_what_the_study_was_told(drive: Drive, tmp_path: Path) 
 
 
 def test_rungs_spare_the_front_of_several_objectives(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.study.BLIND", 0.0)  # blind draws have rungs of their own
+    monkeypatch.setattr("search.study.BLIND", 1.0)  # proposals have rungs of their own
     driven = drive("scratch_pillow", trials=5, objective=("accuracy", "size"), reduction=2, first_rung=1)
     names = [driven.start()[0] for _ in range(5)]
     sizes = [300, 200, 100, 100, 400]

@@ -6,7 +6,9 @@ import pytest
 from optuna.trial import TrialState
 
 from models.sizes import work
-from search.journal import FAILED, FINISHED, STOPPED, Record
+from search.aims import Aims
+from search.journal import FAILED, FINISHED, INFEASIBLE, STOPPED, Record
+from search.sampler import BLIND, BLIND_WHEN_STALE
 from search.settings import FAMILIES, Settings
 from search.study import Study, studies_of
 from search.weights import Weights
@@ -46,16 +48,44 @@ def test_the_point_makes_the_configuration_again() -> None:
     assert again.suggest("first")[0] == config
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.0, set()), (1.0, {"3", "4", "5"})])
-def test_what_was_drawn_blindly_is_known_and_no_given_point_is(
-    monkeypatch: pytest.MonkeyPatch, share: float, expected: set[str]
+@pytest.mark.parametrize(("share", "drawn"), [(0.0, set()), (1.0, {"3", "4", "5"})])
+def test_what_was_drawn_blindly_is_known_and_so_are_given_points(
+    monkeypatch: pytest.MonkeyPatch, share: float, drawn: set[str]
 ) -> None:
     monkeypatch.setattr("search.study.BLIND", share)
     study = studies()["scratch_keras"]
     for number in range(6):
         study.suggest(str(number))
     # The base and two points come first.
-    assert study.blind == expected
+    assert study.blind == {"0", "1", "2"} | drawn
+
+
+@pytest.mark.parametrize("objective", [("accuracy",), ("accuracy", "size")])
+def test_proposals_that_find_nothing_better_for_long_give_way_to_blind_draws(objective: tuple[str, ...]) -> None:
+    study = Study(
+        "mobilenet", studies()["mobilenet"]._space, (), trials=60, seed=0, aims=Aims(objective=objective)
+    )  # fmt: skip
+    shares = []
+
+    def tell(accuracy: float, status: str = FINISHED, *, blind: bool = False) -> None:
+        config, point = study.suggest("trial")
+        cost = {"parameters": 9, "bytes": 36}
+        study.tell(Record("trial", "mobilenet", config, point, {1: accuracy}, status=status, blind=blind, cost=cost))
+        shares.append(study._sampler.share)
+
+    tell(0.5)
+    for _ in range(5):
+        tell(0.4)
+        tell(0.3, blind=True)  # says nothing of the proposals
+        tell(0.0, INFEASIBLE)  # and this one was never tried
+    for _ in range(4):
+        tell(0.5, STOPPED)
+    assert shares == [BLIND] * len(shares)
+    tell(0.0, FAILED)
+    tell(0.2)
+    tell(0.6, blind=True)
+    stale = BLIND_WHEN_STALE if len(objective) == 1 else BLIND
+    assert shares[-3:] == [stale, stale, BLIND]
 
 
 def test_optuna_is_told_the_truth() -> None:

@@ -401,25 +401,25 @@ def test_blind_draws_are_judged_among_themselves_also_after_a_resume(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values: dict[str, Any] = {"families": ("scratch_keras",), "trials": 8, "reduction": 2}
-    # The base and two points come first, and from there on every draw is blind.
-    monkeypatch.setattr("search.study.BLIND", 1.0)
+    # The base and two points come first, and from there on every draw is a proposal.
+    monkeypatch.setattr("search.study.BLIND", 0.0)
     planned = plan("once", **values)
     names = [planned.start()[0] for _ in range(3)]
     for name, accuracy in zip(names, (0.7, 0.8, 0.9), strict=True):
         planned.report(name, accuracy)
-    blind = [planned.start()[0] for _ in range(3)]
-    assert [planned.journal.records[name].blind for name in names + blind] == [False] * 3 + [True] * 3
-    assert planned.report(blind[0], 0.3)
-    assert not planned.report(blind[1], 0.2)
+    proposed = [planned.start()[0] for _ in range(3)]
+    assert [planned.journal.records[name].blind for name in names + proposed] == [True] * 3 + [False] * 3
+    assert planned.report(proposed[0], 0.3)
+    assert not planned.report(proposed[1], 0.2)
     planned.journal.close()
     again = plan("once", **values)
-    assert [again.journal.records[name].blind for name in names + blind] == [False] * 3 + [True] * 3
+    assert [again.journal.records[name].blind for name in names + proposed] == [True] * 3 + [False] * 3
     for name in again.course.again[:]:
         again.start()
-        if name == blind[2]:
+        if name == proposed[2]:
             assert again.report(name, 0.3)
     started = [row for row in again.journal.rows if row["event"] == "start"]
-    assert [row.get("blind", False) for row in started] == [False] * 3 + [True] * 3
+    assert [row.get("blind", False) for row in started] == [True] * 3 + [False] * 3
 
 
 def test_families_are_not_judged_against_each_other(plan: Plan) -> None:
