@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import fixed_list, scaling, time_to_accuracy, views
+from tests.benchmarks import fixed_list, scaling, scratch_epoch, time_to_accuracy, views
 from tests.benchmarks.listed import standard_list
 from tests.benchmarks.measuring import ROOT, follow, parse, show
 
 COMMANDS = (
     "cost_per_trial", "fixed_list", "limit", "memory", "mutated_pictures", "mutated_runs", "plain_ray_tune", "replay",
-    "scaling", "stacked_heads", "time_to_accuracy", "views", "warm_start",
+    "scaling", "scratch_epoch", "stacked_heads", "time_to_accuracy", "views", "warm_start",
 )  # fmt: skip
 
 
@@ -189,6 +189,19 @@ def test_the_cost_of_a_trial_is_measured_against_bare_keras(sides: Path, tmp_pat
     )  # fmt: skip
     (head,) = found["depths"]
     assert head["seconds"]["pedigree"] - head["seconds"]["bare"] == pytest.approx(head["trial_overhead_seconds"])
+
+
+@pytest.mark.slow
+def test_an_epoch_from_scratch_is_measured_against_plain_keras(sides: Path, tmp_path: Path) -> None:
+    found = run(
+        "scratch_epoch", str(sides), "--size", "32", "--epochs", "1", "--repeat", "1", "--networks", "stride 2",
+        "--precisions", "float32", out=tmp_path / "out.json",
+    )  # fmt: skip
+    (network,) = found["networks"]
+    seconds = network["seconds"]
+    assert set(seconds) == {"pedigree, auto", *(f"{side}, float32" for side in scratch_epoch.BARE)}
+    assert seconds[network["best"]] == min(seconds[side] for side in seconds if not side.startswith("pedigree"))
+    assert network["ratio"] == pytest.approx(seconds["pedigree, auto"] / seconds[network["best"]])
 
 
 def test_heads_are_stacked_and_their_share_of_a_run_is_counted(sides: Path, trained_run: Path, tmp_path: Path) -> None:
