@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import fixed_list, scaling, scratch_epoch, time_to_accuracy, views
+from tests.benchmarks import fixed_list, scaling, time_to_accuracy, views
 from tests.benchmarks.listed import standard_list
 from tests.benchmarks.measuring import ROOT, follow, parse, show
 
@@ -195,11 +195,11 @@ def test_the_cost_of_a_trial_is_measured_against_bare_keras(sides: Path, tmp_pat
 def test_an_epoch_from_scratch_is_measured_against_plain_keras(sides: Path, tmp_path: Path) -> None:
     found = run(
         "scratch_epoch", str(sides), "--size", "32", "--epochs", "1", "--repeat", "1", "--networks", "stride 2",
-        "--precisions", "float32", out=tmp_path / "out.json",
+        "--sides", "fit, tf.data;tf.function", out=tmp_path / "out.json",
     )  # fmt: skip
     (network,) = found["networks"]
     seconds = network["seconds"]
-    assert set(seconds) == {"pedigree, auto", *(f"{side}, float32" for side in scratch_epoch.BARE)}
+    assert set(seconds) == {"pedigree, auto", "fit, tf.data, float32", "tf.function, float32"}
     assert seconds[network["best"]] == min(seconds[side] for side in seconds if not side.startswith("pedigree"))
     assert network["ratio"] == pytest.approx(seconds["pedigree, auto"] / seconds[network["best"]])
 

@@ -173,11 +173,11 @@ def one_side(settings: Settings, side: str, precision: str, network: str, epochs
     return BARE[side](config, found, epochs + 1)[1:]
 
 
-def sides(precisions: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Every side and the precision that it is told."""
+def pairs(sides: Sequence[str], precisions: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pedigree and every bare side, with the precision that each is told."""
     yield OWN, "auto"
     for precision in precisions:
-        for side in BARE:
+        for side in sides:
             yield side, precision
 
 
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings, *what = json.loads(options.one)
         print(json.dumps(one_side(Settings.from_json(settings), *what)))
         return 0
-    every = list(sides(options.precisions))
+    every = list(pairs(options.sides, options.precisions))
     result: dict[str, Any] = {"benchmark": "scratch_epoch", "size": options.size, "threads": options.threads}
     body: list[list[Any]] = []
     with folder_aside() as folder:
@@ -240,8 +240,14 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m tests.benchmarks.scratch_epoch", description=(__doc__ or "").split("\n\n", 1)[0]
     )
 
-    def names(text: str) -> tuple[str, ...]:
-        return tuple(part for part in text.split(";") if part)
+    def some(known: Mapping[str, Any]) -> Callable[[str], tuple[str, ...]]:
+        def names(text: str) -> tuple[str, ...]:
+            found = tuple(part for part in text.split(";") if part)
+            if wrong := [name for name in found if name not in known]:
+                raise argparse.ArgumentTypeError(f"needs names from {'; '.join(known)}, got {wrong[0]!r}")
+            return found
+
+        return names
 
     command.add_argument("data", type=Path, metavar="DATA", help="a folder with one folder of pictures per class")
     command.add_argument("--size", type=int, default=96, help="side of the pictures in pixels (default: %(default)s)")
@@ -250,17 +256,24 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--threads", type=int, default=os.cpu_count(), help="of the training (default: cores)")
     command.add_argument(
         "--networks",
-        type=names,
+        type=some(NETWORKS),
         default=tuple(NETWORKS),
         metavar="A;B",
         help=f"from {'; '.join(NETWORKS)} (default: all)",
     )
     command.add_argument(
+        "--sides",
+        type=some(BARE),
+        default=tuple(BARE),
+        metavar="A;B",
+        help=f"bare ones, from {'; '.join(BARE)} (default: all)",
+    )
+    command.add_argument(
         "--precisions",
         type=lambda text: tuple(text.split(",")),
-        default=("float32", "bfloat16"),
+        default=("float32",),
         metavar="P,P",
-        help="of the bare sides (default: float32,bfloat16)",
+        help="of the bare sides, as float32,bfloat16 (default: float32)",
     )
     command.add_argument("--one", help=argparse.SUPPRESS)
     command.add_argument("--out", type=Path, help="also write the JSON there")
