@@ -146,7 +146,11 @@ KEYS = {
 def test_every_row_has_its_keys(rows: list[dict[str, Any]]) -> None:
     assert {row["event"] for row in rows} == set(KEYS)
     for row in rows:
-        assert set(row) == COMMON | KEYS[row["event"]]
+        assert set(row) - {"blind"} == COMMON | KEYS[row["event"]]
+    # Of the starts, those of points that were given say that no other trial was looked at.
+    assert {row["event"] for row in rows if "blind" in row} == {"start"}
+    firsts = {f"{family}-000" for family in FAMILIES}
+    assert firsts <= {row["trial"] for row in rows if row.get("blind") is True}
     assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
 
 
