@@ -195,11 +195,11 @@ def test_the_cost_of_a_trial_is_measured_against_bare_keras(sides: Path, tmp_pat
 def test_an_epoch_from_scratch_is_measured_against_plain_keras(sides: Path, tmp_path: Path) -> None:
     found = run(
         "scratch_epoch", str(sides), "--size", "32", "--epochs", "1", "--repeat", "1", "--networks", "stride 2",
-        "--sides", "fit, tf.data;tf.function", out=tmp_path / "out.json",
+        "--sides", "fit on tf.data,tf.function", out=tmp_path / "out.json",
     )  # fmt: skip
     (network,) = found["networks"]
     seconds = network["seconds"]
-    assert set(seconds) == {"pedigree, auto", "fit, tf.data, float32", "tf.function, float32"}
+    assert set(seconds) == {"pedigree, auto", "fit on tf.data, float32", "tf.function, float32"}
     assert seconds[network["best"]] == min(seconds[side] for side in seconds if not side.startswith("pedigree"))
     assert network["ratio"] == pytest.approx(seconds["pedigree, auto"] / seconds[network["best"]])
 

@@ -265,10 +265,10 @@ def test_the_command_compares_all_contestants(table: Path, tmp_path: Path, capsy
 
 def test_contestants_repeat_themselves_with_their_seed(table: Path) -> None:
     for contestant in ("random+asha", "optuna+asha", "pedigree"):
-        first, again, *others = (replay.one_search(table, "forest", contestant, 2, seed) for seed in (1, 1, 2, 3, 4))
+        # So small a table has few curves, and the searches of seeds 1 and 2 come out alike by chance.
+        first, again, other = (replay.one_search(table, "forest", contestant, 2, seed) for seed in (1, 1, 3))
         assert first == again
-        # So small a table has few curves, and a search may come out like that of another seed.
-        assert any(first != other for other in others)
+        assert first != other
 
 
 def test_a_configuration_is_trained_and_recorded(

@@ -62,9 +62,8 @@ def test_what_was_drawn_blindly_is_known_and_so_are_given_points(
 
 @pytest.mark.parametrize("objective", [("accuracy",), ("accuracy", "size")])
 def test_proposals_that_find_nothing_better_for_long_give_way_to_blind_draws(objective: tuple[str, ...]) -> None:
-    study = Study(
-        "mobilenet", studies()["mobilenet"]._space, (), trials=60, seed=0, aims=Aims(objective=objective)
-    )  # fmt: skip
+    space = studies()["mobilenet"]._space
+    study = Study("mobilenet", space, (), trials=60, seed=0, aims=Aims(objective=objective))
     shares = []
 
     def tell(accuracy: float, status: str = FINISHED, *, blind: bool = False) -> None:

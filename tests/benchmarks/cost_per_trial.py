@@ -20,7 +20,7 @@ from search.pictures import Pictures, one_hot
 from search.settings import Settings
 from search.trial import MATERIALS, Clock, train
 from tests.benchmarks.listed import Item, run_listed, standard_list
-from tests.benchmarks.measuring import folder_aside, ready_pictures, show
+from tests.benchmarks.measuring import folder_aside, names_from, ready_pictures, show
 
 DEPTHS = {"head only": 0, "mid-depth": 3, "everything": 19}
 
@@ -150,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--threads", type=int, default=os.cpu_count(), help="of the training (default: cores)")
     command.add_argument(
         "--depths",
-        type=lambda text: tuple(text.split(",")),
+        type=names_from(DEPTHS),
         default=tuple(DEPTHS),
         help=f"from {', '.join(DEPTHS)}, separated by commas (default: all)",
     )

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +39,19 @@ def parse(command: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
     given = list(sys.argv[1:] if arguments is None else arguments)
     end = given.index("--") if "--" in given else len(given)
     return argparse.Namespace(**vars(command.parse_args(given[:end])), more=given[end + 1 :])
+
+
+def names_from(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+    """What reads an option that is names out of those known, separated by commas."""
+
+    def read(text: str) -> tuple[str, ...]:
+        found = tuple(part for part in text.split(",") if part)
+        for name in found:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"needs names from {', '.join(known)}, got {name!r}")
+        return found
+
+    return read
 
 
 def start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":

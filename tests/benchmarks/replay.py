@@ -55,7 +55,7 @@ from search.settings import Settings
 from search.study import Space, Study, fits, studies_of
 from search.weights import Weights
 from spaces import STARTS
-from tests.benchmarks.measuring import show
+from tests.benchmarks.measuring import names_from, show
 from tests.benchmarks.recorded import TABLES, Curve, Forest, Nearest, OneTree, Table, fit, read_table
 
 WITHIN = 0.01  # of the best accuracy
@@ -700,20 +700,17 @@ def parser() -> argparse.ArgumentParser:
     def numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part)
 
-    def contestants(text: str) -> tuple[str, ...]:
-        found = tuple(part for part in text.split(",") if part)
-        for name in found:
-            if name not in CONTESTANTS:
-                raise argparse.ArgumentTypeError(f"needs names from {', '.join(CONTESTANTS)}, got {name!r}")
-        return found
-
     command.add_argument(
         "tables", nargs="*", default=("photographs", "drawn"), metavar="TABLE", help="names or paths (default: both)"
     )
     command.add_argument("--workers", type=numbers, default=(1, 4, 16, 64, 500), metavar="N,N", help="simulated")
     command.add_argument("--seeds", type=int, default=50, help="searches of each contestant (default: %(default)s)")
     command.add_argument(
-        "--contestants", type=contestants, default=tuple(CONTESTANTS), metavar="A,B", help=", ".join(CONTESTANTS)
+        "--contestants",
+        type=names_from(CONTESTANTS),
+        default=tuple(CONTESTANTS),
+        metavar="A,B",
+        help=", ".join(CONTESTANTS),
     )
     command.add_argument("--answers", choices=ANSWERS, default="tree", help="(default: %(default)s)")
     command.add_argument("--fit", action="store_true", help="also say how well each way answers for unseen points")

@@ -4,8 +4,8 @@ The same network, augmentation, pictures, batches and Adam on each side, each si
 
 `pedigree`: `search.trial.train`, as a worker calls it.
 `fit`: Keras's own layers and `model.fit` on the arrays.
-`fit, tf.data`: the same on a shuffled, batched and prefetched dataset.
-`fit, XLA`: the first with `jit_compile=True`.
+`fit on tf.data`: the same on a shuffled, batched and prefetched dataset.
+`fit by XLA`: the first with `jit_compile=True`.
 `tf.function`: the same layers in a training step written by hand.
 
 The bare sides run in each precision of `--precisions`, Pedigree in the one that it measures to be faster. An epoch is
@@ -32,14 +32,14 @@ from search.hyperparameters import TrialHyperParameters
 from search.pictures import Pictures, one_hot
 from search.settings import Settings
 from spaces import SPACES
-from tests.benchmarks.measuring import ROOT, folder_aside, ready_pictures, show
+from tests.benchmarks.measuring import ROOT, folder_aside, names_from, ready_pictures, show
 
 FAMILY = "scratch_keras"
 # What each network changes in the family's base configuration.
 NETWORKS: dict[str, dict[str, Any]] = {
     "plain": {"blocks": 4, "filters": 32, "stem_stride": 1},
     "stride 2": {"blocks": 4, "filters": 32, "stem_stride": 2},
-    "stride 2, batch norm": {"blocks": 4, "filters": 32, "stem_stride": 2, "batch_norm": True, "head": "average"},
+    "stride 2 and batch norm": {"blocks": 4, "filters": 32, "stem_stride": 2, "batch_norm": True, "head": "average"},
 }
 
 
@@ -150,8 +150,8 @@ def _batch(config: Mapping[str, Any], found: Pictures) -> int:
 
 BARE: dict[str, Callable[[Mapping[str, Any], Pictures, int], list[float]]] = {
     "fit": lambda config, found, epochs: by_fit(config, found, epochs, dataset=False, jit=False),
-    "fit, tf.data": lambda config, found, epochs: by_fit(config, found, epochs, dataset=True, jit=False),
-    "fit, XLA": lambda config, found, epochs: by_fit(config, found, epochs, dataset=False, jit=True),
+    "fit on tf.data": lambda config, found, epochs: by_fit(config, found, epochs, dataset=True, jit=False),
+    "fit by XLA": lambda config, found, epochs: by_fit(config, found, epochs, dataset=False, jit=True),
     "tf.function": by_hand,
 }
 OWN = "pedigree"
@@ -239,42 +239,23 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.scratch_epoch", description=(__doc__ or "").split("\n\n", 1)[0]
     )
-
-    def some(known: Mapping[str, Any]) -> Callable[[str], tuple[str, ...]]:
-        def names(text: str) -> tuple[str, ...]:
-            found = tuple(part for part in text.split(";") if part)
-            if wrong := [name for name in found if name not in known]:
-                raise argparse.ArgumentTypeError(f"needs names from {'; '.join(known)}, got {wrong[0]!r}")
-            return found
-
-        return names
-
     command.add_argument("data", type=Path, metavar="DATA", help="a folder with one folder of pictures per class")
     command.add_argument("--size", type=int, default=96, help="side of the pictures in pixels (default: %(default)s)")
     command.add_argument("--epochs", type=int, default=3, help="counted, of each process (default: %(default)s)")
     command.add_argument("--repeat", type=int, default=2, help="processes of each side (default: %(default)s)")
     command.add_argument("--threads", type=int, default=os.cpu_count(), help="of the training (default: cores)")
-    command.add_argument(
-        "--networks",
-        type=some(NETWORKS),
-        default=tuple(NETWORKS),
-        metavar="A;B",
-        help=f"from {'; '.join(NETWORKS)} (default: all)",
-    )
-    command.add_argument(
-        "--sides",
-        type=some(BARE),
-        default=tuple(BARE),
-        metavar="A;B",
-        help=f"bare ones, from {'; '.join(BARE)} (default: all)",
-    )
-    command.add_argument(
-        "--precisions",
-        type=lambda text: tuple(text.split(",")),
-        default=("float32",),
-        metavar="P,P",
-        help="of the bare sides, as float32,bfloat16 (default: float32)",
-    )
+    for option, known, which in (
+        ("--networks", tuple(NETWORKS), tuple(NETWORKS)),
+        ("--sides", tuple(BARE), tuple(BARE)),
+        ("--precisions", ("float32", "bfloat16"), ("float32",)),
+    ):
+        command.add_argument(
+            option,
+            type=names_from(known),
+            default=which,
+            metavar="A,B",
+            help=f"from {', '.join(known)} (default: {', '.join(which)})",
+        )
     command.add_argument("--one", help=argparse.SUPPRESS)
     command.add_argument("--out", type=Path, help="also write the JSON there")
     return command
