@@ -1,6 +1,7 @@
 """Operations that take much of a training step, for which a backend may have a faster kernel than Keras's composition.
 
-What stands here works on every backend; `search.devices.prepare` puts faster kernels of the same functions in place.
+What stands here works on every backend; `search.training.devices.prepare` puts faster kernels of the same functions in
+place.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From the rows of a run to its numbers, its figures and its report; reads the run folder alone."""
 
-from results.document import write_report
-from results.numbers import best_trial, summarise
+from results.analysis.numbers import best_trial, summarise
+from results.pages.document import write_report
 from results.rows import Rows, read_rows
 
 __all__ = ["Rows", "best_trial", "read_rows", "summarise", "write_report"]

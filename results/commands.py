@@ -64,7 +64,7 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
 
 def add_export(parser: argparse.ArgumentParser) -> None:
     """A run and a format."""
-    from results.formats import SUFFIXES
+    from results.delivery.formats import SUFFIXES
 
     parser.add_argument("run", type=Path, metavar="runs/NAME", help="the folder of the run")
     parser.add_argument("--format", required=True, choices=list(SUFFIXES), help="what to write")
@@ -75,7 +75,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def report(given: argparse.Namespace) -> int:
     """Writes the documents of a run and prints their paths."""
-    from results.document import OUTPUTS, write_report
+    from results.pages.document import OUTPUTS, write_report
 
     write_report(given.run)
     for name in OUTPUTS:
@@ -85,7 +85,7 @@ def report(given: argparse.Namespace) -> int:
 
 def compare(given: argparse.Namespace) -> int:
     """Writes the page of several runs and prints its path."""
-    from results.comparison import write_comparison
+    from results.pages.comparison import write_comparison
 
     print(write_comparison(given.runs, given.out))
     return 0
@@ -93,7 +93,7 @@ def compare(given: argparse.Namespace) -> int:
 
 def predict(given: argparse.Namespace) -> int:
     """Prints what the model says of each picture; 1 where one could not be read."""
-    from results import prediction
+    from results.delivery import prediction
 
     failed = False
     for answer in prediction.predict(given.run, given.pictures, family=given.family, top=given.top):
@@ -105,7 +105,7 @@ def predict(given: argparse.Namespace) -> int:
 
 def export(given: argparse.Namespace) -> int:
     """Writes the model in a format and prints its path and what the check found."""
-    from results.formats import export as write
+    from results.delivery.formats import export as write
 
     path, found = write(given.run, given.format, family=given.family, out=given.out)
     print(f"{path}\n{found}")

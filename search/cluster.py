@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from search.pictures import File, Pictures
+from search.data.pictures import File, Pictures
 from search.settings import Settings, default_cache
-from search.weights import Weights
+from search.training.weights import Weights
 
 # Seconds for which the size of the cluster is remembered: Tune's loop asks at each turn.
 REMEMBERED = 1.0

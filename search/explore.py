@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from search import pictures as data
-from search.cache import write_aside
-from search.images import treatment
-from search.images.duplicates import near_duplicates
-from search.images.folder import read_folder
-from search.pictures import FILTER, Pixels
+from search.data import pictures as data
+from search.data import treatment
+from search.data.cache import write_aside
+from search.data.duplicates import near_duplicates
+from search.data.folder import read_folder
+from search.data.pictures import FILTER, Pixels
 from search.settings import Settings
 
 SIDE = 128  # pixels of the packed pictures that everything but the sizes is told from
@@ -42,7 +42,7 @@ def explore(settings: Settings, say: Callable[[str], None]) -> Path:
 
     Raises what `prepare` raises for a folder that cannot be searched.
     """
-    from results.exploration import write_exploration
+    from results.pages.exploration import write_exploration
 
     record = measure(settings, os.cpu_count() or 1, say)
     settings.folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from search.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Journal
+from search.record.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Journal
 from search.settings import Settings
 
 
@@ -39,7 +39,7 @@ class Progress:
         peaks = [(row["gpu_peak"], row["gpu_total"]) for row in rows if row.get("gpu_peak") and row.get("gpu_total")]
         if not peaks:
             return
-        from search.devices import proposed_share
+        from search.training.devices import proposed_share
 
         peak, total = max(peaks)
         enough = proposed_share(peak, total)

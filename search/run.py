@@ -109,10 +109,10 @@ def explore(given: Mapping[str, Any]) -> int:
 
 def run(settings: Settings, began: float, command: Sequence[str], *, resume: bool = False) -> int:
     """One run from beginning to end, or from where it was left."""
-    from search import pictures as data
-    from search.cache import locked, write_aside
-    from search.own_spaces import OwnSpaces
-    from search.weights import find_weights
+    from search.data import pictures as data
+    from search.data.cache import locked, write_aside
+    from search.studies.own_spaces import OwnSpaces
+    from search.training.weights import find_weights
 
     progress = Progress(settings)
     folder = settings.folder
@@ -166,7 +166,7 @@ def earlier_runs(settings: Settings) -> list[Any]:
     """The runs that a warm start learns from; none where what they gave lies in the run's folder already."""
     if not settings.warm_start or (settings.folder / WARM_START).exists():
         return []
-    from search.warm_start import read_earlier
+    from search.studies.warm_start import read_earlier
 
     return [read_earlier(Path(folder)) for folder in settings.warm_start]
 
@@ -182,9 +182,9 @@ def learnt(
     """What earlier runs give to this one, kept in its folder; None without a warm start."""
     if not settings.warm_start:
         return None
-    from search.cache import write_aside
-    from search.study import spaces_of
-    from search.warm_start import Prior, prior_of, read_object
+    from search.data.cache import write_aside
+    from search.studies.study import spaces_of
+    from search.studies.warm_start import Prior, prior_of, read_object
 
     if runs:
         spaces = {family: space for family, (space, _) in spaces_of(settings, weights, own).items()}
@@ -198,8 +198,8 @@ def learnt(
 def rows_before(path: Path, settings: Settings, weights: Any, own: Any) -> Any:
     """The rows of a run that is resumed, from which its search can go on."""
     from results.rows import read_rows
-    from search.earlier import usable
-    from search.study import studies_of
+    from search.studies.earlier import usable
+    from search.studies.study import studies_of
 
     return usable(read_rows(path), settings, studies_of(settings, weights, own=own.spaces()))
 
@@ -221,16 +221,16 @@ def search(
     earlier: Any = None,
 ) -> None:
     """Starts Ray and runs the experiment; `earlier` are the rows of a run that is resumed."""
-    from search.cache import write_aside
     from search.cluster import connect
-    from search.journal import Journal
-    from search.live import LivePage
-    from search.metrics import RunMetrics
-    from search.mirror import Mirror
-    from search.study import studies_of
-    from search.tuning import Course
-    from search.tuning import search as tune
-    from search.worker import Setup
+    from search.data.cache import write_aside
+    from search.record.journal import Journal
+    from search.record.live import LivePage
+    from search.record.metrics import RunMetrics
+    from search.schedule.tuning import Course
+    from search.schedule.tuning import search as tune
+    from search.studies.mirror import Mirror
+    from search.studies.study import studies_of
+    from search.training.worker import Setup
 
     metrics = RunMetrics(settings.name)
     journal = Journal(settings.folder / "trials.jsonl", began, metrics.take, earlier)
@@ -287,7 +287,7 @@ def search(
 
 def report(settings: Settings, progress: Progress) -> int:
     """Writes the report and prints its summary; the exit status is 1 where no trial finished."""
-    from results.document import write_report
+    from results.pages.document import write_report
 
     page = write_report(settings.folder)
     results = json.loads((settings.folder / "results.json").read_text())
@@ -331,7 +331,7 @@ def check_same_data(path: Path, split: dict[str, Any]) -> None:
 
 def check_same_code(path: Path, models: Any) -> None:
     """Writes down what the hypermodels are; raises ValueError where a resumed run was begun with other code."""
-    from search.cache import write_aside
+    from search.data.cache import write_aside
 
     files = models.code.digests()
     if path.exists():

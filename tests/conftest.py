@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from search.hyperparameters import TrialHyperParameters
-from search.images.demo import draw_demo
-from search.pictures import Pictures, prepare
+from search.data.demo import draw_demo
+from search.data.pictures import Pictures, prepare
 from search.settings import Settings
+from search.studies.hyperparameters import TrialHyperParameters
 from spaces import SPACES
 
 # Benchmarks are imported under the name by which they are run from the root: `python -m tests.benchmarks.NAME`.
@@ -56,9 +56,9 @@ def trained_run(
     """The folder of a run of two trials of each of two families, every file of it from real training, without Ray."""
     import keras
 
-    from search.journal import FINISHED, Journal, Record
-    from search.retraining import retrain
-    from search.trial import train
+    from search.record.journal import FINISHED, Journal, Record
+    from search.training.retraining import retrain
+    from search.training.trial import train
 
     settings = Settings(
         data=str(drawn), families=("scratch_keras", "scratch_pillow"), trials=2, epochs=4, image_sizes=(32, 48),

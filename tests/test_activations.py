@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from models import mobilenet
-from search.activations import CHUNK, Source, load_trunk, view_name, view_of, views
-from search.pictures import Pictures, one_hot
+from search.data.pictures import Pictures, one_hot
+from search.training.activations import CHUNK, Source, load_trunk, view_name, view_of, views
 
 TRUNKS = [("MobileNet", 0.25), ("MobileNetV2", 0.35)]
 
@@ -24,7 +24,7 @@ TRUNKS = [("MobileNet", 0.25), ("MobileNetV2", 0.35)]
 READER = """
 import pickle, sys
 from pathlib import Path
-from search import devices
+from search.training import devices
 devices.prepare(1, "float32")
 source, cut, augmentation, view = pickle.loads(Path(sys.argv[1]).read_bytes())
 source.read(cut, augmentation, view)

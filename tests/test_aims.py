@@ -17,18 +17,18 @@ from optuna.trial import TrialState
 from models.export import raw_pictures
 from results.rows import read_rows
 from search import run as command
-from search.aims import Aims, size_of
-from search.journal import FINISHED, INFEASIBLE, STOPPED, Journal, Record
-from search.latency import latency, measure
-from search.mirror import Mirror
-from search.pictures import Pictures
+from search.data.pictures import Pictures
+from search.record.journal import FINISHED, INFEASIBLE, STOPPED, Journal, Record
+from search.schedule.tuning import Course
 from search.settings import FAMILIES, Settings, count, resumed
 from search.settings import latency as seconds_of
-from search.study import Study, fronts, in_order, studies_of
-from search.tuning import Course
-from search.weights import Weights
-from search.worker import Job as Work
-from search.worker import Setup, Worker
+from search.studies.aims import Aims, size_of
+from search.studies.mirror import Mirror
+from search.studies.study import Study, fronts, in_order, studies_of
+from search.training.latency import latency, measure
+from search.training.weights import Weights
+from search.training.worker import Job as Work
+from search.training.worker import Setup, Worker
 
 Config = Callable[..., dict[str, Any]]
 COST = {"parameters": 300, "bytes": 1200, "latency_one": 0.02, "latency_batch": 0.5, "batch": 32, "device": "CPU"}
@@ -168,7 +168,7 @@ def test_too_large_a_configuration_costs_no_worker_and_no_trial(drive: Drive) ->
 
 
 def test_a_family_without_a_feasible_configuration_ends(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.tuning.MOST_MISSES", 12)
+    monkeypatch.setattr("search.schedule.tuning.MOST_MISSES", 12)
     driven = drive("mobilenet", trials=3, max_parameters=1000)
     assert driven.course.next() is None
     assert driven.course.over()
@@ -211,7 +211,7 @@ def test_an_architecture_is_measured_once(drive: Drive) -> None:
 
 
 def test_too_slow_a_configuration_is_measured_and_not_trained(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.tuning.MOST_MISSES", 12)
+    monkeypatch.setattr("search.schedule.tuning.MOST_MISSES", 12)
     driven = drive("mobilenet", trials=3, max_latency=0.015)
     name, _ = driven.start()
     assert not driven.course.reported(name, {"rows": [{"event": "cost", **COST}]})
@@ -248,7 +248,7 @@ def test_the_order_in_which_trials_are_kept() -> None:
 
 def test_tpe_goes_on_with_several_objectives_and_infeasible_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("MOST", 25), ("KEPT", 12), ("BEST", 4)):
-        monkeypatch.setattr(f"search.study.{name}", value)
+        monkeypatch.setattr(f"search.studies.study.{name}", value)
     settings = Settings(families=("scratch_keras",), image_sizes=(32,))
     space = studies_of(settings, ())["scratch_keras"]._space
     study = Study(
@@ -298,7 +298,7 @@ def test_the_mirror_tells_what_the_study_was_told(drive: Drive, tmp_path: Path) 
 
 
 def test_rungs_spare_the_front_of_several_objectives(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.study.BLIND", 1.0)  # proposals have rungs of their own
+    monkeypatch.setattr("search.studies.study.BLIND", 1.0)  # proposals have rungs of their own
     driven = drive("scratch_pillow", trials=5, objective=("accuracy", "size"), reduction=2, first_rung=1)
     names = [driven.start()[0] for _ in range(5)]
     sizes = [300, 200, 100, 100, 400]

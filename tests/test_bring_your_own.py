@@ -13,17 +13,17 @@ import optuna
 import pytest
 
 from models.own_model import adopt, multiply_adds
-from results.numbers import DERIVED
-from results.prediction import predict
+from results.analysis.numbers import DERIVED
+from results.delivery.prediction import predict
 from results.rows import read_rows
 from search import run as command
-from search import trial
-from search.hyperparameters import TrialHyperParameters, defaults
-from search.own_models import Code, OwnModels, random_weights
-from search.own_spaces import OwnSpace, OwnSpaces
-from search.pictures import Pictures
+from search.data.pictures import Pictures
 from search.settings import Settings, own_families
-from search.study import fits
+from search.studies.hyperparameters import TrialHyperParameters, defaults
+from search.studies.own_spaces import OwnSpace, OwnSpaces
+from search.studies.study import fits
+from search.training import trial
+from search.training.own_models import Code, OwnModels, random_weights
 
 pytestmark = pytest.mark.filterwarnings(
     # Keras 3.15 reads TensorFlow's variables in a way of which NumPy 2 warns.

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.cache import Cache, Damaged, Rows, intact, locked, settled, write_aside
+from search.data.cache import Cache, Damaged, Rows, intact, locked, settled, write_aside
 
 # Takes the lock of chunk 0, says so, and waits for its end.
 HOLDER = """
 import sys, time
 from pathlib import Path
-from search.cache import locked
+from search.data.cache import locked
 with locked(Path(sys.argv[1])) as ours:
     print("holds", ours, flush=True)
     time.sleep(60)

@@ -9,8 +9,8 @@ import pytest
 from written_run import write_run
 
 from results.__main__ import main
-from results.comparison import cautions, labels, paired, settings_that_differ
-from results.numbers import summarise
+from results.analysis.numbers import summarise
+from results.pages.comparison import cautions, labels, paired, settings_that_differ
 
 
 @pytest.fixture(scope="module")

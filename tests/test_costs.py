@@ -3,8 +3,7 @@ from typing import Any
 import pytest
 from written_run import end_row, epoch_row, start_row
 
-from results import figures
-from results.costs import (
+from results.analysis.costs import (
     PRINTED,
     TRIAL_COSTS,
     depth,
@@ -15,9 +14,10 @@ from results.costs import (
     trial_fronts,
     undominated,
 )
+from results.analysis.switches import switches, welch
+from results.drawing import figures
+from results.pages.tables import front_cells, front_heads
 from results.rows import Rows
-from results.switches import switches, welch
-from results.tables import front_cells, front_heads
 
 
 def test_the_front_by_hand() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.picture import read_picture
-from search.images.decode import Decoded, decode, difference_hash, fit_square
-from search.images.folder import read_folder
+from results.delivery.picture import read_picture
+from search.data.decode import Decoded, decode, difference_hash, fit_square
+from search.data.folder import read_folder
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -150,7 +150,7 @@ def test_a_damaged_exif_block_costs_nothing(tmp_path: Path) -> None:
 
 def test_pictures_wait_for_room_and_all_of_them_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Room for one picture of 16 pixels at a time, and one picture that needs more than all of it.
-    monkeypatch.setattr("search.images.decode.ROOM", 2000)
+    monkeypatch.setattr("search.data.decode.ROOM", 2000)
     files = {f"{level}.png": bytes_of(halves((level, 0, 0)), "PNG") for level in range(0, 200, 10)}
     folder = read_folder(written(tmp_path / "data", {**files, "large.png": bytes_of(halves(size=64), "PNG")}))
     decoded = decode(folder, [(8, "bilinear")], tmp_path, threads=4)
@@ -202,7 +202,7 @@ def test_a_large_jpeg_is_decoded_smaller_and_keeps_its_size_on_record(tmp_path: 
 
 
 def test_a_large_jpeg_2000_is_decoded_smaller_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.images.decode.ROOM", 2**20)  # less than one of them takes
+    monkeypatch.setattr("search.data.decode.ROOM", 2**20)  # less than one of them takes
     files = {f"{levels}.jp2": bytes_of(halves(size=2100), "JPEG2000", num_resolutions=levels) for levels in (1, 6)}
     files["broken.jp2"] = files["6.jp2"][: len(files["6.jp2"]) // 2]
     folder = read_folder(written(tmp_path / "data", files))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search.images.demo import demo_breeds, draw_array, draw_demo
-from search.images.folder import read_folder
+from search.data.demo import demo_breeds, draw_array, draw_demo
+from search.data.folder import read_folder
 
 
 def test_the_demo_set_is_a_folder_of_class_folders(drawn: Path) -> None:

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from search.devices import forget_models, inference
+from search.training.devices import forget_models, inference
 
 PREPARED = """
-from search.devices import prepare
+from search.training.devices import prepare
 print(prepare(1, "{precision}"), prepare(1, "{precision}"))
 import keras
 if keras.backend.backend() == "tensorflow":

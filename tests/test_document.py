@@ -10,9 +10,9 @@ from written_run import end_row, epoch_row, start_row, write_rows, write_run
 
 from results import write_report
 from results.__main__ import main
-from results.document import OUTPUTS
 from results.markup import embedded
-from results.tables import cell
+from results.pages.document import OUTPUTS
+from results.pages.tables import cell
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

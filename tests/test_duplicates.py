@@ -6,10 +6,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from search.images.decode import decode, difference_hash
-from search.images.demo import demo_breeds, draw_dog
-from search.images.duplicates import near_duplicates
-from search.images.folder import read_folder
+from search.data.decode import decode, difference_hash
+from search.data.demo import demo_breeds, draw_dog
+from search.data.duplicates import near_duplicates
+from search.data.folder import read_folder
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "dogs10"
 

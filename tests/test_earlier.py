@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from results.rows import Rows, clean, parse_rows
-from search.earlier import usable
-from search.journal import FAILED, FINISHED, Journal, Record
+from search.record.journal import FAILED, FINISHED, Journal, Record
 from search.settings import Settings
-from search.study import studies_of
-from search.weights import Weights
+from search.studies.earlier import usable
+from search.studies.study import studies_of
+from search.training.weights import Weights
 
 SETTINGS = Settings(families=("scratch_keras", "mobilenet"), trials=3, epochs=2, image_sizes=(32,))
 WEIGHTS = (Weights("MobileNet", 0.25, None, "random-0"),)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from results import write_report
-from results.exploration import headline, remarks, write_exploration
-from results.svg import bins, ticks
+from results.drawing.svg import bins, ticks
+from results.pages.exploration import headline, remarks, write_exploration
 from search.commands import main
 
 ODD = "<script>alert(1)</script> Ünï"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from models import scratch_keras, scratch_pillow
 from models.export import raw_pictures
-from search.hyperparameters import TrialHyperParameters
+from search.studies.hyperparameters import TrialHyperParameters
 from spaces import SPACES
 
 # Keras 3.15 reads TensorFlow's variables in a way of which NumPy 2 warns.

@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 from written_run import BREEDS, end_row, epoch_row, start_row, write_run
 
-from results import figures, numbers
-from results.document import Drawn, page, summary_of
-from results.figures import Figure, decades
+from results.analysis import numbers
+from results.drawing import figures
+from results.drawing.figures import Figure, decades
+from results.pages.document import Drawn, page, summary_of
 from results.rows import Rows, read_rows
 
 

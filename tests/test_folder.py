@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from search.images.folder import LeftOut, printed_name, read_folder
+from search.data.folder import LeftOut, printed_name, read_folder
 
 
 def picture(path: Path, level: int = 0) -> None:

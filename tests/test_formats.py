@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from results.__main__ import main
-from results.formats import check, export, sample
-from results.prediction import Pixels, load
+from results.delivery.formats import check, export, sample
+from results.delivery.prediction import Pixels, load
 
 
 @pytest.mark.slow

@@ -5,11 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from search import devices
-from search.devices import proposed_share, share_limit
 from search.progress import Progress
 from search.settings import Settings
-from search.worker import describe
+from search.training import devices
+from search.training.devices import proposed_share, share_limit
+from search.training.worker import describe
 
 GIB = 2**30
 

@@ -7,7 +7,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from search.hypermodel import FamilyHyperModel
+from search.studies.hypermodel import FamilyHyperModel
 
 pytestmark = [
     # Keras 3.15 reads TensorFlow's variables in a way of which NumPy 2 warns.

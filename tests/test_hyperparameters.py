@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
-from search.hyperparameters import (
+from search.studies.hyperparameters import (
     TrialHyperParameters,
     defaults,
     distributions,

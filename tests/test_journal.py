@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from results.rows import read_rows
-from search.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal, Record
+from search.record.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal, Record
 
 EPOCH = {
     "epoch": 1,

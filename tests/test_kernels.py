@@ -9,7 +9,7 @@ import pytest
 from models import kernels
 from models.compiling import RatedAdam
 from models.folding import OneKernelNorm, folded
-from search import devices
+from search.training import devices
 
 RANDOM = np.random.default_rng(0)
 needs_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its kernels are TensorFlow's")

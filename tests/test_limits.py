@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from written_run import end_row, epoch_row, start_row, write_rows
 
-from results import numbers, verdict
-from results.document import write_report
-from results.live import live_page
+from results.analysis import numbers, verdict
+from results.pages.document import write_report
+from results.pages.live import live_page
 from results.rows import read_rows
 
 REASON = "4,000,000 parameters, more than --max-parameters 2,000,000"

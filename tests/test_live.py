@@ -4,10 +4,10 @@ from pathlib import Path
 
 from written_run import end_row, epoch_row, start_row
 
-from results.live import live_page, write_live
+from results.pages.live import live_page, write_live
 from results.rows import Rows
-from search.journal import FINISHED, Journal, Record
-from search.live import SHARE, LivePage
+from search.record.journal import FINISHED, Journal, Record
+from search.record.live import SHARE, LivePage
 from search.settings import Settings
 
 SETTINGS = {"families": ["mobilenet", "scratch_keras"], "trials": 3}

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from search import metrics
-from search.metrics import CacheMetrics, RunMetrics
+from search.record import metrics
+from search.record.metrics import CacheMetrics, RunMetrics
 from tests.benchmarks.sleeping import local_nodes, run_sleeping
 
 # Ray looks for free ports with sockets that it leaves to the garbage collector.

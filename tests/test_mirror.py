@@ -14,11 +14,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from results.rows import parse_rows
-from search.journal import FAILED, FINISHED, STOPPED, Journal, Record
-from search.mirror import Mirror
+from search.record.journal import FAILED, FINISHED, STOPPED, Journal, Record
 from search.settings import Settings
-from search.study import studies_of
-from search.weights import Weights
+from search.studies.mirror import Mirror
+from search.studies.study import studies_of
+from search.training.weights import Weights
 
 WEIGHTS = (Weights("MobileNet", 0.25, None, "random-0"),)
 FAMILIES = ("scratch_keras", "mobilenet")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.mistakes import data_uri, read_mistakes
-from search.mistakes import features, lit, occlusion
+from results.pages.mistakes import data_uri, read_mistakes
+from search.training.mistakes import features, lit, occlusion
 
 
 def network() -> keras.Model:

@@ -18,10 +18,10 @@ from ray.cluster_utils import AutoscalingCluster
 from ray.cluster_utils import Cluster as LocalCluster
 
 from search.cluster import connect
-from search.journal import Row
-from search.pictures import Pictures, prepare
+from search.data.pictures import Pictures, prepare
+from search.record.journal import Row
 from search.settings import Settings
-from search.weights import find_weights
+from search.training.weights import find_weights
 from tests.benchmarks.sleeping import HEALTH, local_nodes, run_sleeping
 from tests.loopback import NAMESPACES
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from written_run import end_row, epoch_row, start_row, write_rows, write_run
 
-from results.costs import depth
-from results.numbers import (
+from results.analysis.costs import depth
+from results.analysis.numbers import (
     accuracy_interval,
     best_so_far,
     best_trial,

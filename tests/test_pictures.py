@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search.images import demo
-from search.images.decode import fit_square
-from search.pictures import File, Pictures, locate, one_hot, prepare, shapes_needed, subset_digest
+from search.data import demo
+from search.data.decode import fit_square
+from search.data.pictures import File, Pictures, locate, one_hot, prepare, shapes_needed, subset_digest
 from search.settings import DEMO, Settings
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from results.__main__ import main
-from results.card import loading
-from results.prediction import found, pixels_of
+from results.delivery.prediction import found, pixels_of
+from results.pages.card import loading
 
 
 def pictures_of(run: Path, most: int) -> list[tuple[Path, str]]:

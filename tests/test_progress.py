@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from search.journal import FINISHED, Journal, Record
 from search.progress import Progress, duration, fail
+from search.record.journal import FINISHED, Journal, Record
 from search.settings import Settings
 
 

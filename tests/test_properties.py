@@ -12,9 +12,9 @@ from PIL import Image
 
 from results.rows import clean, parse_rows
 from search import run as command
-from search.hyperparameters import TrialHyperParameters, values_to_point
-from search.images.folder import read_folder
+from search.data.folder import read_folder
 from search.settings import FAMILIES, Settings
+from search.studies.hyperparameters import TrialHyperParameters, values_to_point
 from spaces import SPACES
 
 QUICK = settings(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from written_run import write_run
 
-from results.document import write_report
+from results.pages.document import write_report
 from results.records import broken_records, read_object, read_probabilities, read_record, split_problem
 from results.rows import clean, plain
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.pictures import Pictures
+from search.data.pictures import Pictures
 from tests.benchmarks import record_curves, replay
 from tests.benchmarks.recorded import Curve, Forest, Nearest, OneTree, Table, fit, grow, read_table, spaces_of
 from tests.benchmarks.replay import Contestant, Hyperband, RandomPromotion, RayAsha, Task, horizon_of, simulate

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from search.pictures import Pictures
-from search.retraining import Outcome, retrain
+from search.data.pictures import Pictures
 from search.settings import FAMILIES
-from search.trial import score
+from search.training.retraining import Outcome, retrain
+from search.training.trial import score
 
 Config = Callable[..., dict[str, Any]]
 

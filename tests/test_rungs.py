@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.rungs import Rungs, rung_epochs
+from search.schedule.rungs import Rungs, rung_epochs
 
 
 @pytest.mark.parametrize(

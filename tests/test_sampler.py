@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from search.sampler import BLIND, PartlyBlind
+from search.studies.sampler import BLIND, PartlyBlind
 
 
 class Half(BaseSampler):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models import scratch_keras, scratch_pillow
 from models.sizes import LARGEST_FLATTENED
-from search.hyperparameters import TrialHyperParameters
-from search.images.treatment import treat
+from search.data.treatment import treat
+from search.studies.hyperparameters import TrialHyperParameters
 from spaces import SPACES
 
 Pixels = NDArray[np.uint8]

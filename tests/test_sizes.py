@@ -10,7 +10,7 @@ import pytest
 from models import mobilenet, scratch_keras, scratch_pillow
 from models.sizes import architecture, features, parameters
 from models.trunk import Trunk
-from search.hyperparameters import TrialHyperParameters
+from search.studies.hyperparameters import TrialHyperParameters
 from spaces import SPACES
 
 Config = dict[str, Any]

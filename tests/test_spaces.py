@@ -10,7 +10,7 @@ import keras_tuner
 import optuna
 import pytest
 
-from search.hyperparameters import Space, TrialHyperParameters, defaults, distributions, values_to_point
+from search.studies.hyperparameters import Space, TrialHyperParameters, defaults, distributions, values_to_point
 from spaces import SPACES, STARTS
 
 FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
@@ -156,7 +156,7 @@ def test_keras_tuner_has_the_same_defaults(family: str) -> None:
 
 def test_the_driver_pays_for_no_framework() -> None:
     program = (
-        "import sys, spaces, search.hyperparameters\n"
+        "import sys, spaces, search.studies.hyperparameters\n"
         "print(sorted({'tensorflow', 'keras', 'keras_tuner', 'pandas', 'plotly'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from search.images.split import Split, split_pictures
+from search.data.split import Split, split_pictures
 
 CLASSES = ("cat", "dog")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from search.images.folder import read_folder
-from search.images.stanford_dogs import SHA256, URL, fetch_stanford_dogs
+from search.data.folder import read_folder
+from search.data.stanford_dogs import SHA256, URL, fetch_stanford_dogs
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 
 from search import run as command
-from search.activations import Source
-from search.cache import locked, settled
-from search.journal import Journal
-from search.pictures import Pictures, prepare
+from search.data.cache import locked, settled
+from search.data.pictures import Pictures, prepare
+from search.record.journal import Journal
 from search.run import told
 from search.settings import Settings
+from search.training.activations import Source
 
 # What is written into a file system of 2 MB, of which the first argument is the folder; says what came of each.
 FULL = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from search.cache import Cache, Rows, new_array, write_aside
-from search.journal import Journal, Record
+from search.data.cache import Cache, Rows, new_array, write_aside
+from search.record.journal import Journal, Record
 from results.markup import write_aside as write_document
 place = Path(sys.argv[1])
 said = {}
@@ -203,7 +203,7 @@ def test_activations_are_computed_again_where_the_cache_is_deleted_or_rots(own: 
     content[-3] ^= 64
     file.write_bytes(content)
     # As a process finds it that has not compared these rows yet.
-    from search.cache import _compared
+    from search.data.cache import _compared
 
     _compared.clear()
     np.testing.assert_allclose(source.read(None, "none", 0), first, atol=0.05)

@@ -6,12 +6,12 @@ import pytest
 from optuna.trial import TrialState
 
 from models.sizes import work
-from search.aims import Aims
-from search.journal import FAILED, FINISHED, INFEASIBLE, STOPPED, Record
-from search.sampler import BLIND, BLIND_WHEN_STALE
+from search.record.journal import FAILED, FINISHED, INFEASIBLE, STOPPED, Record
 from search.settings import FAMILIES, Settings
-from search.study import Study, studies_of
-from search.weights import Weights
+from search.studies.aims import Aims
+from search.studies.sampler import BLIND, BLIND_WHEN_STALE
+from search.studies.study import Study, studies_of
+from search.training.weights import Weights
 
 WEIGHTS = tuple(Weights(name, 1.0, Path(f"{name}.h5"), name) for name in ("MobileNet", "MobileNetV2"))
 
@@ -52,7 +52,7 @@ def test_the_point_makes_the_configuration_again() -> None:
 def test_what_was_drawn_blindly_is_known_and_so_are_given_points(
     monkeypatch: pytest.MonkeyPatch, share: float, drawn: set[str]
 ) -> None:
-    monkeypatch.setattr("search.study.BLIND", share)
+    monkeypatch.setattr("search.studies.study.BLIND", share)
     study = studies()["scratch_keras"]
     for number in range(6):
         study.suggest(str(number))
@@ -168,7 +168,7 @@ def test_a_trunk_without_weights_is_trained_whole() -> None:
 
 def test_a_long_study_goes_on_from_what_tpe_learns_from(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("MOST", 30), ("KEPT", 12), ("BEST", 3)):
-        monkeypatch.setattr(f"search.study.{name}", value)
+        monkeypatch.setattr(f"search.studies.study.{name}", value)
     study = Study("mobilenet", studies()["mobilenet"]._space, (), trials=40, seed=0)
     config, point = study.suggest("running")
     ended(study, "failed", FAILED, {})

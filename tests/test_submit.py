@@ -110,5 +110,5 @@ def test_down_leaves_nothing_running(said: Path) -> None:
     others = [
         line for line in outcome(said, "left")[1].splitlines() if "loopback.py" not in line and "(ray up" not in line
     ]
-    signs = ("raylet", "gcs_server", "ray::", "dashboard", "run.py", "search.worker")
+    signs = ("raylet", "gcs_server", "ray::", "dashboard", "run.py", "search.training.worker")
     assert [line for line in others if any(sign in line for sign in signs)] == []

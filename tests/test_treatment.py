@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from search.images.demo import draw_array
-from search.images.treatment import mirror, training_copies, treat, turn, whiten
+from search.data.demo import draw_array
+from search.data.treatment import mirror, training_copies, treat, turn, whiten
 
 
 def test_whitening_follows_its_formula() -> None:

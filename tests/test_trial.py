@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.pictures import Pictures
+from search.data.pictures import Pictures
 from search.settings import FAMILIES
-from search.trial import PARTS, Clock, Diverged, Inputs, Trained, predict, score, train
+from search.training.trial import PARTS, Clock, Diverged, Inputs, Trained, predict, score, train
 
 Config = Callable[..., dict[str, Any]]
 Row = dict[str, Any]

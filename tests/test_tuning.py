@@ -22,14 +22,14 @@ from ray import tune
 
 from results.rows import read_rows
 from search.cluster import connect
-from search.journal import Journal
-from search.mirror import Mirror
-from search.pictures import Pictures
+from search.data.pictures import Pictures
+from search.record.journal import Journal
+from search.schedule.tuning import OUT_OF_TIME, Course, CourseScheduler, CourseSearcher, search
 from search.settings import Settings
-from search.study import Study, studies_of
-from search.tuning import OUT_OF_TIME, Course, CourseScheduler, CourseSearcher, search
-from search.weights import Weights
-from search.worker import Job, Setup
+from search.studies.mirror import Mirror
+from search.studies.study import Study, studies_of
+from search.training.weights import Weights
+from search.training.worker import Job, Setup
 from spaces import SPACES
 
 WEIGHTS = (Weights("MobileNet", 0.25, None, "random-0"),)
@@ -372,7 +372,7 @@ def test_a_family_without_a_result_ends_without_retraining(plan: Plan) -> None:
 
 
 def test_rungs_stop_the_worse_but_never_the_base(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.study.BLIND", 0.0)
+    monkeypatch.setattr("search.studies.study.BLIND", 0.0)
     planned = plan(families=("scratch_keras",), trials=5, reduction=2)
     names = [planned.start()[0] for _ in range(5)]
     assert planned.report(names[1], 0.6)
@@ -403,7 +403,7 @@ def test_blind_draws_are_judged_among_themselves_also_after_a_resume(
 ) -> None:
     values: dict[str, Any] = {"families": ("scratch_keras",), "trials": 8, "reduction": 2}
     # The base and two points come first, and from there on every draw is a proposal.
-    monkeypatch.setattr("search.study.BLIND", 0.0)
+    monkeypatch.setattr("search.studies.study.BLIND", 0.0)
     planned = plan("once", **values)
     names = [planned.start()[0] for _ in range(3)]
     for name, accuracy in zip(names, (0.7, 0.8, 0.9), strict=True):

@@ -10,11 +10,11 @@ import pytest
 from optuna.trial import TrialState
 
 from search import run
-from search.journal import FAILED, FINISHED, STOPPED, Journal, Record
+from search.record.journal import FAILED, FINISHED, STOPPED, Journal, Record
 from search.settings import Settings, resumed
-from search.study import Study, spaces_of, studies_of
-from search.warm_start import Prior, prior_of, project, read_earlier
-from search.weights import Weights
+from search.studies.study import Study, spaces_of, studies_of
+from search.studies.warm_start import Prior, prior_of, project, read_earlier
+from search.training.weights import Weights
 
 TRAINED = (Weights("MobileNet", 1.0, Path("MobileNet.h5"), "trained"),)
 SPLIT: dict[str, Any] = {
@@ -202,7 +202,7 @@ def test_a_long_history_does_not_crowd_out_what_is_tried_first(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("MOST", 9), ("KEPT", 6), ("BEST", 3)):
-        monkeypatch.setattr(f"search.study.{name}", value)
+        monkeypatch.setattr(f"search.studies.study.{name}", value)
     before = points(old)
     study = learn(old)[2]["scratch_keras"]
     config, point = study.suggest("first")

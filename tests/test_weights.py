@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from models.sizes import PARAMETERS
-from search import weights
-from search.weights import find_weights, identify
+from search.training import weights
+from search.training.weights import find_weights, identify
 
 
 def saved(folder: Path, name: str, backbone: str, alpha: float) -> Path:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from search.pictures import Pictures
-from search.trial import PARTS
-from search.worker import Job, Setup, Worker, WorkerDied, WorkerHung, describe
+from search.data.pictures import Pictures
+from search.training.trial import PARTS
+from search.training.worker import Job, Setup, Worker, WorkerDied, WorkerHung, describe
 
 Config = Callable[..., dict[str, Any]]
 
@@ -25,7 +25,7 @@ SETUP = Setup(threads=1, precision="float32", memory=6.0)
 PARENT = """
 import pickle, sys, time
 from pathlib import Path
-from search.worker import Setup, Worker
+from search.training.worker import Setup, Worker
 worker = Worker(Setup(1, "float32", 6.0), pickle.loads(Path(sys.argv[1]).read_bytes()))
 print(worker._process.pid, flush=True)
 time.sleep(600)

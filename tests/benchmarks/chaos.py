@@ -27,9 +27,9 @@ from typing import Any
 
 from ray.cluster_utils import Cluster as LocalCluster
 
-from results.numbers import best_trial
+from results.analysis.numbers import best_trial
 from results.rows import read_rows
-from search.images.demo import draw_demo
+from search.data.demo import draw_demo
 from tests.benchmarks import seeded
 from tests.benchmarks.faults import CHILD, Process, configurations, curves, descendants, read_lines, violations
 from tests.benchmarks.measuring import POLL, folder_aside, show, start

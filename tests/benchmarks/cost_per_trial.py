@@ -1,8 +1,8 @@
 """What a trial costs beyond the bare Keras loop, for a head, a few blocks, and all of the network.
 
-Both train the same model on the same arrays, one after the other and in turns: `search.trial.train` as a worker calls
-it, and `build`, `compile`, `fit` as anyone would write it. With `--tune` the same trials also run through Tune and
-its warm workers, and the wall time per trial is given.
+Both train the same model on the same arrays, one after the other and in turns: `search.training.trial.train` as a
+worker calls it, and `build`, `compile`, `fit` as anyone would write it. With `--tune` the same trials also run through
+Tune and its warm workers, and the wall time per trial is given.
 
     python -m tests.benchmarks.cost_per_trial DATA --weights WEIGHTS --size 160
 """
@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from search.pictures import Pictures, one_hot
+from search.data.pictures import Pictures, one_hot
 from search.settings import Settings
-from search.trial import MATERIALS, Clock, train
+from search.training.trial import MATERIALS, Clock, train
 from tests.benchmarks.listed import Item, run_listed, standard_list
 from tests.benchmarks.measuring import folder_aside, names_from, ready_pictures, show
 
@@ -105,7 +105,7 @@ def through_tune(settings: Settings, config: dict[str, Any], number: int, folder
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    from search import devices
+    from search.training import devices
 
     devices.prepare(options.threads, "auto")
     result: dict[str, Any] = {"benchmark": "cost_per_trial", "size": options.size, "epochs": options.epochs}

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from results.rows import RUNNING, parse_rows
-from search.rungs import rung_epochs
+from search.schedule.rungs import rung_epochs
 from search.settings import Settings
 
 Row = dict[str, Any]
-CHILD = "search.worker"  # in the command of a worker's child
+CHILD = "search.training.worker"  # in the command of a worker's child
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from search import pictures as data
-from search.images.folder import read_folder
+from search.data import pictures as data
+from search.data.folder import read_folder
 from search.settings import Settings
-from search.weights import find_weights
+from search.training.weights import find_weights
 from tests.benchmarks.listed import Item, run_listed, standard_list
 from tests.benchmarks.measuring import Row, folder_aside, follow, show
 

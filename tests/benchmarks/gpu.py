@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.devices import gpu_memory, proposed_share
-from search.journal import Row
+from search.record.journal import Row
+from search.training.devices import gpu_memory, proposed_share
 from tests.benchmarks.measuring import ROOT, folder_aside, show
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.weights import find_weights
+from search.training.weights import find_weights
 from tests.benchmarks.measuring import ROOT, show
 from tests.benchmarks.plain_ray_tune import decode
 
@@ -43,7 +43,7 @@ def measured(data: Path, weights: str, size: int, config: dict[str, Any] | None,
 def measure(options: argparse.Namespace, began: float) -> dict[str, Any]:
     """Does the work once, part by part."""
     marks = [began]
-    from search import devices
+    from search.training import devices
 
     precision = devices.prepare(os.cpu_count() or 1, "float32" if options.plain else "auto")
     import keras

@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.hyperparameters import TrialHyperParameters
-from search.pictures import Pictures
+from search.data.pictures import Pictures
 from search.settings import Settings
+from search.studies.hyperparameters import TrialHyperParameters
 from spaces import SPACES
 from tests.benchmarks.measuring import Row, folder_aside, follow, ready_pictures
 
@@ -84,7 +84,7 @@ def head_aside(options: argparse.Namespace) -> Iterator[tuple[Pictures, dict[str
 
     `options` are those of a command: data, weights, size, epochs and threads.
     """
-    from search import devices
+    from search.training import devices
 
     devices.prepare(options.threads, "auto")
     with folder_aside() as place:
@@ -108,13 +108,13 @@ def run_listed(settings: Settings, items: Sequence[Item], folder: Path) -> tuple
 
 def train_list(settings: Settings, items: Sequence[Item]) -> None:
     """Prepares the data, starts Ray and trains every configuration."""
-    from search import pictures as data
     from search.cluster import connect
-    from search.journal import Journal, Record
-    from search.study import Study
-    from search.tuning import Course, search
-    from search.weights import find_weights
-    from search.worker import Job, Setup
+    from search.data import pictures as data
+    from search.record.journal import Journal, Record
+    from search.schedule.tuning import Course, search
+    from search.studies.study import Study
+    from search.training.weights import find_weights
+    from search.training.worker import Job, Setup
 
     class Listed(Course):
         """A course that is laid out beforehand."""

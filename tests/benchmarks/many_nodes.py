@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from search.journal import Journal
+from search.record.journal import Journal
+from search.schedule.tuning import Course
 from search.settings import Settings
-from search.study import studies_of
-from search.tuning import Course
+from search.studies.study import studies_of
 from tests.benchmarks.measuring import folder_aside, show
 from tests.benchmarks.sleeping import local_nodes, run_sleeping, sleeping_pictures
 from tests.benchmarks.utilisation import measure

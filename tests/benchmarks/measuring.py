@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search import cache
-from search import pictures as data
-from search.pictures import File, Pictures
+from search.data import cache
+from search.data import pictures as data
+from search.data.pictures import File, Pictures
 from search.settings import Settings
-from search.weights import find_weights
+from search.training.weights import find_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL = 0.05  # seconds between two looks at a file that another process writes

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from search.images.demo import draw_demo
-from search.pictures import Pictures
+from search.data.demo import draw_demo
+from search.data.pictures import Pictures
 from search.settings import Settings
-from search.worker import Job, Setup, Worker
+from search.training.worker import Job, Setup, Worker
 from tests.benchmarks.faults import CHILD, descendants, read_lines
 from tests.benchmarks.listed import Item, standard_list
 from tests.benchmarks.measuring import Row, folder_aside, ready_pictures, resident, show, start, stop

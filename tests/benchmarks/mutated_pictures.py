@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from results.prediction import pixels_of
-from search.images.decode import decode, pack_name
-from search.images.folder import read_folder
+from results.delivery.prediction import pixels_of
+from search.data.decode import decode, pack_name
+from search.data.folder import read_folder
 from tests.benchmarks.measuring import ROOT, folder_aside, outlived, resident, show
 
 SIDE = 40  # pixels of the pictures that are mutated

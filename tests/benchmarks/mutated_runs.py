@@ -24,16 +24,16 @@ from typing import Any
 import numpy as np
 
 from results.__main__ import main as results_main
-from results.document import write_report
-from search import pictures as data
+from results.pages.document import write_report
 from search import run as command
-from search.images.demo import draw_demo
-from search.journal import FINISHED, STOPPED, Journal, Record
-from search.own_spaces import OwnSpaces
+from search.data import pictures as data
+from search.data.demo import draw_demo
+from search.record.journal import FINISHED, STOPPED, Journal, Record
+from search.schedule.tuning import Course
 from search.settings import Settings
-from search.study import studies_of
-from search.tuning import Course
-from search.weights import find_weights
+from search.studies.own_spaces import OwnSpaces
+from search.studies.study import studies_of
+from search.training.weights import find_weights
 from tests.benchmarks.measuring import ROOT, Row, folder_aside, outlived, show
 
 FAMILIES = ("scratch_keras", "mobilenet")

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from search.hyperparameters import TrialHyperParameters, values_to_point
-from search.study import fits
-from search.weights import find_weights
+from search.studies.hyperparameters import TrialHyperParameters, values_to_point
+from search.studies.study import fits
+from search.training.weights import find_weights
 from spaces import SPACES, STARTS
 
 Array = NDArray[Any]

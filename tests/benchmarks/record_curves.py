@@ -29,13 +29,13 @@ import numpy as np
 import optuna
 
 from models.sizes import work
-from search import devices
-from search.hyperparameters import TrialHyperParameters, values_to_point
-from search.pictures import Indices, Pictures
+from search.data.pictures import Indices, Pictures
 from search.run import names, sizes
 from search.settings import DEMO, FAMILIES, Settings
-from search.study import Space, fits
-from search.weights import find_weights
+from search.studies.hyperparameters import TrialHyperParameters, values_to_point
+from search.studies.study import Space, fits
+from search.training import devices
+from search.training.weights import find_weights
 from spaces import STARTS
 from tests.benchmarks.measuring import Row, ready_pictures
 from tests.benchmarks.recorded import spaces_of
@@ -82,7 +82,7 @@ def set_up(pictures: Pictures, precision: str) -> None:
 
 def record(family: str, number: int, config: dict[str, Any], epochs: int, views: int) -> Row:
     """Trains one configuration in this process; returns accuracy and seconds by epoch, and why it failed if it did."""
-    from search.trial import Diverged, train
+    from search.training.trial import Diverged, train
 
     assert _pictures is not None
     accuracy: list[float] = []

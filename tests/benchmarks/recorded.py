@@ -36,9 +36,9 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.hyperparameters import TrialHyperParameters
-from search.study import Space
-from search.weights import Backbone
+from search.studies.hyperparameters import TrialHyperParameters
+from search.studies.study import Space
+from search.training.weights import Backbone
 from spaces import SPACES
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,7 @@ Contestants:
 `hyperband`: KerasTuner's, random draws in brackets of synchronous rounds that go on from checkpoints.
 `random+promotion`: ASHA of the promoting kind (Li et al., 2020, algorithm 2): every trial pauses at each rung, and a
     free worker takes the best paused trial of the top third of a rung, else a new one.
-`pedigree`: the product: `search.tuning.Course` with its studies and rungs, and simulated workers.
+`pedigree`: the product: `search.schedule.tuning.Course` with its studies and rungs, and simulated workers.
 `pedigree-points`: the same without the hand-written points: draws follow each base configuration at once.
 `pedigree-cheap`: the product without cheap work first: what is drawn is tried at once, and no family begins ahead.
 
@@ -50,10 +50,10 @@ from typing import Any
 import numpy as np
 import optuna
 
-from search.hyperparameters import TrialHyperParameters, values_to_point
 from search.settings import Settings
-from search.study import Space, Study, fits, studies_of
-from search.weights import Weights
+from search.studies.hyperparameters import TrialHyperParameters, values_to_point
+from search.studies.study import Space, Study, fits, studies_of
+from search.training.weights import Weights
 from spaces import STARTS
 from tests.benchmarks.measuring import names_from, show
 from tests.benchmarks.recorded import TABLES, Curve, Forest, Nearest, OneTree, Table, fit, read_table
@@ -444,8 +444,8 @@ class Pedigree(Contestant):
     """The product itself: the course of a search, and simulated workers under it."""
 
     def __init__(self, table: Table, seed: int, workers: int, *, points: bool = True, cheap: bool = True) -> None:
-        from search.journal import Journal
-        from search.tuning import Course
+        from search.record.journal import Journal
+        from search.schedule.tuning import Course
         from tests.benchmarks.sleeping import sleeping_pictures
 
         self._folder = tempfile.TemporaryDirectory()

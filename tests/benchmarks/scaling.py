@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from search.pictures import Pictures
+from search.data.pictures import Pictures
 from search.settings import Settings
 from tests.benchmarks.listed import run_listed, standard_list
 from tests.benchmarks.measuring import folder_aside, resident, show
@@ -34,16 +34,16 @@ Count = dict[str, Any]
 
 def pictures(number: int, folder: Path, weights: str) -> Count:
     """Seconds of each step that the pictures of a run go through, on `number` drawn ones."""
-    from search import devices
-    from search.activations import Source
-    from search.cache import Cache
-    from search.images.decode import Decoded, decode
-    from search.images.demo import draw_demo
-    from search.images.duplicates import near_duplicates
-    from search.images.folder import read_folder
-    from search.images.split import split_pictures
-    from search.pictures import File
-    from search.weights import find_weights
+    from search.data.cache import Cache
+    from search.data.decode import Decoded, decode
+    from search.data.demo import draw_demo
+    from search.data.duplicates import near_duplicates
+    from search.data.folder import read_folder
+    from search.data.pictures import File
+    from search.data.split import split_pictures
+    from search.training import devices
+    from search.training.activations import Source
+    from search.training.weights import find_weights
 
     threads = os.cpu_count() or 1
     clock = Laps()
@@ -102,14 +102,14 @@ class Laps:
 
 def trials(number: int, families: tuple[str, ...], folder: Path, epochs: int = 9) -> Count:
     """Runs `number` trials whose accuracy is made up: latencies in ms, rows, memory, seconds of the report."""
-    from results.document import write_report
-    from search.cache import write_aside
-    from search.journal import Journal
-    from search.mirror import Mirror
+    from results.pages.document import write_report
+    from search.data.cache import write_aside
+    from search.record.journal import Journal
     from search.run import environment
-    from search.study import studies_of
-    from search.tuning import Course
-    from search.weights import find_weights
+    from search.schedule.tuning import Course
+    from search.studies.mirror import Mirror
+    from search.studies.study import studies_of
+    from search.training.weights import find_weights
 
     settings = Settings(
         families=families, trials=-(-number // len(families)), epochs=epochs, weights="none", image_sizes=(96, 160),
@@ -180,7 +180,7 @@ def trials(number: int, families: tuple[str, ...], folder: Path, epochs: int = 9
 
 def workers(number: int, options: argparse.Namespace, folder: Path) -> Count:
     """Trains one list of configurations with `number` workers, in a process of its own and from an empty cache."""
-    from search.weights import find_weights
+    from search.training.weights import find_weights
 
     backbones = [(item.backbone, item.alpha) for item in find_weights(options.weights, seed=0)]
     items = standard_list(options.size, backbones[:1], every=options.every)

@@ -2,7 +2,7 @@
 
 The same network, augmentation, pictures, batches and Adam on each side, each side in a process of its own, in turns:
 
-`pedigree`: `search.trial.train`, as a worker calls it.
+`pedigree`: `search.training.trial.train`, as a worker calls it.
 `fit`: Keras's own layers and `model.fit` on the arrays.
 `fit on tf.data`: the same on a shuffled, batched and prefetched dataset.
 `fit by XLA`: the first with `jit_compile=True`.
@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 from models.sizes import work
-from search.hyperparameters import TrialHyperParameters
-from search.pictures import Pictures, one_hot
+from search.data.pictures import Pictures, one_hot
 from search.settings import Settings
+from search.studies.hyperparameters import TrialHyperParameters
 from spaces import SPACES
 from tests.benchmarks.measuring import ROOT, folder_aside, names_from, ready_pictures, show
 
@@ -50,8 +50,8 @@ def configuration(network: str, size: int) -> dict[str, Any]:
 
 def own(config: Mapping[str, Any], found: Pictures, epochs: int, threads: int) -> list[float]:
     """Seconds of each epoch by Pedigree."""
-    from search import devices
-    from search.trial import train
+    from search.training import devices
+    from search.training.trial import train
 
     devices.prepare(threads, "auto")
     rows: list[dict[str, Any]] = []

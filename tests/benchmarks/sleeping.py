@@ -17,13 +17,13 @@ from ray import tune
 from ray.cluster_utils import Cluster as LocalCluster
 
 from search.cluster import connect
-from search.journal import Journal, Row
-from search.metrics import CacheMetrics, RunMetrics
-from search.pictures import Pictures
+from search.data.pictures import Pictures
+from search.record.journal import Journal, Row
+from search.record.metrics import CacheMetrics, RunMetrics
+from search.schedule.tuning import Course, search
 from search.settings import Settings
-from search.study import studies_of
-from search.tuning import Course, search
-from search.worker import Job, Setup
+from search.studies.study import studies_of
+from search.training.worker import Job, Setup
 
 
 def sleep_trial(config: dict[str, Any], pictures: Pictures, setup: Setup) -> None:

@@ -1,9 +1,9 @@
 """What would heads on the same activations gain from training as one batched computation? At best, and of how much?
 
-One after the other: `search.trial.train`, as a worker calls it. As a stack: one layer that holds all heads, on the
-cheapest terms there can be (the same batches for all, one rate, no dropout, nothing built per head), so that the real
-gain is smaller. With `--run` it also says which share of the training in a run's rows head-only trials were: nothing
-that is done for them can spare the run more.
+One after the other: `search.training.trial.train`, as a worker calls it. As a stack: one layer that holds all heads, on
+the cheapest terms there can be (the same batches for all, one rate, no dropout, nothing built per head), so that the
+real gain is smaller. With `--run` it also says which share of the training in a run's rows head-only trials were:
+nothing that is done for them can spare the run more.
 
     python -m tests.benchmarks.stacked_heads DATA --weights WEIGHTS --heads 1,16,64 --run runs/NAME
 """
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from results.rows import read_rows
-from search.activations import Source
-from search.pictures import Pictures, one_hot
-from search.trial import SCORING_BATCH, train
+from search.data.pictures import Pictures, one_hot
+from search.training.activations import Source
+from search.training.trial import SCORING_BATCH, train
 from tests.benchmarks.listed import head_aside
 from tests.benchmarks.measuring import show
 

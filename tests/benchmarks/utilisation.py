@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.journal import Row
+from search.record.journal import Row
 from tests.benchmarks.measuring import folder_aside, show
 from tests.benchmarks.sleeping import local_nodes, run_sleeping
 

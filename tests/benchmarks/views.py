@@ -1,8 +1,8 @@
 """Do a few fixed views cost accuracy against fresh augmentation? The same configurations and seeds both ways.
 
-Fixed: `search.trial.train`, which reads activations of views drawn once. Fresh: the whole network, its augmentation
-layers drawing anew in every epoch, by `model.fit`. The difference is paired by configuration and seed, and its interval
-is Student's.
+Fixed: `search.training.trial.train`, which reads activations of views drawn once. Fresh: the whole network, its
+augmentation layers drawing anew in every epoch, by `model.fit`. The difference is paired by configuration
+and seed, and its interval is Student's.
 
     python -m tests.benchmarks.views DATA --weights WEIGHTS --size 160 --seeds 5
 """
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from search.activations import Source
-from search.pictures import Pictures, one_hot
+from search.data.pictures import Pictures, one_hot
 from search.settings import Settings
-from search.trial import train
+from search.training.activations import Source
+from search.training.trial import train
 from tests.benchmarks.listed import head_aside
 from tests.benchmarks.measuring import show
 

@@ -1,0 +1,1 @@
+"""What is computed: numbers, costs, and the sentences that they come to."""

@@ -1,0 +1,1 @@
+"""What is handed out: predictions, and models in other formats."""

@@ -1,0 +1,157 @@
+"""What a run's model says of any picture: Pillow opens it, the exported `.keras` file does the rest."""
+
+import glob
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from results.analysis.numbers import best_trial, choose_winner
+from results.delivery.picture import read_picture, reason_of
+from results.records import read_object, split_problem
+from results.rows import Rows, read_rows
+
+if TYPE_CHECKING:
+    import keras
+
+Pixels = NDArray[np.uint8]
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".tga", ".ico"}
+)
+
+
+def predict(
+    run_dir: Path, wanted: Sequence[str], *, family: str | None = None, top: int = 5
+) -> Iterator[dict[str, Any]]:
+    """For each picture its likeliest classes with their probabilities, or the error that kept it from being read.
+
+    `wanted` are files, folders (searched whole) and globs. `family` is the winner's by default. Raises ValueError or
+    FileNotFoundError for a run without a model and for a name that leads to no picture.
+    """
+    paths = list(found(wanted))
+    classes = class_names(run_dir)
+    if top < 1:
+        raise ValueError(f"needs 1 class or more to show, got {top}")
+    model = load(run_dir, family or winner(run_dir))
+    for path in paths:
+        try:
+            picture = pixels_of(path)
+        except ValueError as error:
+            yield {"picture": str(path), "error": str(error)}
+            continue
+        probabilities = answer_of(model, picture, len(classes))
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        likely = [{"class": classes[label], "probability": float(probabilities[label])} for label in order]
+        yield {"picture": str(path), "classes": likely}
+
+
+def answer_of(model: "keras.Model", picture: Pixels, classes: int) -> NDArray[np.float64]:
+    """A model's probabilities (classes,) for a picture; raises ValueError where it is no model of these classes."""
+    try:
+        answer: NDArray[np.float64] = np.asarray(model(picture[None], training=False), dtype=float)
+    except Exception as error:  # what a foreign model raises is its own affair
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(f"the model takes no pictures: {type(error).__name__}: {said}") from error
+    if answer.shape != (1, classes):
+        raise ValueError(f"the model needs an answer for each of {classes} classes, and gives {answer.shape}")
+    probabilities: NDArray[np.float64] = answer[0]
+    return probabilities
+
+
+def found(wanted: Sequence[str]) -> Iterator[Path]:
+    """The picture files that names, folders and globs stand for, each once."""
+    seen: set[Path] = set()
+    for name in wanted:
+        path = Path(name)
+        if path.is_dir():
+            paths = sorted(inner for inner in path.rglob("*") if inner.suffix.lower() in SUFFIXES and inner.is_file())
+        else:
+            # A name that is there is itself, whatever signs of a pattern are in it.
+            paths = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(name, recursive=True))]
+        if not paths:
+            raise FileNotFoundError(f"needs a picture, a folder of pictures or a glob, got nothing at `{name}`")
+        for one in paths:
+            if one not in seen:
+                seen.add(one)
+                yield one
+
+
+def pixels_of(path: Path) -> Pixels:
+    """A file as uint8 (height, width, 3), read as it was for training; raises ValueError where it cannot be read."""
+    if path.exists() and not path.is_file():  # Opening a pipe would wait for ever.
+        raise ValueError("not a regular file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.asarray(read_picture(path)[0])
+    except Exception as error:  # A damaged file can raise nearly anything from inside Pillow's plugins.
+        raise ValueError(reason_of(error)) from error
+
+
+def class_names(run_dir: Path) -> list[str]:
+    """The classes in the order of the model's probabilities; raises ValueError where the split was not recorded."""
+    path = run_dir / "split.json"
+    split = read_object(path)
+    problem = split_problem(split)
+    if problem or not split.get("classes"):
+        raise ValueError(f"needs the class names of a run, got none in `{path}`{problem and f': {problem}'}")
+    return list(split["classes"])
+
+
+def winner(run_dir: Path) -> str:
+    """The family that the rows choose among those whose model was exported."""
+    rows = read_rows(run_dir / "trials.jsonl")
+    exported = exported_families(run_dir, rows)
+    best = {family: best_trial(rows, family) for family in exported}
+    return choose_winner(best) or next(iter(exported))
+
+
+def exported_families(run_dir: Path, rows: Rows) -> list[str]:
+    """The families whose `.keras` file is there; raises FileNotFoundError where none is."""
+    exported = [family for family in rows.families if (run_dir / "models" / f"{family}.keras").is_file()]
+    if not exported:
+        raise FileNotFoundError(f"needs an exported model, got no .keras file in `{run_dir / 'models'}`")
+    return exported
+
+
+def load(run_dir: Path, family: str) -> "keras.Model":
+    """The exported model of a family, loaded in safe mode: its file holds no code and needs none of ours.
+
+    Raises ValueError for a file that is damaged or would need code to load, which is not run.
+    """
+    exported = exported_families(run_dir, read_rows(run_dir / "trials.jsonl"))
+    if family not in exported:
+        raise ValueError(f"`{run_dir}` has models of {', '.join(exported)}, got {family!r}")
+    quiet()
+    import keras
+
+    path = run_dir / "models" / f"{family}.keras"
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # damaged archives, foreign layers and refused code raise nearly anything
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"`{path}` cannot be loaded without running code of its own, or is damaged: {type(error).__name__}: {said}"
+        ) from error
+
+
+def quiet() -> None:
+    """Keeps TensorFlow's notes about the machine off the terminal; to be called before it is imported."""
+    import os
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def told(answer: dict[str, Any], *, as_json: bool) -> str:
+    """An answer as a line of JSON, or as lines for people."""
+    if as_json:
+        return json.dumps(answer, ensure_ascii=False)
+    if "error" in answer:
+        return f"{answer['picture']}: {answer['error']}"
+    lines = [f"  {100 * likely['probability']:5.1f} %  {likely['class']}" for likely in answer["classes"]]
+    return "\n".join([answer["picture"], *lines])

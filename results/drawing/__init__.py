@@ -1,0 +1,1 @@
+"""What is drawn: figures for pages, still drawings, pictures for report.md."""

@@ -1,0 +1,92 @@
+"""The model card that lies beside each exported model."""
+
+from typing import Any
+
+from results.analysis import verdict
+from results.pages.tables import cell, cost_cells, cost_heads, table
+
+STANFORD_DOGS = (
+    "Stanford Dogs (Khosla, Jayadevaprakash, Yao and Fei-Fei 2011), made of ImageNet pictures: for research and "
+    "education only. What may be done with a model trained on them is for its user to judge."
+)
+
+
+def card(summary: dict[str, Any], family: str) -> str:
+    """A family's model in one page of Markdown: what it is, its figures, its data, its limits and how to load it."""
+    record, data = summary["families"][family], summary["data"]
+    best, test, model = record["best"], record["test"], record["model"]
+    lines = [f"# {cell(verdict.title(family))} of run {cell(summary['name'])}", ""]
+    lines += [
+        f"A classifier of pictures into {len(data['classes']):,} classes, found by Pedigree: trial "
+        f"{cell(best['trial'])}, trained again on the training and validation pictures with seed {model['seed']}.",
+        "",
+        "## Use",
+        "",
+        *("    " + line for line in loading(f"{family}.keras")),
+        "",
+        "The file takes uint8 pictures (n, height, width, 3) of any size, holds its own resizing and treatment, loads "
+        "in Keras's safe mode and needs nothing of Pedigree. The probabilities are in the order of the classes below.",
+        "",
+        "## Figures",
+        "",
+        f"- Test accuracy: {cell(verdict.interval(test))}. {cell(test['method'])}."
+        if test
+        else "- Not scored on test.",
+        *(
+            [f"- Mean over {verdict.plural(len(test['seeds']), 'seed')}; this file is that of one seed."]
+            if test
+            else []
+        ),
+        f"- Validation accuracy of the configuration: {verdict.percent(best['validation_accuracy'])} at epoch "
+        f"{best['epoch']}.",
+        f"- Training minus validation accuracy: {verdict.points(best['overfit_gap'])} points, "
+        f"{verdict.FIT[best['fit']]}.",
+    ]
+    judged = test["predictions"] if test else None
+    if judged:
+        error = judged["calibration"]["expected_error"]
+        lines += [f"- Expected calibration error: {verdict.percent(error)}.", ""]
+        worst = sorted(judged["classes"], key=lambda entry: (entry["accuracy"] is None, entry["accuracy"]))
+        lines += table(
+            ("Class", "Test accuracy", "Most often taken for"),
+            [[entry["class"], verdict.percent(entry["accuracy"]), entry["taken_for"] or "none"] for entry in worst],
+        )
+    entries = [entry for entry in summary["costs"] if entry["family"] == family]
+    lines += ["", *table(cost_heads(entries)[1:7], [cells[1:7] for cells in cost_cells(entries)]), ""]
+    lines += [
+        "## Data",
+        "",
+        f"- {cell(str(data['title'] or data['source'] or 'not recorded'))}, digest {data['digest']}.",
+    ]
+    split = data["split"]
+    lines += [f"- {split['train']:,} training, {split['validation']:,} validation and {split['test']:,} test pictures."]
+    dogs = "stanford" in f"{data['title']} {data['source']}".lower().replace("-", " ")
+    licence = STANFORD_DOGS if dogs else "not recorded; whoever passes the model on has to know it."
+    lines += [f"- Licence of the data: {licence}"]
+    lines += [f"- Classes: {cell(', '.join(map(str, data['classes'])))}.", "", "## Limits", ""]
+    if summary["overlap"] and family == "mobilenet":
+        lines += [
+            "- Stanford Dogs is part of ImageNet's training set: on new photographs expect less than these figures."
+        ]
+    lines += [
+        "- It names one of these classes whatever the picture shows; it has no answer for anything else.",
+        "- The figures hold for pictures like those of the data, its probabilities as far as the calibration above.",
+        f"- Everything else that was found: ../report.html of run {cell(summary['name'])}.",
+        "",
+        "## Configuration",
+        "",
+        *(f"- {cell(key.replace('_', ' '))}: {cell(verdict.value(value))}" for key, value in best["config"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def loading(path: str) -> list[str]:
+    """The lines of Python that classify a JPEG with the exported file and nothing of Pedigree."""
+    return [
+        "import keras, numpy as np",
+        "from PIL import Image",
+        f'model = keras.saving.load_model("{path}")',
+        'picture = np.asarray(Image.open("picture.jpg").convert("RGB"))',
+        "probabilities = np.asarray(model(picture[None]))[0]",
+        "print(probabilities.argmax(), probabilities.max())",
+    ]

@@ -1,0 +1,115 @@
+"""The page of a run that is still going on: light enough to be written again and again, and it reloads itself."""
+
+import time
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from results.analysis import numbers, verdict
+from results.drawing import figures, svg
+from results.markup import grid, text, write_aside
+from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Rows, Trial
+
+RELOAD = 15  # seconds between two looks of the browser
+MOST_RUNNING, MOST_ENDED = 40, 12
+
+
+def write_live(run_dir: Path, rows: Rows, settings: dict[str, Any], seconds: float, *, running: bool = True) -> Path:
+    """Write the state of a run as its report.html; the report itself takes this place when the run has ended."""
+    path = run_dir / "report.html"
+    write_aside(path, live_page(run_dir.name, rows, settings, seconds, running=running))
+    return path
+
+
+def live_page(name: str, rows: Rows, settings: dict[str, Any], seconds: float, *, running: bool) -> str:
+    """One page without scripts: each family's best and its trials so far, what runs now and what ended last."""
+    families = list(settings.get("families") or rows.families)
+    accents = {family: figures.colour(family, families) for family in families}
+    cards = "".join(_card(family, rows, settings, accents[family]) for family in families)
+    steps = {family: numbers.best_so_far(rows.of(family)) for family in families}
+    lines = [
+        (
+            verdict.title(family),
+            accents[family],
+            [(step["time"] / 60, step["validation_accuracy"]) for step in [*found, {**found[-1], "time": seconds}]],
+        )
+        for family, found in steps.items()
+        if found
+    ]
+    told = ", ".join(
+        f"{verdict.title(family)} {verdict.percent(found[-1]['validation_accuracy'])}"
+        for family, found in steps.items()
+        if found
+    )
+    drawn = svg.steps(
+        lines, "minutes into the run", f"Best validation accuracy so far by time: {told or 'nothing yet'}."
+    )
+    every = list(rows.trials.values())
+    now = [trial for trial in every if trial.status == RUNNING][:MOST_RUNNING] if running else []
+    ended = sorted((trial for trial in every if trial.ended is not None), key=lambda trial: -(trial.ended or 0))
+    heads = ("Trial", "Family", "Status", "Epochs", "Best validation")
+    done = sum(trial.status not in (RUNNING, INFEASIBLE) for trial in every)
+    wanted = len(families) * int(settings.get("trials") or 0)
+    state = "is running" if running else "has stopped; its report has not been written"
+    reload = f'<meta http-equiv="refresh" content="{RELOAD}">' if running else ""
+    style = resources.files("results").joinpath("report.css").read_text("utf-8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">{reload}<link rel="icon" href="data:,">'
+        f"<title>{text(name)}: live</title><style>{style}</style></head><body><header>"
+        f'<p class="eyebrow">Pedigree, run <b>{text(name)}</b></p><h1>{text(f"The search {state}.")}</h1>'
+        f'<p class="effort">{done:,} of {wanted:,} trials have ended after {text(verdict.duration(seconds))}. '
+        f"Written at {time.strftime('%H:%M:%S')}; the whole report takes this page's place when the run ends.</p>"
+        "</header><main>"
+        f'<div class="grid">{cards}</div><figure class="sheet"><h3>Best so far</h3>{drawn}<figcaption>The best '
+        f"validation accuracy seen so far, against minutes into the run.</figcaption></figure>"
+        + (
+            f'<div class="sheet">{grid("Running now.", heads, [_cells(trial) for trial in now], (3, 4))}</div>'
+            if now
+            else ""
+        )
+        + (
+            f'<div class="sheet">{grid("Ended last.", heads, list(map(_cells, ended[:MOST_ENDED])), (3, 4))}</div>'
+            if ended
+            else ""
+        )
+        + "</main></body></html>\n"
+    )
+
+
+def _card(family: str, rows: Rows, settings: dict[str, Any], accent: str) -> str:
+    trials = rows.of(family)
+    step = numbers.best_so_far(trials)[-1:]
+    tests = [float(row["accuracy"]) for row in rows.tests(family)]
+    share = step[0]["validation_accuracy"] if step else None
+    of = f"best validation accuracy, {step[0]['trial']}" if step else "no epoch yet"
+    if tests:
+        of += f"; on test {', '.join(verdict.percent(accuracy) for accuracy in tests)}"
+    facts = [(status, f"{_count(trials, status):,}") for status in (RUNNING, FINISHED, STOPPED, FAILED)]
+    refused = _count(trials, INFEASIBLE)
+    if refused:
+        facts.append((INFEASIBLE, f"{refused:,}"))
+    facts.append(("to come", f"{max(0, int(settings.get('trials') or 0) - len(trials) + refused):,}"))
+    facts.append(("epochs", f"{sum(len(trial.curve) for trial in trials):,}"))
+    return (
+        f'<article class="sheet card family" style="--accent:{accent}"><h3>{text(verdict.title(family))}</h3>'
+        f'<p class="big">{text(verdict.percent(share))}</p><p class="of">{text(of)}</p>'
+        f"<dl>{''.join(f'<dt>{key}</dt><dd>{fact}</dd>' for key, fact in facts)}</dl></article>"
+    )
+
+
+def _count(trials: Iterable[Trial], status: str) -> int:
+    return sum(trial.status == status for trial in trials)
+
+
+def _cells(trial: Trial) -> list[str]:
+    row = numbers.best_epoch(trial)
+    status = trial.status if not trial.reason else f"{trial.status}: {trial.reason}"
+    return [
+        trial.name,
+        verdict.title(trial.family),
+        status,
+        str(len(trial.curve)),
+        verdict.percent(None if row is None else row["validation_accuracy"]),
+    ]

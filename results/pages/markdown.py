@@ -1,0 +1,105 @@
+"""report.md: the verdict and the tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from results.analysis import numbers, verdict
+from results.pages.tables import (
+    COMPARISON_HEADS,
+    COUNT_HEADS,
+    CURVE_HEADS,
+    DEPTH_HEADS,
+    FAMILY_HEADS,
+    MOST_FILES,
+    MOST_FRONT,
+    MOST_STEPS,
+    STEP_HEADS,
+    cell,
+    compared,
+    cost_cells,
+    cost_heads,
+    count_cells,
+    curve_cells,
+    cut,
+    data_notes,
+    depth_cells,
+    family_cells,
+    front_cells,
+    front_heads,
+    repetition,
+    step_cells,
+    table,
+    test_sentence,
+)
+from results.rows import Rows
+
+
+def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, str]]) -> str:
+    """report.md: the verdict and the tables."""
+    lines = [
+        f"# {cell(summary['name'])}",
+        "",
+        f"**{cell(verdict.headline(summary))}**",
+        "",
+        cell(verdict.effort(summary)),
+        "",
+    ]
+    lines += ["## Families", ""]
+    lines += table(FAMILY_HEADS, [family_cells(name, record) for name, record in summary["families"].items()])
+    pictures = {name: f"![{cell(said)}](figures/{name})" for name, said in plates}
+    lines += [line for name in ("best.png", "test.png") if name in pictures for line in ("", pictures[name])]
+    said = verdict.caveats(summary)
+    if said:
+        lines += ["", "Before you believe it:", "", *(f"- {cell(line)}" for line in said)]
+    for family, record in summary["families"].items():
+        lines += ["", f"## {cell(verdict.title(family))}", "", cell(verdict.paragraph(family, record))]
+        hints = verdict.advice(family, record)
+        if hints:
+            lines += ["", "What the next search should change:", "", *(f"- {cell(hint)}" for hint in hints)]
+        if f"curves-{family}.png" in pictures:
+            lines += ["", pictures[f"curves-{family}.png"]]
+        if record["best"] is not None:
+            trial = rows.trials[record["best"]["trial"]]
+            lines += ["", *table(COMPARISON_HEADS, compared(record))]
+            lines += ["", f"The curve of {cell(trial.name)}:", "", *table(CURVE_HEADS, curve_cells(trial.curve))]
+            steps = numbers.best_so_far(rows.of(family))[-MOST_STEPS:]
+            lines += [
+                "",
+                f"Best so far, the last {len(steps)} improvements:",
+                "",
+                *table(STEP_HEADS, step_cells(steps)),
+            ]
+    scored = {family: record["test"] for family, record in summary["families"].items() if record["test"] is not None}
+    if scored:
+        lines += ["", "## Test", ""]
+        lines += [f"- {cell(verdict.title(name))}: {test_sentence(test)}" for name, test in scored.items()]
+        lines += [
+            f"- {cell(verdict.ensemble(family, record['ensemble']))}"
+            for family, record in summary["families"].items()
+            if record["ensemble"]
+        ]
+    if summary["costs"]:
+        lines += ["", "## Cost", "", *table(cost_heads(summary["costs"]), cost_cells(summary["costs"]))]
+    found = summary["pareto"]
+    if found["trials"]:
+        shown = cut(len(found["trials"]), MOST_FRONT)
+        lines += ["", f"The Pareto front of the trials{shown}. {verdict.front(found)}", ""]
+        lines += table(front_heads(found), front_cells(found))
+    for family, record in summary["families"].items():
+        if record["depth"]:
+            lines += ["", f"Fine-tuning depth of {cell(verdict.title(family))}:", ""]
+            lines += table(DEPTH_HEADS, depth_cells(record["depth"]))
+    lines += ["", "## Data", ""]
+    if summary["data"]["classes"]:
+        lines += [*(f"- {cell(note)}" for note in data_notes(summary["data"])), ""]
+        lines += table(COUNT_HEADS, count_cells(summary["data"]))
+        listed = summary["data"]["left_out"][:MOST_FILES]
+        if listed:
+            lines += ["", f"Files left out{cut(len(summary['data']['left_out']))}:", ""]
+            lines += [f"- {cell(str(file.get('name')))}: {cell(str(file.get('reason')))}" for file in listed]
+    else:
+        lines += ["The split was not recorded, so the pictures cannot be described."]
+    lines += ["", "## How to repeat it", ""]
+    lines += [f"    {' '.join(str(summary['environment'].get('command') or 'not recorded').split())}", ""]
+    lines += [f"- {cell(key)}: {cell(fact)}" for key, fact in repetition(summary)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,274 @@
+"""The tables and lists of the documents, as text in cells under heads; both documents show the same ones."""
+
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from results.analysis import costs, verdict
+from results.rows import FINISHED, Row
+
+FAMILY_HEADS = (
+    "Family",
+    "In the study",
+    "Baseline, validation",
+    "Best, validation",
+    "Gained, points",
+    "Gap, points",
+    "Validation loss",
+    "Test (95 % interval)",
+    "Trials",
+)
+
+
+def family_cells(family: str, record: dict[str, Any]) -> list[str]:
+    """A row of the table of families, in the order of `FAMILY_HEADS`."""
+    baseline, best = record["baseline"], record["best"]
+    return [
+        verdict.title(family),
+        verdict.STUDY.get(family, verdict.NOT_KNOWN),
+        verdict.percent(baseline and baseline["validation_accuracy"]),
+        verdict.percent(best and best["validation_accuracy"]),
+        verdict.points(verdict.gained(record)),
+        verdict.points(best and best["overfit_gap"]),
+        verdict.NOT_KNOWN if best is None else verdict.trend(best),
+        verdict.interval(record["test"]),
+        verdict.states(record),
+    ]
+
+
+COMPARISON_HEADS = ("Setting", "Baseline", "Best")
+
+
+def compared(record: dict[str, Any]) -> list[list[str]]:
+    """Every setting of a family's best configuration beside its baseline's, under `COMPARISON_HEADS`."""
+    best, baseline = record["best"]["config"], (record["baseline"] or {}).get("config", {})
+    return [
+        [
+            key.replace("_", " "),
+            *(verdict.value(config[key]) if key in config else verdict.NOT_KNOWN for config in (baseline, best)),
+        ]
+        for key in dict.fromkeys([*best, *baseline])
+    ]
+
+
+COUNT_HEADS = ("Class", "Training", "Validation", "Test", "All")
+
+
+# The most files and groups that a document lists by name.
+MOST_FILES = 200
+
+
+def count_cells(data: dict[str, Any]) -> list[list[str]]:
+    """Pictures of each class by part of the split, under `COUNT_HEADS`."""
+    parts = ("train", "validation", "test")
+    return [
+        [record["class"], *(f"{record[part]:,}" for part in parts), f"{sum(record[part] for part in parts):,}"]
+        for record in data["counts"]
+    ]
+
+
+CURVE_HEADS = ("Epoch", "Training accuracy", "Validation accuracy", "Training loss", "Validation loss")
+
+
+STEP_HEADS = ("Minutes", "Epochs trained", "Validation accuracy", "Trial")
+
+
+# The most epochs of a curve, and improvements of a family, that a table in Markdown lists.
+MOST_EPOCHS, MOST_STEPS = 20, 10
+
+
+def curve_cells(curve: Sequence[Row]) -> list[list[str]]:
+    """A learning curve under `CURVE_HEADS`, thinned evenly to about 20 epochs with the last one kept."""
+    stride = -(-len(curve) // MOST_EPOCHS)
+    kept = [row for place, row in enumerate(curve, 1) if place % stride == 0 or place in (1, len(curve))]
+    return [
+        [
+            str(row["epoch"]),
+            *(verdict.percent(row[metric]) for metric in ("train_accuracy", "validation_accuracy")),
+            *(
+                verdict.NOT_KNOWN if row[metric] is None else f"{row[metric]:.3f}"
+                for metric in ("train_loss", "validation_loss")
+            ),
+        ]
+        for row in kept
+    ]
+
+
+def step_cells(steps: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Improvements of the best validation accuracy under `STEP_HEADS`."""
+    return [
+        [f"{step['time'] / 60:.1f}", f"{step['epochs']:,}", verdict.percent(step["validation_accuracy"]), step["trial"]]
+        for step in steps
+    ]
+
+
+DEPTH_HEADS = ("Unfrozen blocks", "Trials", "Best", "Mean (95 % interval)", "Seconds per epoch")
+
+
+def depth_cells(table: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Fine-tuning depth against accuracy and cost, in the order of `DEPTH_HEADS`."""
+    return [
+        [
+            band["blocks"],
+            f"{band['trials']:,}",
+            verdict.percent(band["best"]),
+            verdict.percent(band["mean"])
+            + (
+                "" if band["low"] is None else f" ({100 * max(0, band['low']):.1f} to {100 * min(1, band['high']):.1f})"
+            ),
+            verdict.NOT_KNOWN if band["seconds_per_epoch"] is None else f"{band['seconds_per_epoch']:.2f}",
+        ]
+        for band in table
+    ]
+
+
+COST_HEADS = (
+    "Family",
+    "Test accuracy",
+    "Parameters",
+    "File",
+    "One picture",
+    "Batch of {}",
+    "Measured on",
+    "On the front",
+)
+
+
+def cost_heads(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """`COST_HEADS` with the size of the batch that was measured."""
+    sizes = [entry["batch"] for entry in entries if entry["batch"]]
+    return [head.format(sizes[0] if sizes else 32) for head in COST_HEADS]
+
+
+def cost_cells(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """What each family's model costs, in the order of `COST_HEADS`."""
+    return [
+        [
+            verdict.title(entry["family"]),
+            verdict.percent(entry["accuracy"]),
+            verdict.NOT_KNOWN if entry["parameters"] is None else f"{entry['parameters']:,}",
+            verdict.NOT_KNOWN if entry["bytes"] is None else f"{entry['bytes'] / 1e6:.2f} MB",
+            verdict.milliseconds(entry["latency_one"]),
+            verdict.milliseconds(entry["latency_batch"]),
+            entry["device"] or verdict.NOT_KNOWN,
+            ", ".join(costs.MODEL_COSTS[cost].split(",")[0] for cost in entry["front"]) or "no",
+        ]
+        for entry in entries
+    ]
+
+
+# The most trials of the fronts that a document lists.
+MOST_FRONT = 40
+
+
+def front_heads(found: dict[str, Any]) -> list[str]:
+    """The heads of the table of the fronts: the costs that were measured."""
+    shown = [FRONT_HEADS[cost] for cost in found["costs"]]
+    together = ["All objectives"] if len(found["objective"]) > 1 else []
+    return [
+        "Trial",
+        "Family",
+        "Validation accuracy",
+        *shown,
+        *together,
+        "Front",
+        "Status",
+        "Configuration, unlike the baseline's",
+    ]
+
+
+FRONT_HEADS = {
+    "parameters": "Parameters",
+    "bytes": "Weights",
+    "latency_one": "One picture",
+    "latency_batch": "A batch",
+}
+PRINTED: dict[str, Callable[[Any], str]] = {
+    "parameters": "{:,}".format,
+    "bytes": lambda size: f"{size / 1e6:.2f} MB",
+    "latency_one": verdict.milliseconds,
+    "latency_batch": verdict.milliseconds,
+}
+
+
+def front_cells(found: dict[str, Any]) -> list[list[str]]:
+    """The trials on the fronts, under `front_heads`."""
+    lines = []
+    for entry in found["trials"][:MOST_FRONT]:
+        # The bytes of the weights say what their number says.
+        overall, own = ([cost for cost in entry[name] if cost != "bytes"] for name in ("front", "family_front"))
+        only = [FRONT_HEADS[cost].lower() for cost in own if cost not in overall]
+        on = ", ".join(FRONT_HEADS[cost].lower() for cost in overall)
+        on += ("; in its family " if on else "in its family ") + ", ".join(only) if only else ""
+        costs_of = [verdict.NOT_KNOWN if entry[cost] is None else PRINTED[cost](entry[cost]) for cost in found["costs"]]
+        together = ["yes" if entry["aims"] else "no"] if len(found["objective"]) > 1 else []
+        changes = verdict.configuration(entry["differs"]) if entry["differs"] else "the baseline's"
+        epochs = f" after {verdict.plural(entry['epochs'], 'epoch')}" if entry["status"] != FINISHED else ""
+        lines.append(
+            [
+                *(entry["trial"], verdict.title(entry["family"]), verdict.percent(entry["validation_accuracy"])),
+                *costs_of,
+                *together,
+                *(on or "no", entry["status"] + epochs, changes),
+            ]
+        )
+    return lines
+
+
+def cost_facts(cost: dict[str, Any]) -> list[list[str]]:
+    """What a trial's model costs as names and words, where the run measured it."""
+    return [
+        [FRONT_HEADS[name].lower(), PRINTED[name](cost[name])] for name in FRONT_HEADS if cost.get(name) is not None
+    ]
+
+
+def data_notes(data: dict[str, Any]) -> list[str]:
+    """What a reader should know of the pictures, in sentences."""
+    left, groups = len(data["left_out"]), data["duplicates"]
+    kept = sum(len(group) for group in groups)
+    said = [
+        f"{left} files were left out." if left != 1 else "1 file was left out.",
+        "No near-duplicates were found."
+        if not groups
+        else f"{verdict.plural(len(groups), 'group')} of near-duplicates, {verdict.plural(kept, 'picture')} in all; "
+        "each group was kept on one side of the split.",
+    ]
+    return said + [str(note) for note in data["notes"]]
+
+
+def repetition(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What it takes to repeat the run: data, seeds, settings, versions and machine, as far as they were recorded."""
+    data, settings, environment = summary["data"], summary["settings"], summary["environment"]
+    devices = environment.get("devices") or {}
+    facts = [
+        ("data", data["source"]),
+        ("data digest", data["digest"]),
+        ("seed of the split", data["seed"]),
+        ("python", environment.get("python")),
+        ("platform", environment.get("platform")),
+        ("backend", environment.get("backend")),
+        ("devices", ", ".join(f"{count} {kind}" for kind, count in devices.items()) or None),
+        ("versions", ", ".join(f"{name} {version}" for name, version in (environment.get("versions") or {}).items())),
+        ("settings", verdict.configuration(settings)),
+    ]
+    return [(key, verdict.NOT_KNOWN if fact in (None, "") else str(fact)) for key, fact in facts]
+
+
+def test_sentence(test: dict[str, Any]) -> str:
+    """The test accuracy of a family with its seeds and the method of its interval."""
+    seeds = ", ".join(f"seed {seed['seed']} {verdict.percent(seed['accuracy'])}" for seed in test["seeds"])
+    return f"{verdict.interval(test)}; {seeds}. {test['method']}."
+
+
+def cut(count: int, most: int = MOST_FILES) -> str:
+    return f", the first {most} of {count:,}" if count > most else ""
+
+
+def table(heads: Sequence[str], body: list[list[str]]) -> list[str]:
+    """A table in Markdown."""
+    return [f"| {' | '.join(map(cell, line))} |" for line in (heads, ["---"] * len(heads), *body)]
+
+
+def cell(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")

@@ -1,0 +1,194 @@
+"""Every picture decoded once, by Pillow, into packed uint8 arrays; what cannot be read is named with its reason."""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from results.delivery.picture import DRAFT_SIDE, MAX_PIXELS, read_picture, reason_of
+from search.data.cache import new_array
+from search.data.folder import Folder
+
+FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+# Bytes that pictures may take that are decoded at the same time: the largest one alone takes no more.
+ROOM = 20 * MAX_PIXELS
+PROGRESS_STEP = 32  # pictures between two calls of `progress`
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What decoding found out about the pictures of a folder, one row a picture, in the folder's order."""
+
+    readable: NDArray[np.bool_]
+    reasons: dict[str, str]  # by picture name, for those that are not readable
+    hashes: NDArray[np.uint64]  # difference hashes (pictures, 2), 0 where not readable
+    width: NDArray[np.int32]  # pixels of the file, after its EXIF turn
+    height: NDArray[np.int32]
+
+    def save(self, path: Path) -> None:
+        """Writes all of it to one .npz file."""
+        np.savez(
+            path,
+            readable=self.readable,
+            names=np.array(list(self.reasons), dtype=np.str_),
+            reasons=np.array(list(self.reasons.values()), dtype=np.str_),
+            hashes=self.hashes,
+            width=self.width,
+            height=self.height,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Decoded":
+        """Reads what `save` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            return cls(
+                readable=file["readable"],
+                reasons=dict(zip(file["names"].tolist(), file["reasons"].tolist(), strict=True)),
+                hashes=file["hashes"],
+                width=file["width"],
+                height=file["height"],
+            )
+
+
+def pack_name(size: int, resize_filter: str) -> str:
+    """The file name of the pixels of one shape."""
+    return f"{size}-{resize_filter}.npy"
+
+
+def decode(
+    folder: Folder,
+    shapes: Sequence[tuple[int, str]],
+    directory: Path,
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Decoded:
+    """Decodes every picture once and writes one uint8 array (pictures, size, size, 3) per (size, filter).
+
+    Row i is `folder.pictures[i]`; the rows of unreadable pictures are zeros. A row does not depend on the other shapes
+    asked for, up to a size of 1,024. `progress` is called with the pictures done and their number. Raises ValueError
+    for an unknown filter and where no picture of a class can be read.
+    """
+    for size, name in shapes:
+        if name not in FILTERS:
+            raise ValueError(f"a resize filter is one of {', '.join(FILTERS)}, got `{name}`")
+        if size < 1:
+            raise ValueError(f"needs an image size >= 1 pixel, got {size}")
+    count = len(folder.pictures)
+    packs = {
+        shape: new_array(directory / pack_name(*shape), np.uint8, (count, shape[0], shape[0], 3)) for shape in shapes
+    }
+    draft_side = max([DRAFT_SIDE, *(size for size, _ in shapes)])
+    readable = np.zeros(count, np.bool_)
+    hashes = np.zeros((count, 2), np.uint64)
+    width = np.zeros(count, np.int32)
+    height = np.zeros(count, np.int32)
+    room = _Room(ROOM)
+
+    def fill(row: int, least: int) -> None:
+        with ExitStack() as held:
+
+            def hold(needed: int) -> None:
+                held.close()
+                held.enter_context(room.taken(max(needed, least)))
+
+            image, (width[row], height[row]) = read_picture(folder.pictures[row].path, draft_side, hold)
+            for (size, name), pack in packs.items():
+                pack[row] = np.asarray(fit_square(image, size, name))
+            hashes[row] = difference_hash(image)
+
+    def decode_one(row: int) -> str | None:
+        # A damaged file can raise nearly anything from inside Pillow's plugins; none of it may stop the search.
+        try:
+            try:
+                fill(row, 0)
+            except MemoryError:
+                fill(row, ROOM)  # Others may have held the memory: once more, with all of the room.
+        except Exception as error:
+            for pack in packs.values():
+                pack[row] = 0
+            width[row] = height[row] = 0
+            return reason_of(error)
+        readable[row] = True
+        return None
+
+    reasons: dict[str, str] = {}
+    # Filters belong to the whole process, so they are set here, around all threads, and not in each of them.
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as workers:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for row, reason in enumerate(workers.map(decode_one, range(count))):
+            if reason is not None:
+                reasons[folder.pictures[row].name] = reason
+            if progress is not None and ((row + 1) % PROGRESS_STEP == 0 or row + 1 == count):
+                progress(row + 1, count)
+    for pack in packs.values():
+        pack.flush()
+
+    labels = np.array([picture.label for picture in folder.pictures])
+    for label, name in enumerate(folder.classes):
+        if not readable[labels == label].any():
+            first = next(picture.name for picture in folder.pictures if picture.label == label)
+            raise ValueError(
+                f"every class needs readable pictures, and `{name}` of `{folder.root}` has none;"
+                f" the first of them, `{first}`: {reasons[first]}"
+            )
+    return Decoded(readable, reasons, hashes, width, height)
+
+
+def fit_square(image: Image.Image, size: int, resize_filter: str) -> Image.Image:
+    """The picture's centred square, resized to `size` pixels a side: shorter side to size, then centre crop.
+
+    Crop and resize are one step with the same result. Pictures more than six times too large are first averaged over
+    whole pixels, for speed, to no less than three times the size.
+    """
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), FILTERS[resize_filter], box=box, reducing_gap=3.0)
+
+
+def difference_hash(image: Image.Image) -> NDArray[np.uint64]:
+    """128 bits as two numbers: which of two neighbours in a row, and in a column, of a coarse grey grid is brighter.
+
+    After N. Krawetz, "Kind of Like That" (2013), who compares rows alone: with the columns, copies and different
+    pictures lie much further apart.
+    """
+    grid = image.resize((9, 9), Image.Resampling.HAMMING, reducing_gap=3.0).convert("L")
+    grey = np.asarray(grid)
+    brighter = np.stack([grey[:8, 1:] > grey[:8, :8], grey[1:, :8] > grey[:8, :8]])
+    return np.packbits(brighter.reshape(2, 64), axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+class _Room:
+    """Memory that threads share: who finds too little left waits."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._taken = 0
+        self._change = threading.Condition()
+
+    @contextmanager
+    def taken(self, needed: int) -> Iterator[None]:
+        needed = min(needed, self._size)
+        with self._change:
+            self._change.wait_for(lambda: self._taken + needed <= self._size)
+            self._taken += needed
+        try:
+            yield
+        finally:
+            with self._change:
+                self._taken -= needed
+                self._change.notify_all()

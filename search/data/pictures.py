@@ -1,0 +1,278 @@
+"""The pictures of a run: folder, split and packed pixels for the driver; arrays for the trials."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.data import decode as decoding
+from search.data import demo, treatment
+from search.data.cache import Cache, intact, locked, new_array, sweep
+from search.data.duplicates import near_duplicates
+from search.data.folder import Folder, read_folder
+from search.data.split import split_pictures
+from search.data.stanford_dogs import HOME, fetch_stanford_dogs
+from search.settings import DEMO, STANFORD_DOGS, Settings
+
+Indices = NDArray[np.int64]
+Pixels = NDArray[np.uint8]
+Shape = tuple[int, str]  # side in pixels, resize filter
+
+FILTER = "bilinear"  # what Keras's Resizing does, so that the exported model sees what training saw
+# Part of every key below: raise it when the same input would give other arrays.
+VERSION = 3
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that the head has; a node that lacks it takes it from Ray's object store into its own cache."""
+
+    path: Path
+    digest: str
+    content: Any = None  # ObjectRef of the bytes, on clusters of more than one node
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a trial may see of the data. `test` is empty in what the search hands to trials."""
+
+    digest: str
+    classes: tuple[str, ...]
+    labels: Indices  # one per packed row
+    train: Indices  # packed rows
+    validation: Indices
+    test: Indices
+    cache: Path
+    packs: dict[Shape, File]
+    weights: dict[tuple[str, float], File | None] = field(default_factory=dict)  # None: random weights
+    seed: int = 0  # of random weights and of the augmented views
+    parts: tuple[Indices, ...] = ()  # of train, where it was joined: what is cached of each part is used again
+    sample: Indices = field(default_factory=lambda: np.zeros(0, np.int64))  # of train: scales a trunk of random weights
+
+    def without_test(self) -> "Pictures":
+        """What the trials are given."""
+        return replace(self, test=self.test[:0])
+
+    def joined(self) -> "Pictures":
+        """Train and validation as one training set, for the retraining of a winner."""
+        parts = (self.train, self.validation)
+        return replace(self, train=np.concatenate(parts), validation=self.validation[:0], parts=parts)
+
+    def pixels(self, size: int, resize_filter: str = FILTER) -> Pixels:
+        """All packed pictures (n, size, size, 3), memory-mapped."""
+        path = self.local(self.packs[size, resize_filter])
+        if not intact(path.parent):
+            raise OSError(f"`{path}` in the cache is gone or damaged; the next start, or --resume, decodes anew")
+        pack: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        return pack
+
+    def treated(self, size: int, resize_filter: str, *, threads: int, **steps: bool) -> Pixels:
+        """All packed pictures after Pillow's treatment, from the cache of the node."""
+        if not any(steps.values()):
+            return self.pixels(size, resize_filter)
+
+        def build(folder: Path) -> None:
+            plain = self.pixels(size, resize_filter)
+            result = new_array(folder / "pixels.npy", np.uint8, plain.shape)
+            for start in range(0, len(plain), 512):
+                part = slice(start, start + 512)
+                result[part] = treatment.treat(plain[part], **steps, threads=threads)
+
+        key = {"data": self.digest, "size": size, "filter": resize_filter, **steps, "version": VERSION}
+        treated: Pixels = np.load(
+            Cache(self.cache).once("treated", key, build) / "pixels.npy", mmap_mode="r", allow_pickle=False
+        )
+        return treated
+
+    def copies(
+        self, size: int, resize_filter: str, *, transpose: bool, rotation: float, threads: int, **steps: bool
+    ) -> Pixels:
+        """The treated training pictures followed by their mirrored and turned copies, from the cache of the node."""
+
+        def build(folder: Path) -> None:
+            treated = self.treated(size, resize_filter, threads=threads, **steps)
+            copies = treatment.training_copies(
+                np.ascontiguousarray(treated[self.train]), transpose=transpose, rotation=rotation, threads=threads
+            )
+            np.save(folder / "pixels.npy", copies)
+
+        key = {
+            "data": subset_digest(self.digest, self.train),
+            "size": size,
+            "filter": resize_filter,
+            "transpose": transpose,
+            "rotation": rotation,
+            **steps,
+            "version": VERSION,
+        }
+        copies: Pixels = np.load(
+            Cache(self.cache).once("copies", key, build) / "pixels.npy", mmap_mode="r", allow_pickle=False
+        )
+        return copies
+
+    def on_node(self, cache: Path) -> "Pictures":
+        """The pictures with a cache folder of this node, and every file at a path of this node."""
+        here = replace(self, cache=cache)
+        return replace(
+            here,
+            packs={shape: File(here.local(file), file.digest) for shape, file in self.packs.items()},
+            weights={backbone: file and File(here.local(file), file.digest) for backbone, file in self.weights.items()},
+        )
+
+    def local(self, file: File) -> Path:
+        """A path on this node that holds the file's bytes."""
+        if file.path.exists() or file.content is None:
+            return file.path
+
+        def fetch(folder: Path) -> None:
+            import ray
+
+            (folder / "content").write_bytes(memoryview(ray.get(file.content)))
+
+        return Cache(self.cache).once("files", {"digest": file.digest}, fetch) / "content"
+
+
+def _mapped(entry: Path) -> Pixels:
+    pixels: Pixels = np.load(entry / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    return pixels
+
+
+def subset_digest(digest: str, rows: Indices) -> str:
+    """A name for some pictures of a data set in their order."""
+    return hashlib.blake2b(digest.encode() + np.asarray(rows, np.int64).tobytes(), digest_size=12).hexdigest()
+
+
+def one_hot(labels: Indices, classes: int) -> NDArray[np.float32]:
+    """float32 (n, classes)."""
+    return np.eye(classes, dtype=np.float32)[labels]
+
+
+def shapes_needed(settings: Settings) -> list[Shape]:
+    """Every (size, filter) that the spaces of a run can ask for."""
+    filters = [FILTER, "lanczos"] if "scratch_pillow" in settings.families else [FILTER]
+    return [(size, name) for size in settings.image_sizes for name in filters]
+
+
+def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Pictures, dict[str, Any]]:
+    """Lists, decodes and splits the data of a run; returns its pictures and the content of `split.json`.
+
+    Everything that is wrong with the data raises here, before Ray starts.
+    """
+    root, title, classes = locate(settings, threads, say)
+    folder = read_folder(root, classes)
+    decoded, packs = decode_folder(folder, shapes_needed(settings), settings.cache, threads, say)
+    _check_readable(folder, decoded)
+    groups = near_duplicates([picture.digest for picture in folder.pictures], decoded.hashes)
+    labels = np.array([picture.label for picture in folder.pictures], np.int64)
+    sides = [picture.side for picture in folder.pictures] if folder.presplit else None
+    split = split_pictures(labels, groups, sides, folder.classes, seed=settings.seed, readable=decoded.readable)
+    names = [picture.name for picture in folder.pictures]
+    left_out = [
+        *({"name": item.name, "reason": item.reason} for item in folder.left_out),
+        *({"name": name, "reason": reason} for name, reason in decoded.reasons.items()),
+        *({"name": names[row], "reason": "nearly the same picture is on another side"} for row in split.removed),
+    ]
+    pictures = Pictures(
+        folder.digest, folder.classes, labels, split.train, split.validation, split.test, settings.cache, packs,
+        seed=settings.seed, sample=_spread(split.train, 64),
+    )  # fmt: skip
+    record = {
+        "data": settings.data,
+        "title": title,
+        "digest": folder.digest,
+        "seed": settings.seed,
+        "classes": list(folder.classes),
+        "sizes": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "notes": [*folder.notes, *split.notes],
+        "left_out": sorted(left_out, key=lambda item: item["name"]),
+        "duplicates": _duplicates(groups, names, decoded.readable),
+        **{
+            side: [[names[row], int(labels[row])] for row in rows]
+            for side, rows in (("train", split.train), ("validation", split.validation), ("test", split.test))
+        },
+    }
+    return pictures, record
+
+
+def locate(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Path, str, int | None]:
+    """The folder of the data, its title, and how many classes are kept (None for all)."""
+    if settings.data == DEMO:
+        say("drawing the demo set")
+        root = settings.cache / f"demo-{demo.VERSION}"
+        with _swept(root.with_suffix(".lock"), settings.cache, f".{root.name}-*"):
+            return demo.draw_demo(root, threads=threads), "the drawn demo set", settings.classes
+    if settings.data == STANFORD_DOGS:
+        with _swept(settings.cache / f"{HOME}.lock", settings.cache / HOME, ".unpacking-*"):
+            return fetch_stanford_dogs(settings.cache), "Stanford Dogs", settings.classes or 10
+    return Path(settings.data), Path(settings.data).resolve().name, settings.classes
+
+
+@contextmanager
+def _swept(lock: Path, folder: Path, pattern: str) -> Iterator[None]:
+    """Holds a lock, once what others who held it and were killed have left half made is removed."""
+    with locked(lock):
+        for left in folder.glob(pattern):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def decode_folder(
+    folder: Folder, shapes: Sequence[Shape], root: Path, threads: int, say: Callable[[str], None]
+) -> tuple[decoding.Decoded, dict[Shape, File]]:
+    """What decoding found out about a folder's pictures, and their packed pixels, from the cache where it has them."""
+    cache = Cache(root)
+    scan_key = {"data": folder.digest, "version": VERSION}
+    keys = {shape: {**scan_key, "size": shape[0], "filter": shape[1]} for shape in shapes}
+    scan_place = cache.place("scans", scan_key)
+    with locked(scan_place.with_suffix(".decode.lock")):
+        missing = [shape for shape in shapes if not cache.holds("pixels", keys[shape])]
+        if missing or not cache.holds("scans", scan_key):
+            say(f"decoding {len(folder.pictures):,} pictures")
+            sweep(scan_place, "decoding-*")
+            with tempfile.TemporaryDirectory(prefix=f"{scan_place.name}.decoding-", dir=scan_place.parent) as aside:
+                decoded = decoding.decode(folder, missing, Path(aside), threads)
+
+                for shape in missing:
+                    packed = Path(aside) / decoding.pack_name(*shape)
+                    cache.once("pixels", keys[shape], partial(_move, packed))
+            cache.once("scans", scan_key, partial(_save, decoded))
+    packs = {
+        shape: File(cache.place("pixels", key) / "pixels.npy", cache.place("pixels", key).name)
+        for shape, key in keys.items()
+    }
+    return decoding.Decoded.load(scan_place / "scan.npz"), packs
+
+
+def _move(packed: Path, place: Path) -> None:
+    shutil.move(packed, place / "pixels.npy")
+
+
+def _save(decoded: decoding.Decoded, place: Path) -> None:
+    decoded.save(place / "scan.npz")
+
+
+def _spread(rows: Indices, most: int) -> Indices:
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
+
+
+def _check_readable(folder: Folder, decoded: decoding.Decoded) -> None:
+    if not decoded.readable.any():
+        raise ValueError(
+            f"the data needs readable pictures, and none of the {len(folder.pictures)} in `{folder.root}` is one"
+        )
+
+
+def _duplicates(groups: Indices, names: Sequence[str], readable: NDArray[np.bool_]) -> list[list[str]]:
+    members: dict[int, list[str]] = {}
+    for group, name, usable in zip(groups.tolist(), names, readable.tolist(), strict=True):
+        if usable:
+            members.setdefault(group, []).append(name)
+    return [found for found in members.values() if len(found) > 1]

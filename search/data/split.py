@@ -1,0 +1,146 @@
+"""The division of the pictures into train, validation and test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.data.folder import TEST, TRAIN, VALIDATION
+
+FRACTIONS = (0.64, 0.16, 0.20)  # train, validation, test: a fifth for test, then a fifth of the rest for validation
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the pictures of each side, ascending."""
+
+    train: Indices
+    validation: Indices
+    test: Indices
+    notes: tuple[str, ...]  # what the report must say about how the sides came about
+    removed: Indices  # copies taken out of the user's own sides, because another side holds them too
+
+
+def split_pictures(
+    labels: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    sides: Sequence[str | None] | None,
+    classes: Sequence[str],
+    fractions: tuple[float, float, float] = FRACTIONS,
+    seed: int = 0,
+    readable: NDArray[np.bool_] | None = None,
+) -> Split:
+    """Divides pictures so that every class is spread alike and no group of duplicates is on two sides.
+
+    `labels` and `groups` have one entry a picture; pictures that are not `readable` are on no side. `sides` is the
+    user's own division (train, validation, test), None where there is none: it is kept, and a side that it lacks is cut
+    from train. Of copies that cross the user's sides test keeps its own, then validation. The same arguments give the
+    same split. Raises ValueError for fractions that divide nothing and for a class with too few pictures.
+    """
+    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"the fractions of train, validation and test must be positive and sum to 1, got {fractions}")
+    usable = np.flatnonzero(readable) if readable is not None else np.arange(len(labels))
+    random = np.random.default_rng(seed)
+    notes: list[str] = []
+    none = np.array([], dtype=np.int64)
+    train_part, validation_part, test_part = fractions
+    torn = np.unique(np.stack([groups[usable], labels[usable]]), axis=1).shape[1] - len(np.unique(groups[usable]))
+    if torn:
+        notes.append(f"nearly the same picture under different classes: {torn}")
+
+    def cut(pictures: Indices, *parts: tuple[str, float]) -> tuple[Indices, ...]:
+        names, shares = [name for name, _ in parts], [share for _, share in parts]
+        return _cut(pictures, labels, groups, classes, names, shares, random)
+
+    three = tuple(zip((TRAIN, VALIDATION, TEST), fractions, strict=True))
+    if sides is None:
+        train, validation, test = cut(usable, *three)
+        return Split(train, validation, test, tuple(notes), none)
+
+    own = np.array(["" if side is None else side for side in sides])[usable]
+    train, validation, test = usable[own == TRAIN], usable[own == VALIDATION], usable[own == TEST]
+    train_copies = train[np.isin(groups[train], groups[np.concatenate([validation, test])])]
+    validation_copies = validation[np.isin(groups[validation], groups[test])]
+    for copies, side, elsewhere in (
+        (train_copies, TRAIN, "validation or test"),
+        (validation_copies, VALIDATION, "test"),
+    ):
+        if len(copies):
+            notes.append(f"{_pictures(len(copies))} of {side} left out: nearly the same picture is in {elsewhere}")
+    train, validation = np.setdiff1d(train, train_copies), np.setdiff1d(validation, validation_copies)
+
+    if not len(test) and not len(validation):
+        train, validation, test = cut(train, *three)
+        notes.append("the folder has neither validation/ nor test/: both were cut from train")
+    elif not len(test):
+        train, test = cut(train, (TRAIN, 1 - test_part), (TEST, test_part))
+        notes.append(f"the folder has no test/: {_pictures(len(test))}, {test_part:.0%} of train, were cut from it")
+    elif not len(validation):
+        part = validation_part / (train_part + validation_part)
+        train, validation = cut(train, (TRAIN, 1 - part), (VALIDATION, part))
+        notes.append(
+            f"the folder has no validation/: {_pictures(len(validation))}, {part:.0%} of train, were cut from it"
+        )
+    for side, pictures in ((TRAIN, train), (VALIDATION, validation), (TEST, test)):
+        for label in range(len(classes)):
+            if not (labels[pictures] == label).any():
+                raise ValueError(
+                    f"every class needs a readable picture of its own in {side}, and `{classes[label]}` has none"
+                )
+    return Split(train, validation, test, tuple(notes), np.sort(np.concatenate([train_copies, validation_copies])))
+
+
+def _cut(
+    pictures: Indices,
+    labels: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    classes: Sequence[str],
+    sides: Sequence[str],
+    fractions: Sequence[float],
+    random: np.random.Generator,
+) -> tuple[Indices, ...]:
+    """Divides pictures, class by class and in whole groups, by the given fractions; no class lacks a side."""
+    members: dict[int, list[int]] = {}
+    for picture in random.permutation(pictures).tolist():
+        members.setdefault(int(groups[picture]), []).append(picture)
+    # A group that holds several classes counts as its commonest; large groups go first, while there is room for them.
+    queue = [(int(np.bincount(labels[group]).argmax()), group) for group in members.values()]
+    queue.sort(key=lambda entry: len(entry[1]), reverse=True)
+    waiting = [sum(main == label for main, _ in queue) for label in range(len(classes))]
+    for label, count in enumerate(waiting):
+        if count < len(sides):
+            raise ValueError(
+                f"needs at least {len(sides)} distinct readable pictures a class, one for each of {', '.join(sides)},"
+                f" got {count} in `{classes[label]}`"
+            )
+
+    lacking = np.array([_shares(int(np.sum(labels[pictures] == label)), fractions) for label in range(len(classes))])
+    filled = np.zeros(lacking.shape, np.bool_)
+    result: list[list[int]] = [[] for _ in sides]
+    for main, group in queue:
+        # The last groups of a class go where it has none yet, however little is wanted there.
+        must = ~filled[main] if waiting[main] <= int((~filled[main]).sum()) else np.ones(len(sides), np.bool_)
+        side = int(np.where(must, lacking[main], np.iinfo(np.int64).min).argmax())
+        result[side] += group
+        lacking[:, side] -= np.bincount(labels[group], minlength=len(classes))
+        filled[main, side] = True
+        waiting[main] -= 1
+    return tuple(np.sort(np.array(side, dtype=np.int64)) for side in result)
+
+
+def _shares(count: int, fractions: Sequence[float]) -> list[int]:
+    """Whole numbers that sum to `count` and are nearest to its fractions (largest remainders), none of them 0."""
+    exact = [count * fraction for fraction in fractions]
+    shares = [int(share) for share in exact]
+    for index in sorted(range(len(exact)), key=lambda index: shares[index] - exact[index])[: count - sum(shares)]:
+        shares[index] += 1
+    while 0 in shares:
+        shares[shares.index(max(shares))] -= 1
+        shares[shares.index(0)] += 1
+    return shares
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"

@@ -1,1 +1,0 @@
-"""Pictures: folders of them, their pixels, their duplicates, their split and their treatment."""

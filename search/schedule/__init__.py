@@ -1,0 +1,1 @@
+"""What is done when: rungs, budgets, the course of trials, retrainings."""

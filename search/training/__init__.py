@@ -1,0 +1,1 @@
+"""One trial and what it takes: worker, devices, activations, checkpoints, retraining."""

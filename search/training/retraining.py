@@ -1,0 +1,122 @@
+"""The last step of a family: its best configuration, retrained on train and validation, scored on test once."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.data.cache import write_aside
+from search.data.pictures import FILTER, Pictures
+from search.record.journal import Journal
+from search.training.latency import BATCH, latency
+from search.training.mistakes import find_mistakes
+from search.training.trial import Inputs, Keep, Report, predict, score, train
+
+MEMBER = "member"  # the event of a retraining for the ensemble, and the end of its name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a retraining hands back."""
+
+    row: dict[str, Any]  # the `test` row without event, time, trial and family
+    probabilities: bytes  # .npz with float32 (test pictures, classes), in the order of split.json
+    model: bytes | None  # a .keras file that takes raw uint8 pictures of any size
+    parameters: int
+    latency: dict[str, Any] = field(default_factory=dict)  # of the exported model, for the `model` row
+    mistakes: dict[str, bytes] = field(default_factory=dict)  # files of `mistakes/`, with the exported model
+    note: str = ""  # why there is no exported model where there should be one
+
+    def keep(self, folder: Path, journal: Journal, family: str, trial: str, *, member: bool = False) -> None:
+        """Writes its files into the run folder, and then the rows that speak of them.
+
+        `member` tells a retraining for the ensemble from one of the family's best configuration.
+        """
+        seed = self.row["seed"]
+        for kind in ("predictions", "mistakes", "models"):
+            (folder / kind).mkdir(exist_ok=True)
+        write_aside(
+            folder / "predictions" / f"{f'{trial}-{MEMBER}' if member else f'{family}-{seed}'}.npz", self.probabilities
+        )
+        for name, content in self.mistakes.items():
+            write_aside(folder / "mistakes" / name, content)
+        if self.model is not None:
+            write_aside(folder / "models" / f"{family}.keras", self.model)
+        journal.write(MEMBER if member else "test", trial, family, **self.row)
+        if self.model is not None:
+            journal.write(
+                "model", trial, family, seed=seed, path=f"models/{family}.keras",
+                parameters=self.parameters, bytes=len(self.model), **self.latency,
+            )  # fmt: skip
+
+
+def retrain(
+    family: str,
+    config: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    seed: int,
+    epochs: int,
+    planned: int,
+    most_views: int,
+    threads: int,
+    export: bool,
+    report: Report,
+    rungs: Sequence[int] = (),
+    keep: Keep | None = None,
+    checkpoint: bytes = b"",
+) -> Outcome:
+    """Trains for `epochs` of a budget of `planned`, scores the joined model on the test pictures, and exports it.
+
+    `rungs`, `keep` and `checkpoint` are those of `train`.
+    """
+    from models.export import raw_pictures
+
+    seconds = 0.0
+
+    def add(row: dict[str, Any]) -> None:
+        nonlocal seconds
+        seconds += row["seconds"]
+        report(row)
+
+    trained = train(
+        family, config, pictures.joined(), seed=seed, epochs=epochs, planned=planned, most_views=most_views,
+        threads=threads, report=add, rungs=rungs, keep=keep, checkpoint=checkpoint,
+    )  # fmt: skip
+    model = trained.exported()
+    # Of a user's hypermodel a parameter of that name may be anything.
+    resize_filter = str(config["resize_filter"]) if family == "scratch_pillow" else FILTER
+    # The figure is that of the model handed over: raw pictures in, no cached activations.
+    pixels = pictures.pixels(config["image_size"], resize_filter)
+    probabilities = predict(model, Inputs(pixels, pictures.test))
+    loss, accuracy = score(probabilities, pictures.labels[pictures.test])
+    row = {
+        "seed": seed,
+        "epochs": epochs,
+        "accuracy": accuracy,
+        "loss": loss,
+        "pictures": len(pictures.test),
+        "train_accuracy": trained.train_accuracy,
+        "seconds": round(seconds, 3),
+    }
+    packed = BytesIO()
+    np.savez_compressed(packed, probabilities=probabilities)
+    if not export:
+        return Outcome(row, packed.getvalue(), None, model.count_params())
+    raw = raw_pictures(model, resize_filter=resize_filter)
+    content, note = None, ""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        try:
+            raw.save(path)
+            content = path.read_bytes()
+        except (NotImplementedError, TypeError, ValueError) as error:
+            # A user's model with layers of its own that say nothing of how to write them down.
+            note = f"its model cannot be saved: {' '.join(str(error).split())[:300]}"
+    took = latency(raw, pixels[pictures.test[:BATCH]], threads)
+    mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities)
+    return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes, note)

@@ -1,0 +1,323 @@
+"""One trial: arrays from the cache, a model of what changes, epochs, one flat row for each."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.data.pictures import Indices, Pictures, one_hot
+from search.training.activations import Source, views
+from search.training.checkpoint import pack, restore
+
+if TYPE_CHECKING:
+    import keras
+
+Array = NDArray[Any]
+Row = dict[str, Any]
+Report = Callable[[Row], None]
+Keep = Callable[[bytes], None]
+
+PARTS = ("waiting", "building", "training", "validating")  # where the seconds of an epoch go
+SCORING_BATCH = 64
+
+
+class Diverged(Exception):
+    """Training gave a loss that is not a number; nothing that follows could be compared."""
+
+
+@dataclass
+class Clock:
+    """Seconds by part since they were last taken."""
+
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[part] += time.perf_counter() - start
+
+    def take(self) -> dict[str, float]:
+        """The seconds of each part and their sum, and starts again from zero."""
+        spent = {part: round(seconds, 4) for part, seconds in self.spent.items()}
+        self.spent = dict.fromkeys(PARTS, 0.0)
+        return {"seconds": round(sum(spent.values()), 4), **spent}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Model inputs: some rows of an array, or the whole of it, and then perhaps of another, in order."""
+
+    array: Array
+    rows: Indices | None = None
+    then: "Inputs | None" = None
+    scale: float | None = None  # float32 times this is what the model takes; None: the values as they are stored
+
+    def __len__(self) -> int:
+        own = len(self.array) if self.rows is None else len(self.rows)
+        return own + (0 if self.then is None else len(self.then))
+
+    def take(self, places: Indices) -> Array:
+        """A batch in memory, as the model takes it."""
+        if self.then is not None:
+            own = len(self) - len(self.then)
+            first = places < own
+            batch = np.empty((len(places), *self.array.shape[1:]), self.array.dtype)
+            batch[first] = self.array[places[first] if self.rows is None else self.rows[places[first]]]
+            batch[~first] = self.then.take(places[~first] - own)
+        else:
+            batch = self.array[places if self.rows is None else self.rows[places]]
+        if self.scale is not None:
+            return batch.astype(np.float32) * np.float32(self.scale)
+        # Stored activations as they are: the model's own cast of float16 takes a tenth of NumPy's time.
+        return np.asarray(batch)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a family trains on, and what it makes of it."""
+
+    model: "keras.Model"
+    training: Callable[[int], Inputs]  # by epoch, counted from 0
+    labels: Indices  # of the training inputs
+    validation: Inputs | None
+    exported: Callable[[], "keras.Model"]  # takes raw uint8 pictures of the configured size
+    parameters: int  # of the exported model
+    slow: tuple[str, ...] = ()  # paths of the variables that train at the trunk's rate
+    compiled: bool = False  # by its user; else as the configuration says
+    targets: Callable[[Indices, int], Array] = one_hot  # what the loss takes for labels
+    scored: "keras.Model | None" = None  # gives the probabilities of stored pictures where `model` itself does not
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model after its last epoch."""
+
+    model: "keras.Model"
+    exported: Callable[[], "keras.Model"]
+    train_accuracy: float
+    material: Material
+
+
+def train(
+    family: str,
+    config: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    seed: int,
+    epochs: int,
+    planned: int,
+    most_views: int,
+    threads: int,
+    report: Report,
+    rungs: Sequence[int] = (),
+    keep: Keep | None = None,
+    checkpoint: bytes = b"",
+) -> Trained:
+    """Trains one configuration and reports one row per epoch.
+
+    `planned` is the budget of a full trial: schedules are laid out over it, `epochs` of it are run. A row has `epoch`
+    (from 1), cross-entropy and accuracy on train (running averages, under augmentation and dropout) and validation
+    (after the epoch; absent where there are no validation pictures), and the seconds of each of `PARTS`.
+    After each of the `rungs`, once its row is reported, `keep` is given a checkpoint; with one of this same training in
+    `checkpoint`, training goes on after it.
+    Raises `Diverged` where the loss is not finite.
+    """
+    import keras
+
+    from models.compiling import compile_model
+
+    clock = Clock()
+    keras.utils.set_random_seed(seed)
+    material = MATERIALS[family](config, pictures, seed=seed, most_views=most_views, threads=threads, clock=clock)
+    with clock("building"):
+        batch = min(int(config["batch_size"]), len(material.labels))
+        steps = len(material.labels) // batch
+        if not material.compiled:
+            compile_model(material.model, config, steps=steps, epochs=planned, trunk=material.slow)
+    labels = material.targets(material.labels, len(pictures.classes))
+    truth = pictures.labels[pictures.validation]
+    order = np.random.default_rng(seed)
+    training = {
+        "family": family, "config": dict(config), "seed": seed, "epochs": epochs, "planned": planned,
+        "pictures": len(labels), "digest": pictures.digest,
+    }  # fmt: skip
+    with clock("building"):
+        done = restore(material.model, training, checkpoint) if checkpoint else 0
+    for _ in range(done):
+        order.permutation(len(labels))
+    row: Row = {}
+    for epoch in range(done, epochs):
+        with clock("waiting"):
+            inputs = material.training(epoch)
+        with clock("training"):
+            totals = np.zeros(2)
+            places = order.permutation(len(labels))
+            # Full batches only, of one shape; what is left over is another handful of pictures in every epoch.
+            for start in range(0, steps * batch, batch):
+                chosen = places[start : start + batch]
+                logs = material.model.train_on_batch(inputs.take(chosen), labels[chosen], return_dict=True)
+                if not math.isfinite(logs["loss"]):
+                    raise Diverged(f"the training loss became {float(logs['loss'])} in epoch {epoch + 1}")
+                totals += logs["crossentropy"], logs["accuracy"]
+        loss, accuracy = (totals / steps).tolist()
+        row = {"epoch": epoch + 1, "parameters": material.parameters, "train_loss": loss, "train_accuracy": accuracy}
+        if material.validation is not None:
+            with clock("validating"):
+                probabilities = predict(material.scored or material.model, material.validation)
+                if not np.isfinite(probabilities).all():
+                    raise Diverged(f"the predictions on validation are not numbers after epoch {epoch + 1}")
+                row["validation_loss"], row["validation_accuracy"] = score(probabilities, truth)
+        report({**row, **clock.take()})
+        if keep is not None and epoch + 1 in rungs and epoch + 1 < epochs:
+            with clock("building"):
+                keep(pack(material.model, training, epoch + 1))
+    return Trained(material.model, material.exported, row["train_accuracy"], material)
+
+
+def predict(model: "keras.Model", inputs: Inputs) -> NDArray[np.float32]:
+    """Class probabilities (n, classes)."""
+    parts = []
+    for start in range(0, len(inputs), SCORING_BATCH):
+        places = np.arange(start, min(start + SCORING_BATCH, len(inputs)))
+        # Padded to one shape: a compiler that specialises on shapes would start again for the last batch.
+        padded = np.concatenate([places, np.repeat(places[-1:], SCORING_BATCH - len(places))])
+        parts.append(np.asarray(model.predict_on_batch(inputs.take(padded)), np.float32)[: len(places)])
+    return np.concatenate(parts)
+
+
+def score(probabilities: Array, truth: Indices) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy of probabilities (n, classes) against labels (n,)."""
+    likely = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    return float(-np.log(np.clip(likely, 1e-7, 1.0)).mean()), float((probabilities.argmax(axis=1) == truth).mean())
+
+
+def _scratch_keras(
+    config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
+) -> Material:
+    from models import scratch_keras
+    from models.augmentation import without_augmentation
+    from models.folding import folded
+
+    pixels = pictures.pixels(config["image_size"])
+    with clock("building"):
+        model = scratch_keras.build(config, len(pictures.classes), seed=seed)
+        trained = folded(model)
+    return Material(
+        trained,
+        lambda epoch: Inputs(pixels, pictures.train),
+        pictures.labels[pictures.train],
+        Inputs(pixels, pictures.validation) if len(pictures.validation) else None,
+        lambda: without_augmentation(model),
+        model.count_params(),
+    )
+
+
+def _scratch_pillow(
+    config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
+) -> Material:
+    from models import scratch_pillow
+    from models.folding import folded
+
+    size, resize_filter = config["image_size"], config["resize_filter"]
+    steps = {name: bool(config[name]) for name in ("whitening", "auto_contrast", "equalize")}
+    with clock("waiting"):
+        treated = pictures.treated(size, resize_filter, threads=threads, **steps)
+        copies = pictures.copies(
+            size, resize_filter, transpose=config["transpose"], rotation=config["rotation"], threads=threads, **steps
+        )
+    with clock("building"):
+        model = scratch_pillow.build(config, len(pictures.classes), seed=seed)
+        trained = folded(model)
+    return Material(
+        trained,
+        lambda epoch: Inputs(copies),
+        np.tile(pictures.labels[pictures.train], len(copies) // len(pictures.train)),
+        Inputs(treated, pictures.validation) if len(pictures.validation) else None,
+        lambda: scratch_pillow.with_treatment(model, config),
+        model.count_params(),
+    )
+
+
+def _mobilenet(
+    config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
+) -> Material:
+    from models import mobilenet
+    from models.folding import folded
+
+    size, augmentation = config["image_size"], config["augmentation"]
+
+    def source(rows: Indices) -> Source:
+        return Source(pictures, rows, config["backbone"], config["alpha"], size)
+
+    parts = [source(rows) for rows in pictures.parts or (pictures.train,)]
+    with clock("building"):
+        trunk = parts[0].trunk
+        tail = mobilenet.build_tail(config, len(pictures.classes), seed=seed, trunk=trunk)
+    slow = tuple(mobilenet.trunk_variables(tail))
+    parameters = mobilenet.parameters(tail, trunk)
+    labels = pictures.labels[pictures.train]
+
+    def exported() -> "keras.Model":
+        return mobilenet.join(tail, config, seed=seed, trunk=trunk, augment=False)
+
+    frozen = trunk.frozen_blocks(config["unfrozen_blocks"])
+    cut = None if frozen == trunk.blocks else frozen
+    if cut is not None and not parts[0].stored(cut):
+        # So deep that little is saved: the whole network runs, on fresh augmentation.
+        pixels = pictures.pixels(size)
+        with clock("building"):
+            model = folded(mobilenet.join(tail, config, seed=seed, trunk=trunk, augment=True))
+            paths = {variable.path for variable in model.trainable_variables}
+        return Material(
+            model,
+            lambda epoch: Inputs(pixels, pictures.train),
+            labels,
+            Inputs(pixels, pictures.validation) if len(pictures.validation) else None,
+            exported,
+            parameters,
+            tuple(path for path in slow if path in paths),
+        )
+    versions = views(augmentation, most_views)
+    validation = None
+
+    def training(epoch: int) -> Inputs:
+        inputs: Inputs | None = None
+        for part in reversed(parts):
+            inputs = Inputs(part.read(cut, augmentation, epoch % versions), then=inputs)
+        assert inputs is not None
+        return inputs
+
+    with clock("waiting"):
+        training(0)
+        if len(pictures.validation):
+            validation = Inputs(_in_memory(source(pictures.validation).read(cut, augmentation, 0)))
+    with clock("building"):
+        model = folded(tail)
+    return Material(
+        model,
+        training,
+        labels,
+        validation,
+        exported,
+        parameters,
+        slow,
+    )
+
+
+def _in_memory(array: Array, most: int = 2**28) -> Array:
+    return np.asarray(array).copy() if array.nbytes <= most else array
+
+
+MATERIALS: dict[str, Callable[..., Material]] = {
+    "scratch_pillow": _scratch_pillow,
+    "scratch_keras": _scratch_keras,
+    "mobilenet": _mobilenet,
+}
