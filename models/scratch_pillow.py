@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from models import scratch
+from models.augmentation import augmentation_layers
 
 # Standard deviations on either side of the mean that whitening spreads over 0 to 255.
 SIGMAS = 3.0
@@ -16,7 +17,9 @@ SIGMAS = 3.0
 
 def build(config: Mapping[str, Any], classes: int, *, seed: int) -> keras.Model:
     """A network from already treated uint8 pictures (n, size, size, 3) to float32 probabilities (n, classes)."""
-    return scratch.build(config, classes, seed=seed)
+    crop, colour = config.get("crop", 0.0), config.get("colour", 0.0)
+    layers = augmentation_layers("none", 0.0, 0.0, 0.0, 0.0, crop, colour, seed=seed)
+    return scratch.build(config, classes, seed=seed, augmentation=layers)
 
 
 def with_treatment(model: keras.Model, config: Mapping[str, Any]) -> keras.Model:

@@ -38,6 +38,42 @@ BLOCKS: dict[str, int] = {"MobileNet": 14, "MobileNetV2": 19, "MobileNetV3Small"
 CACHED = 9
 # The work of a head on cached features, whatever its size.
 HEAD = 1.0
+# The value of `head` of a configuration whose head is a linear probe: no epochs, but a convex problem that is solved.
+PROBE = "probe"
+
+Source = tuple[str, float, int]  # backbone, alpha, and the side in pixels of the pictures that go in
+
+
+def is_probe(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is solved in one go, and not trained by epochs."""
+    return config.get("head") == PROBE
+
+
+def sources(config: Mapping[str, Any]) -> tuple[Source, ...]:
+    """The trunks whose pooled features a configuration's head sees side by side, its own first."""
+    size = int(config["image_size"])
+    own = (str(config["backbone"]), float(config["alpha"]), size)
+    if config.get("beside", "none") == "none":
+        return (own,)
+    backbone, _, alpha = str(config["beside"]).rpartition("-")
+    return own, (backbone, float(alpha), size)
+
+
+# Training pictures of an epoch, copies counted: of larger sets an epoch is a part, so that the first comparison of
+# configurations does not wait for a pass over all of them.
+EPOCH_PICTURES = 4096
+
+
+def copies(family: str, config: Mapping[str, Any]) -> int:
+    """How many versions of each picture a configuration trains on side by side."""
+    if family != "scratch_pillow" or "transpose" not in config:
+        return 1
+    return int(1 + config["transpose"] + 2 * (config["rotation"] > 0))
+
+
+def passes(family: str, config: Mapping[str, Any], pictures: int) -> float:
+    """The share of its training set that a configuration sees in an epoch."""
+    return 1 / max(1, round(pictures * copies(family, config) / EPOCH_PICTURES))
 
 
 def work(family: str, config: Mapping[str, Any]) -> float:
@@ -45,19 +81,43 @@ def work(family: str, config: Mapping[str, Any]) -> float:
     if "multiply_adds" in config:
         # A user's model: counted when it was built.
         return HEAD + 3 * float(config["multiply_adds"])
+    if is_probe(config):
+        return HEAD
     if family == "mobilenet":
         forward: float = FORWARD[config["backbone"]] * config["alpha"] ** 2 * (config["image_size"] / 224) ** 2
         depth = min(config["unfrozen_blocks"], BLOCKS[config["backbone"]])
         trained: float = forward * depth / BLOCKS[config["backbone"]]
         return HEAD + 3 * trained + (0.0 if depth <= CACHED else forward - trained)
+    if config.get("layout") == "residual":
+        layers = residual_convolutions(config)
+        total = sum(float(side**2 * inputs * outputs * kernel**2) for side, inputs, outputs, kernel in layers)
+        return 3 * total / 1e6 * copies(family, config)
     total, side, before = 0.0, float(config["image_size"]), 3.0
     for block in range(config["blocks"]):
         side /= config["stem_stride"] if block == 0 else 1
         filters = config["filters"] * config["growth"] ** block
         total += side**2 * before * filters * config["kernel"] ** 2
         before, side = filters, max(1.0, side / 2)
-    copies = 1 + config["transpose"] + 2 * (config["rotation"] > 0) if family == "scratch_pillow" else 1
-    return 3 * total / 1e6 * copies
+    return 3 * total / 1e6 * copies(family, config)
+
+
+def residual_convolutions(config: Mapping[str, Any]) -> list[tuple[int, int, int, int]]:
+    """Side of the map that leaves it, channels in and out, and kernel, of each convolution of a residual network.
+
+    In the order in which `models.scratch` makes them; the last one's map is what the head sees.
+    """
+    kernel, before = config["kernel"], channels(config["filters"])
+    side = -(-int(config["image_size"]) // config["stem_stride"])
+    found = [(side, 3, before, kernel)]
+    side = max(1, side // 2)
+    for block in range(config["blocks"]):
+        width = channels(config["filters"] * config["growth"] ** block)
+        side = -(-side // 2) if block > 0 and side >= 2 else side
+        if width != before:
+            found.append((side, before, width, 1))
+        found += [(side, before, width, kernel), (side, width, width, kernel)]
+        before = width
+    return found
 
 
 def parameters(family: str, config: Mapping[str, Any], classes: int) -> int | None:
@@ -67,6 +127,9 @@ def parameters(family: str, config: Mapping[str, Any], classes: int) -> int | No
     """
     if "model_parameters" in config:
         return int(config["model_parameters"])
+    if is_probe(config):
+        widths = sum(features(backbone, alpha) for backbone, alpha, _ in sources(config))
+        return sum(PARAMETERS[backbone, alpha] for backbone, alpha, _ in sources(config)) + _dense(widths, 0, classes)
     if family == "mobilenet":
         return PARAMETERS[config["backbone"], config["alpha"]] + _dense(
             features(config["backbone"], config["alpha"]), config["units"], classes
@@ -74,7 +137,11 @@ def parameters(family: str, config: Mapping[str, Any], classes: int) -> int | No
     if family not in ("scratch_keras", "scratch_pillow"):
         return None
     total, side, before = 0, int(config["image_size"]), 3
-    for block in range(config["blocks"]):
+    if config.get("layout") == "residual":
+        layers = residual_convolutions(config)
+        side, _, before, _ = layers[-1]
+        total = sum(kernel**2 * inputs * outputs + 4 * outputs for _, inputs, outputs, kernel in layers)
+    for block in range(0 if config.get("layout") == "residual" else config["blocks"]):
         filters = channels(config["filters"] * config["growth"] ** block)
         # A batch norm has four numbers for each channel, and takes the place of the bias.
         total += config["kernel"] ** 2 * before * filters + filters * (4 if config["batch_norm"] else 1)
@@ -110,14 +177,17 @@ def architecture(family: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
     Of a transfer model that is the trunk alone, whose head is below a hundredth of the work. A family of the user's own
     may build anything from any value.
     """
+    if is_probe(config):
+        return family, *sources(config), config["mirror"]
     if family == "mobilenet":
         return family, config["backbone"], config["alpha"], config["image_size"]
     if family not in ("scratch_keras", "scratch_pillow"):
         return family, *sorted((name, repr(value)) for name, value in config.items())
-    names = ["image_size", "blocks", "filters", "growth", "kernel", "stem_stride", "batch_norm", "head", "units"]
+    names = ["image_size", "layout", "blocks", "filters", "growth", "kernel", "stem_stride", "batch_norm"]
+    names += ["head", "units"]
     # The exported model treats its pictures itself.
     names += ["whitening", "auto_contrast", "equalize"] if family == "scratch_pillow" else []
-    return family, *(config[name] for name in names)
+    return family, *(config.get(name) for name in names)
 
 
 def _dense(inputs: int, units: int, classes: int) -> int:

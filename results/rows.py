@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "retry": {"trial": str, "family": str},
     "test": {"family": str, "seed": int, "accuracy": (int, float)},
     "member": {"trial": str, "family": str, "accuracy": (int, float)},
+    "final": {"trial": str, "family": str, "fold": int, "accuracy": (int, float)},
     "model": {"family": str, "path": str},
 }
 
@@ -52,10 +53,13 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "cost": COSTS,
     "rung": ("value",),
     "test": ("loss", "train_accuracy", "seconds"),
+    "final": ("loss", "seconds"),
     "model": ("latency_one", "latency_batch"),
 }
 COUNTS = {
+    "start": ("planned",),
     "epoch": ("parameters",),
+    "final": ("pictures", "epochs"),
     "test": ("pictures", "epochs", "seed"),
     "model": ("parameters", "bytes", "batch", "seed"),
 }
@@ -83,6 +87,7 @@ class Trial:
     failures: int = 0  # times that it lost its worker and was tried again
     changed: bool = False  # whether it ended with another configuration than it started with
     cost: dict[str, Any] = field(default_factory=dict)  # of its model, where the run measured it before training
+    planned: int | None = None  # epochs of its full budget, where its start says so
 
     @property
     def last(self) -> float:
@@ -156,6 +161,7 @@ class Rows:
                 failures=failures.get(name, 0),
                 changed=name in changed,
                 cost=costs.get(name, {}),
+                planned=starts.get(name, {}).get("planned"),
             )
         return trials
 
@@ -203,6 +209,14 @@ class Rows:
         found = {row["trial"]: row for row in self.records if row["event"] == "member" and row["family"] == family}
         return list(found.values())
 
+    def finals(self, family: str) -> dict[str, dict[int, Row]]:
+        """What the finalists of a family showed, by trial and fold."""
+        found: dict[str, dict[int, Row]] = {}
+        for row in self.records:
+            if row["event"] == "final" and row["family"] == family:
+                found.setdefault(row["trial"], {})[row["fold"]] = row
+        return found
+
     def model(self, family: str) -> Row | None:
         """The last model row of a family, if one was exported."""
         found = None
@@ -215,6 +229,18 @@ class Rows:
     def seconds(self) -> float:
         """Seconds from the start of the run to its last row."""
         return float(max((row["time"] for row in self.records), default=0.0))
+
+
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Each value of a curve averaged with its neighbours, one on either side from 9 epochs on, two from 36, and so on.
+
+    The best of many epochs is the luckiest on the few pictures that it is told by; that of a smoothed curve hardly is.
+    """
+    reach = math.isqrt(len(values)) // 3
+    return [
+        math.fsum(near) / len(near)
+        for near in (values[max(0, place - reach) : place + reach + 1] for place in range(len(values)))
+    ]
 
 
 def read_rows(path: Path) -> Rows:
@@ -271,7 +297,7 @@ def clean(row: Any) -> Row | None:
         return None
     if not 0 <= kept["time"] < LONGEST or not 1 <= kept.get("epoch", 1) < LONGEST or kept.get("seed", 0) is None:
         return None
-    if event in ("test", "member") and _wrong(kept["accuracy"], "accuracy"):
+    if event in ("test", "member", "final") and _wrong(kept["accuracy"], "accuracy"):
         return None
     if event == "end" and kept["status"] not in (FINISHED, STOPPED, FAILED, INFEASIBLE):
         return None

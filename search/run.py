@@ -226,7 +226,7 @@ def search(
     from search.record.journal import Journal
     from search.record.live import LivePage
     from search.record.metrics import RunMetrics
-    from search.schedule.tuning import Course
+    from search.schedule.course import Course
     from search.schedule.tuning import search as tune
     from search.studies.mirror import Mirror
     from search.studies.study import studies_of

@@ -45,8 +45,8 @@ class Settings:
     families: tuple[str, ...] = FAMILIES  # which kinds of model are searched
     hypermodel: tuple[str, ...] = ()  # families of the user's own: `package.module:Name`, or `FAMILY=` and that
     pixel_range: str = "auto"  # of the pictures that these are fed: 0..1, 0..255, or auto: as their first layers want
-    trials: int = 20  # configurations of each family
-    epochs: int = 9  # budget of a full trial
+    trials: int | None = None  # configurations of each family at most; None: as many as the time budget allows
+    epochs: int | None = None  # of a full trial; None: as many as the time budget allows, 9 without one
     objective: tuple[str, ...] = ("accuracy",)  # what the searcher is after: accuracy, and perhaps latency and size
     max_latency: float | None = None  # seconds that a model may take for one picture
     max_parameters: int | None = None  # that a model may have
@@ -60,7 +60,8 @@ class Settings:
     precision: str = "auto"  # of convolutions: float32, bfloat16, or auto: bfloat16 where it is measured faster
     reduction: int = 3  # ASHA keeps the best 1/reduction at each rung but the first
     first_rung: int = 1  # epochs before the first comparison
-    final_seeds: int = 3  # retrainings of each family's best configuration
+    finalists: int = 3  # best configurations of a family that meet on pictures that did not choose them; 1 for none
+    final_seeds: int = 3  # retrainings of each family's best configuration; more where time is left
     ensemble: int = 0  # next best configurations of the winning family that are retrained and averaged beside it
     warm_start: tuple[str, ...] = ()  # folders of earlier runs, from which the studies learn
     seed: int = 0  # of the split, the spaces, the trials and the retrainings
@@ -90,8 +91,9 @@ class Settings:
         _check(self.pixel_range in PIXEL_RANGES, "pixel_range", f"one of {', '.join(PIXEL_RANGES)}", self.pixel_range)
         _check(len(set(self.families)) == len(self.families), "families", "each family once", self.families)
         _check(self.classes is None or self.classes >= 2, "classes", "2 or more", self.classes)
-        for name in ("trials", "epochs", "views", "first_rung", "final_seeds"):
-            _check(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        for name in ("trials", "epochs", "views", "first_rung", "final_seeds", "finalists"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, name, "1 or more", value)
         _check(self.ensemble >= 0, "ensemble", "0 or more", self.ensemble)
         _check(self.reduction >= 2, "reduction", "2 or more", self.reduction)
         _check(self.image_sizes != (), "image_sizes", "at least one size", self.image_sizes)
@@ -269,5 +271,7 @@ def resumed(saved: Settings, given: Mapping[str, Any]) -> Settings:
         if value == before or name in FREE:
             continue
         _check(name in GROWING, name, f"the value that the run was begun with, {before!r}", value)
-        _check(before is None or value >= before, name, f"at least what the run was begun with, {before!r}", value)
+        # None is without end.
+        grows = value is None or (before is not None and value >= before) or (name == "time_budget" and before is None)
+        _check(grows, name, f"at least what the run was begun with, {before!r}", value)
     return replace(saved, **given)

@@ -25,23 +25,61 @@ STARTS: tuple[dict[str, Any], ...] = (
 )
 
 
+# Where most of a space is given point by point, the searcher draws the rest alone: heads that are solved are few, and
+# all of them are tried.
+GIVEN = {"head": "trained"}
+
+
+def probes(image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...]) -> tuple[dict[str, Any], ...]:
+    """The points of all linear probes: of each trunk, and of each two side by side, at each size.
+
+    The base's size comes first, where features are there already, then the smaller and the larger ones. One trunk at
+    two sizes side by side was no better than at one.
+    """
+    names = [f"{name}-{alpha}" for name, alpha in backbones]
+    middle = sorted(image_sizes)[len(image_sizes) // 2]
+    found: list[dict[str, Any]] = []
+    for size in (middle, *(size for size in sorted(image_sizes) if size != middle)):
+        for number, name in enumerate(names):
+            point = {"head": "probe", "backbone": name, "image_size": size}
+            found += [point, *({**point, "beside": other} for other in names[:number])]
+    return tuple(found)
+
+
 def space(
     hp: keras_tuner.HyperParameters,
     *,
     image_sizes: tuple[int, ...],
     backbones: tuple[tuple[str, float], ...],
     pretrained: bool = True,
+    probed: bool = False,
 ) -> dict[str, Any]:
     """The space of transfer and fine-tuning; its defaults are the study's MobileNet, transferred then retrained.
 
     `image_sizes` in pixels; `backbones` are the (name, alpha) pairs that have weights, the base's first. Where they are
     not `pretrained` there is nothing to transfer, and the base trains all of it at one rate.
     `trunk_rate` is the fraction of the head's learning rate at which the unfrozen blocks are trained.
+    Where `probed`, the head may be a linear probe instead: logistic regression on the pooled features, solved to its
+    optimum, perhaps with those of another trunk `beside` them, and of the mirrored picture averaged in.
     """
     names = [f"{name}-{alpha}" for name, alpha in backbones]
     backbone = hp.Choice("backbone", names, default="MobileNet-1.0" if "MobileNet-1.0" in names else names[0])
     name, alpha = backbone.rsplit("-", 1)
     image_size = hp.Choice("image_size", list(image_sizes), default=sorted(image_sizes)[len(image_sizes) // 2])
+    head = hp.Choice("head", ["trained", "probe"], default="trained") if probed else "trained"
+    if head == "probe":
+        with hp.conditional_scope("head", ["probe"]):
+            beside = hp.Choice("beside", ["none", *names], default="none")
+            mirror = hp.Boolean("mirror", default=True)
+        return {
+            "backbone": name,
+            "alpha": float(alpha),
+            "image_size": image_size,
+            "head": head,
+            "beside": beside,
+            "mirror": mirror,
+            "unfrozen_blocks": 0,
+        }
     hp.Boolean("fine_tune", default=True)
     with hp.conditional_scope("fine_tune", [True]):
         unfrozen_blocks = hp.Int("unfrozen_blocks", 1, 19, sampling="log", default=1 if pretrained else 19)
@@ -61,6 +99,7 @@ def space(
         "backbone": name,
         "alpha": float(alpha),
         "image_size": image_size,
+        "head": head,
         "unfrozen_blocks": unfrozen_blocks or 0,
         "trunk_rate": trunk_rate or 0.0,
         "augmentation": augmentation,

@@ -44,6 +44,7 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> d
     `image_sizes` in pixels. Filters 16, 32, 64 and 128 units are those of the Keras tutorial on image classification.
     """
     image_size = hp.Choice("image_size", list(image_sizes), default=sorted(image_sizes)[(len(image_sizes) - 1) // 2])
+    layout = hp.Choice("layout", ["plain", "residual"], default="plain")
     blocks = hp.Int("blocks", 2, 5, default=3)
     filters = hp.Choice("filters", [16, 24, 32, 48, 64], default=16)
     growth = hp.Choice("growth", [1.0, 1.5, 2.0], default=2.0)
@@ -53,6 +54,8 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> d
     head = hp.Choice("head", ["flatten", "average"], default="flatten")
     units = hp.Choice("units", [0, 64, 128, 256], default=128)
     dropout = hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.0)
+    crop = hp.Choice("crop", [0.0, 0.4, 0.65], default=0.0)
+    colour = hp.Choice("colour", [0.0, 0.2, 0.4], default=0.0)
     label_smoothing = hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
     optimizer = hp.Choice("optimizer", ["adam", "adamw", "sgd"], default="adam")
     with hp.conditional_scope("optimizer", ["adamw", "sgd"]):
@@ -62,6 +65,7 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> d
     batch_size = hp.Choice("batch_size", [16, 32, 64], default=32)
     return {
         "image_size": image_size,
+        "layout": layout,
         "blocks": blocks,
         "filters": filters,
         "growth": growth,
@@ -71,6 +75,8 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> d
         "head": head,
         "units": units,
         "dropout": dropout,
+        "crop": crop,
+        "colour": colour,
         "weight_decay": weight_decay or 0.0,
         "label_smoothing": label_smoothing,
         "optimizer": optimizer,

@@ -19,7 +19,7 @@ from results.rows import read_rows
 from search import run as command
 from search.data.pictures import Pictures
 from search.record.journal import FINISHED, INFEASIBLE, STOPPED, Journal, Record
-from search.schedule.tuning import Course
+from search.schedule.course import Course
 from search.settings import FAMILIES, Settings, count, resumed
 from search.settings import latency as seconds_of
 from search.studies.aims import Aims, size_of
@@ -168,7 +168,7 @@ def test_too_large_a_configuration_costs_no_worker_and_no_trial(drive: Drive) ->
 
 
 def test_a_family_without_a_feasible_configuration_ends(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.schedule.tuning.MOST_MISSES", 12)
+    monkeypatch.setattr("search.schedule.limits.MOST_MISSES", 12)
     driven = drive("mobilenet", trials=3, max_parameters=1000)
     assert driven.course.next() is None
     assert driven.course.over()
@@ -211,7 +211,7 @@ def test_an_architecture_is_measured_once(drive: Drive) -> None:
 
 
 def test_too_slow_a_configuration_is_measured_and_not_trained(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.schedule.tuning.MOST_MISSES", 12)
+    monkeypatch.setattr("search.schedule.limits.MOST_MISSES", 12)
     driven = drive("mobilenet", trials=3, max_latency=0.015)
     name, _ = driven.start()
     assert not driven.course.reported(name, {"rows": [{"event": "cost", **COST}]})

@@ -24,7 +24,8 @@ from results.rows import read_rows
 from search.cluster import connect
 from search.data.pictures import Pictures
 from search.record.journal import Journal
-from search.schedule.tuning import OUT_OF_TIME, Course, CourseScheduler, CourseSearcher, search
+from search.schedule.course import OUT_OF_TIME, Course
+from search.schedule.tuning import CourseScheduler, CourseSearcher, search
 from search.settings import Settings
 from search.studies.mirror import Mirror
 from search.studies.study import Study, studies_of
@@ -39,7 +40,7 @@ class Planned:
     """A course driven by hand: what the trials of a run report is up to the test."""
 
     def __init__(self, folder: Path, pictures: Pictures, *, gone: float = 0.0, **values: Any) -> None:
-        given = {"trials": 2, "epochs": 3, "final_seeds": 2, "image_sizes": (32,), **values}
+        given = {"trials": 2, "epochs": 3, "final_seeds": 2, "finalists": 1, "image_sizes": (32,), **values}
         self.settings = Settings(runs_dir=str(folder), name="run", **given)
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         rows = self.settings.folder / "trials.jsonl"
@@ -435,8 +436,8 @@ def test_the_time_budget_leaves_room_for_the_retraining(plan: Plan) -> None:
     first, _ = planned.start()
     assert planned.report(first, 0.3, seconds=10.0)
     # Report 10 s, and two retrainings of 3 epochs of 10 s on 76 instead of 60 pictures, 9 s more for each.
-    assert planned.course.reserve() == pytest.approx(10 + 2 * (3 * 10 * 76 / 60 + 9))
-    assert not planned.course.out_of_time()
+    assert planned.course.budget.reserve() == pytest.approx(10 + 2 * (3 * 10 * 76 / 60 + 9))
+    assert not planned.course.budget.out_of_time()
     planned.journal.began -= 990
     assert not planned.report(first, 0.4, first=2)
     assert planned.ends() == {first: ("stopped", OUT_OF_TIME)}
@@ -468,7 +469,7 @@ def scored(planned: Planned, *seeds: int) -> None:
     for seed in seeds:
         name, job = planned.start()
         assert (name, job.seed) == (f"scratch_keras-retrain-{seed}", seed)
-        trial = planned.course.retraining[name][1]
+        trial = planned.course.delivery.given[name][1]
         planned.journal.write("test", trial, "scratch_keras", seed=seed, accuracy=0.5)
         if job.export:
             planned.journal.write("model", trial, "scratch_keras", seed=seed, path="models/scratch_keras.keras")

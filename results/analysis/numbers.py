@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from results.records import broken_records, read_probabilities, read_record
-from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Row, Rows, Trial, read_rows
+from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Row, Rows, Trial, read_rows, smoothed
 
 # A fitted line that changes by less than this share of its mean over the whole curve is called flat.
 FLAT = 0.05
@@ -60,9 +60,20 @@ def loss_trend(losses: Sequence[float | None]) -> dict[str, Any]:
 
 
 def best_epoch(trial: Trial) -> Row | None:
-    """The epoch row with the highest validation accuracy; ties by the lower validation loss, then the earlier epoch."""
+    """The epoch row with the highest validation accuracy; ties by the lower validation loss, then the earlier epoch.
+
+    Accuracy and loss are smoothed over the neighbouring epochs (`results.rows.smoothed`), in the row as well.
+    """
     known = [row for row in trial.curve if row["validation_accuracy"] is not None]
-    return min(known, key=_rank, default=None)
+    accuracies = smoothed([row["validation_accuracy"] for row in known])
+    losses = [row["validation_loss"] for row in known]
+    if None not in losses:
+        losses = smoothed(losses)
+    rows = [
+        {**row, "validation_accuracy": accuracy, "validation_loss": loss}
+        for row, accuracy, loss in zip(known, accuracies, losses, strict=True)
+    ]
+    return min(rows, key=_rank, default=None)
 
 
 def _rank(row: Row) -> tuple[float, float]:
@@ -109,10 +120,17 @@ def fit(train_accuracy: float | None, gap: float | None, trend: str | None) -> s
 def best_trial(rows: Rows, family: str) -> dict[str, Any] | None:
     """The best configuration of a family, as `describe` gives it.
 
-    Among trials that ran their full budget, the highest validation accuracy at the trial's best epoch, ties by the
-    lower validation loss. Where none did, the trial that ran longest, ties by accuracy, and `full_budget` is False.
-    Failed trials are never chosen; None where no other trial has a validation accuracy.
+    Of those that met in a final the one with the highest mean accuracy over the folds that all who stayed in the race
+    played, ties by the lower cross-entropy. `final` then holds its figure there. Else, among trials that ran their full
+    budget, the highest validation accuracy at the trial's best epoch, ties by the lower validation loss. Where none did,
+    the trial that ran longest, ties by accuracy, and `full_budget` is False. Failed trials are never chosen; None where
+    no other trial has a validation accuracy.
     """
+    played = final_of(rows, family)
+    if played:
+        record = describe(rows.trials[played["trial"]])
+        if record is not None:
+            return {**record, "final": played}
     finished = _finished(rows, family)
     if finished:
         return describe(finished[0])
@@ -122,6 +140,47 @@ def best_trial(rows: Rows, family: str) -> dict[str, Any] | None:
     if candidates:
         return describe(min(candidates, key=lambda pair: (-len(pair[0].curve), *_rank(pair[1]), pair[0].name))[0])
     return None
+
+
+def final_of(rows: Rows, family: str) -> dict[str, Any] | None:
+    """The figure of the finalist that won its family's final; None where fewer than two met on one fold.
+
+    `accuracy` is the mean over its `folds` of `pictures` together, which did not choose it as a finalist; of the
+    `finalists` it is the best there, so that a little optimism is left. `chosen_by` is the figure that made it one.
+    """
+    played = {trial: folds for trial, folds in rows.finals(family).items() if trial in rows.trials}
+    most = max((len(folds) for folds in played.values()), default=0)
+    common = [trial for trial, folds in played.items() if len(folds) == most]
+    if len(played) < 2:
+        return None
+
+    def mean(trial: str, key: str) -> float:
+        return statistics.fmean(math.inf if row.get(key) is None else row[key] for row in played[trial].values())
+
+    best = min(common, key=lambda trial: (-round(mean(trial, "accuracy"), 6), mean(trial, "loss"), trial))
+    row = best_epoch(rows.trials[best])
+    return {
+        "trial": best,
+        "accuracy": mean(best, "accuracy"),
+        "loss": mean(best, "loss"),
+        "folds": most,
+        "pictures": sum(int(found.get("pictures") or 0) for found in played[best].values()),
+        "finalists": len(played),
+        "chosen_by": None if row is None else row["validation_accuracy"],
+    }
+
+
+def contenders(rows: Rows, family: str, most: int, pictures: int) -> list[dict[str, Any]]:
+    """The best trials of a family that ran their full budget, at most so many: those not clearly behind the first.
+
+    Clearly is two standard errors of a share seen on so many validation `pictures`.
+    """
+    found = full_trials(rows, family)[:most]
+    if not found:
+        return []
+    best = found[0]["validation_accuracy"]
+    margin = 2 * math.sqrt(max(best * (1 - best), 0.25 / pictures) / pictures)
+    return [record for record in found if record["validation_accuracy"] >= best - margin]
 
 
 def full_trials(rows: Rows, family: str) -> list[dict[str, Any]]:

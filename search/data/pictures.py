@@ -18,6 +18,7 @@ from search.data import demo, treatment
 from search.data.cache import Cache, intact, locked, new_array, sweep
 from search.data.duplicates import near_duplicates
 from search.data.folder import Folder, read_folder
+from search.data.folds import folds
 from search.data.split import split_pictures
 from search.data.stanford_dogs import HOME, fetch_stanford_dogs
 from search.settings import DEMO, STANFORD_DOGS, Settings
@@ -56,6 +57,7 @@ class Pictures:
     seed: int = 0  # of random weights and of the augmented views
     parts: tuple[Indices, ...] = ()  # of train, where it was joined: what is cached of each part is used again
     sample: Indices = field(default_factory=lambda: np.zeros(0, np.int64))  # of train: scales a trunk of random weights
+    groups: Indices = field(default_factory=lambda: np.zeros(0, np.int64))  # by packed row: copies share one; may lack
 
     def without_test(self) -> "Pictures":
         """What the trials are given."""
@@ -65,6 +67,23 @@ class Pictures:
         """Train and validation as one training set, for the retraining of a winner."""
         parts = (self.train, self.validation)
         return replace(self, train=np.concatenate(parts), validation=self.validation[:0], parts=parts)
+
+    def grouped(self, rows: Indices) -> Indices:
+        """The group of copies that each of some packed rows belongs to."""
+        return self.groups[rows] if len(self.groups) else rows
+
+    def fold(self, number: int, count: int) -> "Pictures":
+        """Train and validation divided anew: fold `number` of `count` is the validation side, the rest is trained on.
+
+        Fold 0 is the validation side as it is; the others are cut from train.
+        """
+        parts = (self.train, self.validation)
+        if number == 0:
+            return replace(self, parts=parts)
+        rows = np.concatenate(parts)
+        own = folds(self.labels[self.train], self.grouped(self.train), count - 1, seed=self.seed) + 1
+        fold = np.concatenate([own, np.zeros(len(self.validation), np.int64)])
+        return replace(self, train=rows[fold != number], validation=rows[fold == number], parts=parts)
 
     def pixels(self, size: int, resize_filter: str = FILTER) -> Pixels:
         """All packed pictures (n, size, size, 3), memory-mapped."""
@@ -182,7 +201,7 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     ]
     pictures = Pictures(
         folder.digest, folder.classes, labels, split.train, split.validation, split.test, settings.cache, packs,
-        seed=settings.seed, sample=_spread(split.train, 64),
+        seed=settings.seed, sample=_spread(split.train, 64), groups=np.asarray(groups, np.int64),
     )  # fmt: skip
     record = {
         "data": settings.data,

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Rows
+from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Rows, smoothed
 
 Row = dict[str, Any]
 
@@ -33,11 +33,14 @@ class Record:
     failures: int = 0  # times that its worker was lost and it was tried again
     cost: dict[str, Any] = field(default_factory=dict)  # of its model, where the run asks for it
     blind: bool = False  # whether it was drawn or given without a look at the others
+    planned: int = 0  # epochs of its full budget
+    since: float = 0.0  # seconds into the run at which it started
+    until: float | None = None  # and at which it was over
 
     @property
     def best(self) -> float:
-        """The highest validation accuracy so far, 0 before the first epoch."""
-        return max(self.values.values(), default=0.0)
+        """The highest validation accuracy so far, smoothed over the epochs; 0 before the first."""
+        return max(smoothed([self.values[epoch] for epoch in sorted(self.values)]), default=0.0)
 
 
 class Journal:
@@ -90,6 +93,9 @@ class Journal:
                 trial.failures,
                 trial.cost,
                 starts.get(name, {}).get("blind") is True,
+                trial.planned or 0,
+                trial.started,
+                trial.ended,
             )
 
     def start(self, name: str) -> None:
@@ -97,7 +103,7 @@ class Journal:
         record = self.records[name]
         if record.started:
             return
-        record.started = True
+        record.started, record.since = True, self.elapsed
         self._write_start(record)
         if record.cost:
             self.write("cost", name, record.family, **record.cost)
@@ -131,14 +137,15 @@ class Journal:
         self._write_start(record)
 
     def _write_start(self, record: Record) -> None:
-        blind = {"blind": True} if record.blind else {}
-        self.write("start", record.name, record.family, config=record.config, point=record.point, **blind)
+        more: dict[str, Any] = {"blind": True} if record.blind else {}
+        more |= {"planned": record.planned} if record.planned else {}
+        self.write("start", record.name, record.family, config=record.config, point=record.point, **more)
 
     def end(self, name: str, status: str, reason: str) -> None:
         """The trial is over; only the first end counts."""
         record = self.records[name]
         if record.status == RUNNING:
-            record.status, record.reason = status, reason
+            record.status, record.reason, record.until = status, reason, self.elapsed
             self.write("end", name, record.family, status=status, reason=reason)
 
     def write(self, event: str, trial: str, family: str, **values: Any) -> None:

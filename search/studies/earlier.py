@@ -6,6 +6,7 @@ from results.rows import FAILED, Row, Rows
 from search.settings import Settings
 from search.studies.study import Study
 
+LONGEST = 1000  # epochs of a trial whose budget the time decided
 LOST = "the row with its configuration is lost or damaged"
 
 
@@ -50,7 +51,7 @@ def _goes_on(row: Row, settings: Settings, studies: Mapping[str, Study]) -> bool
         case "start":
             return _begins(row, settings, studies)
         case "epoch":
-            return row["epoch"] <= settings.epochs and row["validation_accuracy"] is not None
+            return row["epoch"] <= (settings.epochs or LONGEST) and row["validation_accuracy"] is not None
         case "rung":
             return row.get("value") is not None and isinstance(row.get("promoted"), bool)
         case _:

@@ -1,5 +1,6 @@
 """What a study draws from: TPE, and for a share of the trials blind chance."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,11 @@ BLIND_WHEN_STALE = 0.75
 class PartlyBlind(BaseSampler):
     """Another sampler, but for a share of the trials, drawn by a seed, whose parameters are all drawn at random."""
 
-    def __init__(self, sampler: BaseSampler, *, share: float, seed: int) -> None:
+    def __init__(
+        self, sampler: BaseSampler, *, share: float, seed: int, given: Mapping[str, Any] | None = None
+    ) -> None:
         self.share = share
+        self._given = dict(given or {})  # values that no draw departs from; points that are enqueued may
         self._sampler = sampler
         chance, points = np.random.SeedSequence(seed).generate_state(2)
         self._chance = np.random.default_rng(chance)
@@ -43,11 +47,14 @@ class PartlyBlind(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._now.sample_relative(study, trial, search_space)
+        found = self._now.sample_relative(study, trial, search_space)
+        return found | {name: value for name, value in self._given.items() if name in found}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        if param_name in self._given:
+            return self._given[param_name]
         return self._now.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:

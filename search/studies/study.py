@@ -1,5 +1,6 @@
 """The searcher: one Optuna study per family, told the truth about every trial."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from models.sizes import work
+from models.sizes import HEAD, is_probe, work
 from search.record.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, Journal, Record
 from search.settings import FAMILIES, Settings
 from search.studies.aims import Aims, Cost
@@ -20,7 +21,7 @@ from search.studies.hyperparameters import TrialHyperParameters, distributions, 
 from search.studies.sampler import BLIND, BLIND_WHEN_STALE, PartlyBlind
 from search.studies.warm_start import Prior
 from search.training.weights import Weights
-from spaces import SPACES, STARTS
+from spaces import SPACES, STARTS, mobilenet
 
 Space = Callable[[Any], dict[str, Any]]
 
@@ -64,21 +65,28 @@ class Study:
         space: Space,
         starts: Sequence[Mapping[str, Any]],
         *,
-        trials: int,
+        trials: int | None,
         seed: int,
         earlier: Sequence[Record] = (),
         observations: Sequence[Record] = (),
         aims: Aims = ACCURACY,
+        probes: Sequence[Mapping[str, Any]] = (),
+        given: Mapping[str, Any] | None = None,
     ) -> None:
+        """`trials` are those to be drawn, None for no end; `probes` are points beyond them, tried beside the starts.
+
+        No draw departs from the values that are `given`.
+        """
         self._family = family
         self._space = space
         self.aims = aims
         self.ahead = AHEAD
-        self._left = trials - len(earlier)  # to be drawn; whoever turns out infeasible gives its place back
+        # To be drawn; whoever turns out infeasible gives its place back.
+        self._left = math.inf if trials is None else trials - sum(not is_probe(record.config) for record in earlier)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             tpe = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-        self._sampler = PartlyBlind(tpe, share=BLIND, seed=seed)
+        self._sampler = PartlyBlind(tpe, share=BLIND, seed=seed, given=given)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(directions=aims.directions, sampler=self._sampler)
         self._trials: dict[str, optuna.trial.Trial] = {}
@@ -92,15 +100,38 @@ class Study:
             self._learn(record)
         for record in earlier:
             self._recall(record)
-        # The defaults of the space are the study's own configuration: it always comes first. A resumed run has drawn
-        # the first of these points already, in this order.
+        # The defaults of the space are the study's own configuration: it always comes first. Behind it stands the first
+        # probe, which needs the same features, and behind the starts stand the others.
         points: list[dict[str, Any]] = []
-        for values in ({}, *starts):
+        for values in ({}, *probes[:1], *starts, *probes[1:]):
             if fits(space, values) and (point := values_to_point(space, values)) not in points:
                 points.append(point)
-        for point in points[len(earlier) :]:
+        tried = [record.point for record in earlier]
+        waiting = [point for point in points if point not in tried]
+        own = [point for point in waiting if not is_probe(point)]
+        beyond = own[int(min(self._left, len(own))) :]
+        waiting = [point for point in waiting if point not in beyond]
+        for point in waiting:
             self._enqueue(point)
-        self._starts = len(points[len(earlier) :])
+        self._starts = len(waiting)
+        self._works = [self._work(point) for point in waiting]
+        # What the configurations are like that the family's own begin with: the dearest of them, or the base.
+        self.typical = max([self._work(point) for point in points[1:] if not is_probe(point)], default=0.0)
+        self.typical = self.typical or self._work(points[0])
+        self._left += sum(is_probe(point) for point in waiting)
+
+    def _work(self, point: Mapping[str, Any]) -> float:
+        return work(self._family, self._space(TrialHyperParameters(values=point)))
+
+    @property
+    def more(self) -> bool:
+        """Whether there are configurations left to try."""
+        return bool(self._drawn) or self._left > 0
+
+    @property
+    def cheap_next(self) -> bool:
+        """Whether the next configuration is given, and is a head on stored features."""
+        return bool(self._starts) and self._works[-self._starts] <= HEAD
 
     def suggest(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configuration of the next trial, and the point of the space that it was made from.
@@ -180,7 +211,7 @@ class Study:
             if trial.study is not self.study:
                 # It was running when the study was renewed.
                 self.study.add_trial(ended)
-        self._left += record.status == INFEASIBLE
+        self._left += record.status == INFEASIBLE and not is_probe(record.config)
         self._count(record)
         self._told += 1
         if self._told >= MOST:
@@ -327,12 +358,18 @@ def spaces_of(
         bound: dict[str, Any] = {"image_sizes": settings.image_sizes}
         starts = STARTS.get(family, ())
         if family == "mobilenet":
-            bound["backbones"] = tuple((item.backbone, item.alpha) for item in weights)
+            bound["backbones"] = backbones_of(weights)
             bound["pretrained"] = all(item.path for item in weights)
             # What is known to be good of a trained trunk says nothing of a random one.
             starts = starts if bound["pretrained"] else ()
+            bound["probed"] = True
         spaces[family] = own[family] if own and family in own else partial(SPACES[family], **bound), starts
     return spaces
+
+
+def backbones_of(weights: Sequence[Weights]) -> tuple[tuple[str, float], ...]:
+    """Name and alpha of each trunk of a run, the base's first."""
+    return tuple((item.backbone, item.alpha) for item in weights)
 
 
 def studies_of(
@@ -341,11 +378,13 @@ def studies_of(
     journal: Journal | None = None,
     own: Mapping[str, Space] | None = None,
     prior: Prior | None = None,
+    *,
+    probed: bool = True,
 ) -> dict[str, Study]:
     """A study for each family of a run, over the spaces that its settings and weights allow.
 
     `own` are the spaces of the user's hypermodels. Each study is fresh but for what earlier runs have found, or knows
-    every trial that the journal of a resumed run holds.
+    every trial that the journal of a resumed run holds. Unless `probed`, no linear probes are tried.
     """
     studies = {}
     known = list(dict.fromkeys((*FAMILIES, *settings.families)))
@@ -356,8 +395,11 @@ def studies_of(
         # Seeds of their own, or families that share a space would draw the same points; and not the seed of a run that
         # is resumed or learnt from either, which would draw again what has been tried.
         seed = settings.seed + 1000 * known.index(family) + 10_000 * (len(earlier) + len(observations))
+        transfer = family == "mobilenet"
+        probes = mobilenet.probes(settings.image_sizes, backbones_of(weights)) if transfer and probed else ()
         studies[family] = Study(
             family, space, (*first, *starts), trials=settings.trials, seed=seed,
             earlier=earlier, observations=observations, aims=Aims.of(settings),
+            probes=probes, given=mobilenet.GIVEN if transfer else None,
         )  # fmt: skip
     return studies

@@ -214,7 +214,8 @@ def difference(run: Earlier, settings: Settings, split: Mapping[str, Any]) -> st
     if Aims.of(settings).timed:
         return "latencies are those of the machine that measured them"
     if run.settings.epochs != settings.epochs:
-        return f"its full trials had {run.settings.epochs} epochs, not {settings.epochs}"
+        there, here = (found or "as many as their time allowed" for found in (run.settings.epochs, settings.epochs))
+        return f"its full trials had {there} epochs, not {here}"
     return ""
 
 

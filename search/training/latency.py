@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.sizes import is_probe
 from search.data.pictures import FILTER, Pictures, Pixels
 
 if TYPE_CHECKING:
@@ -90,14 +91,19 @@ def _scratch_keras(config: Mapping[str, Any], pictures: Pictures) -> "keras.Mode
 
 def _scratch_pillow(config: Mapping[str, Any], pictures: Pictures) -> "keras.Model":
     from models import scratch_pillow
+    from models.augmentation import without_augmentation
 
-    return scratch_pillow.with_treatment(scratch_pillow.build(config, len(pictures.classes), seed=0), config)
+    network = without_augmentation(scratch_pillow.build(config, len(pictures.classes), seed=0))
+    return scratch_pillow.with_treatment(network, config)
 
 
 def _mobilenet(config: Mapping[str, Any], pictures: Pictures) -> "keras.Model":
     from models import mobilenet
     from search.training.activations import load_trunk
+    from search.training.probes import probe_model
 
+    if is_probe(config):
+        return probe_model(config, pictures)
     trunk = load_trunk(pictures, config["backbone"], config["alpha"], config["image_size"])
     # The cut decides what is trained and nothing of how fast it answers.
     whole = {**config, "unfrozen_blocks": 0}

@@ -16,6 +16,7 @@ from search.training.latency import BATCH, latency
 from search.training.mistakes import find_mistakes
 from search.training.trial import Inputs, Keep, Report, predict, score, train
 
+FOLDS = 5  # of train and validation; the validation side is one of them
 MEMBER = "member"  # the event of a retraining for the ensemble, and the end of its name
 
 
@@ -52,6 +53,37 @@ class Outcome:
                 "model", trial, family, seed=seed, path=f"models/{family}.keras",
                 parameters=self.parameters, bytes=len(self.model), **self.latency,
             )  # fmt: skip
+
+
+def play(
+    family: str,
+    config: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    fold: int,
+    report: Report,
+    **training: Any,
+) -> dict[str, Any]:
+    """What a finalist shows on one fold of train and validation after training on the others.
+
+    The content of its `final` row: accuracy and cross-entropy after the last epoch, pictures of the fold, and seconds.
+    `training` is the rest of what `train` takes.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def add(row: dict[str, Any]) -> None:
+        rows.append(row)
+        report(row)
+
+    left_out = pictures.fold(fold, FOLDS)
+    train(family, config, left_out, report=add, **training)
+    last = rows[-1]
+    return {
+        "accuracy": last["validation_accuracy"],
+        "loss": last["validation_loss"],
+        "pictures": len(left_out.validation),
+        "seconds": round(sum(row["seconds"] for row in rows), 3),
+    }
 
 
 def retrain(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.sizes import EPOCH_PICTURES, is_probe
 from search.data.pictures import Indices, Pictures, one_hot
 from search.training.activations import Source, views
 from search.training.checkpoint import pack, restore
@@ -133,36 +134,34 @@ def train(
     import keras
 
     from models.compiling import compile_model
+    from search.training.probes import train_probe
 
     clock = Clock()
+    if is_probe(config):
+        return train_probe(config, pictures, seed=seed, threads=threads, report=report, clock=clock)
     keras.utils.set_random_seed(seed)
     material = MATERIALS[family](config, pictures, seed=seed, most_views=most_views, threads=threads, clock=clock)
     with clock("building"):
         batch = min(int(config["batch_size"]), len(material.labels))
-        steps = len(material.labels) // batch
+        passed = Passes(len(material.labels), batch, seed)
+        steps = passed.steps
         if not material.compiled:
             compile_model(material.model, config, steps=steps, epochs=planned, trunk=material.slow)
     labels = material.targets(material.labels, len(pictures.classes))
     truth = pictures.labels[pictures.validation]
-    order = np.random.default_rng(seed)
     training = {
         "family": family, "config": dict(config), "seed": seed, "epochs": epochs, "planned": planned,
         "pictures": len(labels), "digest": pictures.digest,
     }  # fmt: skip
     with clock("building"):
         done = restore(material.model, training, checkpoint) if checkpoint else 0
-    for _ in range(done):
-        order.permutation(len(labels))
     row: Row = {}
     for epoch in range(done, epochs):
         with clock("waiting"):
-            inputs = material.training(epoch)
+            inputs = material.training(passed.number(epoch))
         with clock("training"):
             totals = np.zeros(2)
-            places = order.permutation(len(labels))
-            # Full batches only, of one shape; what is left over is another handful of pictures in every epoch.
-            for start in range(0, steps * batch, batch):
-                chosen = places[start : start + batch]
+            for chosen in passed.batches(epoch):
                 logs = material.model.train_on_batch(inputs.take(chosen), labels[chosen], return_dict=True)
                 if not math.isfinite(logs["loss"]):
                     raise Diverged(f"the training loss became {float(logs['loss'])} in epoch {epoch + 1}")
@@ -180,6 +179,36 @@ def train(
             with clock("building"):
                 keep(pack(material.model, training, epoch + 1))
     return Trained(material.model, material.exported, row["train_accuracy"], material)
+
+
+class Passes:
+    """In what order an epoch goes through its training pictures.
+
+    An epoch of a large set is a part of a pass, of `EPOCH_PICTURES` at most. Full batches only, of one shape; what is
+    left over is another handful of pictures in every pass.
+    """
+
+    def __init__(self, pictures: int, batch: int, seed: int) -> None:
+        self._pictures = pictures
+        self._batch = batch
+        self._parts = max(1, round(pictures / EPOCH_PICTURES))
+        self.steps = max(1, pictures // self._parts // batch)
+        self._order = np.random.default_rng(seed)
+        self._drawn = 0  # passes
+        self._places: Indices = np.zeros(0, np.int64)
+
+    def number(self, epoch: int) -> int:
+        """The pass that an epoch, counted from 0, belongs to."""
+        return epoch // self._parts
+
+    def batches(self, epoch: int) -> Iterator[Indices]:
+        """The places of each batch of an epoch; epochs are asked for in their order, though not from the first."""
+        while self._drawn <= self.number(epoch):
+            self._places = self._order.permutation(self._pictures).astype(np.int64)
+            self._drawn += 1
+        first = epoch % self._parts * self.steps * self._batch
+        for start in range(first, first + self.steps * self._batch, self._batch):
+            yield self._places[start : start + self._batch]
 
 
 def predict(model: "keras.Model", inputs: Inputs) -> NDArray[np.float32]:
@@ -224,6 +253,7 @@ def _scratch_pillow(
     config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
 ) -> Material:
     from models import scratch_pillow
+    from models.augmentation import without_augmentation
     from models.folding import folded
 
     size, resize_filter = config["image_size"], config["resize_filter"]
@@ -241,7 +271,7 @@ def _scratch_pillow(
         lambda epoch: Inputs(copies),
         np.tile(pictures.labels[pictures.train], len(copies) // len(pictures.train)),
         Inputs(treated, pictures.validation) if len(pictures.validation) else None,
-        lambda: scratch_pillow.with_treatment(model, config),
+        lambda: scratch_pillow.with_treatment(without_augmentation(model), config),
         model.count_params(),
     )
 
@@ -257,7 +287,9 @@ def _mobilenet(
     def source(rows: Indices) -> Source:
         return Source(pictures, rows, config["backbone"], config["alpha"], size)
 
-    parts = [source(rows) for rows in pictures.parts or (pictures.train,)]
+    # What is cached of a part serves every division of its pictures.
+    known = pictures.parts or (pictures.train, pictures.validation)
+    parts = [source(rows) for rows in known if len(rows)]
     with clock("building"):
         trunk = parts[0].trunk
         tail = mobilenet.build_tail(config, len(pictures.classes), seed=seed, trunk=trunk)
@@ -288,22 +320,28 @@ def _mobilenet(
     versions = views(augmentation, most_views)
     validation = None
 
-    def training(epoch: int) -> Inputs:
+    def stored(rows: Indices, view: int) -> Inputs:
+        """The activations of some packed rows, in their order."""
         inputs: Inputs | None = None
         for part in reversed(parts):
-            inputs = Inputs(part.read(cut, augmentation, epoch % versions), then=inputs)
+            places = np.flatnonzero(np.isin(part.rows, rows))
+            if len(places):
+                array = part.read(cut, augmentation, view)
+                inputs = Inputs(array, None if len(places) == len(part.rows) else places, then=inputs)
         assert inputs is not None
         return inputs
 
     with clock("waiting"):
-        training(0)
+        stored(pictures.train, 0)
         if len(pictures.validation):
-            validation = Inputs(_in_memory(source(pictures.validation).read(cut, augmentation, 0)))
+            validation = stored(pictures.validation, 0)
+            if validation.then is None and validation.rows is None:
+                validation = Inputs(_in_memory(validation.array))
     with clock("building"):
         model = folded(tail)
     return Material(
         model,
-        training,
+        lambda epoch: stored(pictures.train, epoch % versions),
         labels,
         validation,
         exported,

@@ -35,11 +35,15 @@ HEARTBEAT = 10.0
 OUT_OF_MEMORY = ("out of memory", "resource_exhausted")
 
 
+FINAL = "final"
+RETRAIN = "retrain"
+
+
 @dataclass(frozen=True)
 class Job:
-    """One trial or one retraining, as plain values."""
+    """One trial, one training of a final, or one retraining, as plain values."""
 
-    kind: str  # "search" or "retrain"
+    kind: str  # "search", "final" or "retrain"
     family: str
     config: dict[str, Any]
     seed: int
@@ -50,6 +54,8 @@ class Job:
     export: bool = False
     kept: bool = False  # whether checkpoints are made at the rungs
     measured: bool = False  # whether its model's cost is to be reported before it is trained
+    fold: int = 0  # of a final: the one that is left out
+    name: str = ""  # of a final: the trial whose configuration it is
 
 
 @dataclass(frozen=True)
@@ -260,7 +266,10 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
         if job.kind == "search":
             train(job.family, job.config, pictures.without_test(), **common)
             return "finished", None
-        from search.training.retraining import retrain
+        from search.training.retraining import play, retrain
+
+        if job.kind == FINAL:
+            return "finished", play(job.family, job.config, pictures.without_test(), fold=job.fold, **common)
 
         return "finished", retrain(job.family, job.config, pictures, export=job.export, **common)
     except _Stopped:

@@ -136,6 +136,7 @@ def epochs_again(folder: Path) -> tuple[dict[str, int], list[str]]:
     if not (folder / "trials.jsonl").exists():
         return {}, []
     settings = Settings.from_json((folder / "settings.json").read_text())
+    assert settings.epochs is not None
     rungs = rung_epochs(settings.first_rung, settings.reduction, settings.epochs)
     again, wrong = {}, []
     trials = parse_rows((folder / "trials.jsonl").read_text(encoding="utf-8").split("\n")).trials
@@ -165,6 +166,7 @@ def violations(folder: Path, kills: int, blamed: int = 0) -> list[str]:
     `kills` are those of the driver; `blamed` those for which a trial may count a failure of its own.
     """
     settings = Settings.from_json((folder / "settings.json").read_text())
+    assert settings.trials is not None
     rows, torn = read_lines(folder / "trials.jsonl")
     # Each death of the driver can cut one line short.
     found = [f"{torn} torn lines after {kills} kills of the driver"] if torn > kills else []

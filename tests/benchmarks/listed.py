@@ -111,7 +111,8 @@ def train_list(settings: Settings, items: Sequence[Item]) -> None:
     from search.cluster import connect
     from search.data import pictures as data
     from search.record.journal import Journal, Record
-    from search.schedule.tuning import Course, search
+    from search.schedule.course import Course
+    from search.schedule.tuning import search
     from search.studies.study import Study
     from search.training.weights import find_weights
     from search.training.worker import Job, Setup
@@ -164,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("configs", type=Path, metavar="CONFIGS", help='a JSON list of {"family", "config"}')
     options = command.parse_args(arguments)
     settings = Settings.from_json(options.settings.read_text())
+    assert settings.epochs is not None
     # A rung at the last epoch is none: every configuration gets its whole budget.
     train_list(replace(settings, first_rung=settings.epochs), json.loads(options.configs.read_text()))
     return 0

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from search.record.journal import Journal
-from search.schedule.tuning import Course
+from search.schedule.course import Course
 from search.settings import Settings
 from search.studies.study import studies_of
 from tests.benchmarks.measuring import folder_aside, show

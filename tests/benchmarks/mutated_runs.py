@@ -29,7 +29,7 @@ from search import run as command
 from search.data import pictures as data
 from search.data.demo import draw_demo
 from search.record.journal import FINISHED, STOPPED, Journal, Record
-from search.schedule.tuning import Course
+from search.schedule.course import Course
 from search.settings import Settings
 from search.studies.own_spaces import OwnSpaces
 from search.studies.study import studies_of

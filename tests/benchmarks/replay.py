@@ -17,7 +17,7 @@ Contestants:
 `hyperband`: KerasTuner's, random draws in brackets of synchronous rounds that go on from checkpoints.
 `random+promotion`: ASHA of the promoting kind (Li et al., 2020, algorithm 2): every trial pauses at each rung, and a
     free worker takes the best paused trial of the top third of a rung, else a new one.
-`pedigree`: the product: `search.schedule.tuning.Course` with its studies and rungs, and simulated workers.
+`pedigree`: the product: `search.schedule.course.Course` with its studies and rungs, and simulated workers.
 `pedigree-points`: the same without the hand-written points: draws follow each base configuration at once.
 `pedigree-cheap`: the product without cheap work first: what is drawn is tried at once, and no family begins ahead.
 
@@ -445,7 +445,7 @@ class Pedigree(Contestant):
 
     def __init__(self, table: Table, seed: int, workers: int, *, points: bool = True, cheap: bool = True) -> None:
         from search.record.journal import Journal
-        from search.schedule.tuning import Course
+        from search.schedule.course import Course
         from tests.benchmarks.sleeping import sleeping_pictures
 
         self._folder = tempfile.TemporaryDirectory()

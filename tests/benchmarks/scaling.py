@@ -106,7 +106,7 @@ def trials(number: int, families: tuple[str, ...], folder: Path, epochs: int = 9
     from search.data.cache import write_aside
     from search.record.journal import Journal
     from search.run import environment
-    from search.schedule.tuning import Course
+    from search.schedule.course import Course
     from search.studies.mirror import Mirror
     from search.studies.study import studies_of
     from search.training.weights import find_weights

@@ -20,7 +20,8 @@ from search.cluster import connect
 from search.data.pictures import Pictures
 from search.record.journal import Journal, Row
 from search.record.metrics import CacheMetrics, RunMetrics
-from search.schedule.tuning import Course, search
+from search.schedule.course import Course
+from search.schedule.tuning import search
 from search.settings import Settings
 from search.studies.study import studies_of
 from search.training.worker import Job, Setup

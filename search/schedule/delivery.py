@@ -1,0 +1,250 @@
+"""What follows a family's search: the final between its best, retrainings, the score on test, the ensemble."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from models.sizes import is_probe
+from results.analysis.numbers import best_trial, choose_winner, contenders, full_trials
+from results.rows import Row
+from search.record.journal import Journal
+from search.schedule.budget import Budget
+from search.settings import Settings
+from search.training.retraining import MEMBER, Outcome
+from search.training.worker import FINAL, RETRAIN, Job
+
+# Folds of train and validation on which finalists meet, beside the validation side, which has chosen them.
+FINAL_FOLDS = (1, 2)
+# Of a family's share the final may take so much.
+FINAL_SHARE = 0.25
+MOST_SEEDS = 9  # retrainings of one configuration, however much time is left
+
+Say = Callable[[str], None]
+
+
+class Delivery:
+    """The jobs behind a family's search, in their order, and what becomes of them."""
+
+    def __init__(self, settings: Settings, journal: Journal, budget: Budget, job: Callable[..., Job], say: Say) -> None:
+        self.settings = settings
+        self.journal = journal
+        self.budget = budget
+        self.job = job  # makes a job of kind, family, configuration and seed
+        self.say = say
+        self.finals: dict[str, list[tuple[str, Job]]] = {}  # by family, those not given out, once its search is over
+        self.playing: dict[str, set[str]] = {}  # by family, names of those given out
+        self.retrainings: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is decided
+        self.given: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
+        self.members: list[tuple[str, Job]] | None = None  # of the ensemble, those not yet given out, once planned
+
+    def next(self, searched: Callable[[str], bool]) -> tuple[str, Job] | None:
+        """A name and a job; `searched` says whether a family has no trials left to try."""
+        for family in self.settings.families:
+            if searched(family) and family not in self.retrainings:
+                found = self._next_final(family)
+                if found:
+                    return found
+                if not self.playing[family]:
+                    self._plan_retraining(family)
+        for family, jobs in self.retrainings.items():
+            if jobs and not jobs[0].export and self.budget.too_late(family):
+                self.say(f"{family}: no time left for the {len(jobs)} other seeds")
+                jobs.clear()
+            self.budget.left[family] = len(jobs)
+            if jobs:
+                return self._give(family, jobs.pop(0))
+        if len(self.retrainings) == len(self.settings.families):
+            if self.members is None:
+                self.members = self._plan_members()
+            if self.members:
+                trial, job = self.members.pop(0)
+                return self._named(f"{trial}-{MEMBER}", job, trial)
+            return self._one_more()
+        return None
+
+    def over(self) -> bool:
+        """Whether everything has been given out."""
+        return (
+            len(self.retrainings) == len(self.settings.families)
+            and not any(self.retrainings.values())
+            and self.members == []
+            and self._more() is None
+        )
+
+    def nothing_left(self) -> bool:
+        """Whether a run that is resumed, and has no trials left to try, had already done everything."""
+        for family in self.settings.families:
+            if self._next_final(family):
+                return False
+            self._plan_retraining(family)
+        return not any(self.retrainings.values()) and not self._plan_members()
+
+    # --- the final ---------------------------------------------------------------------------------------------------
+
+    def _next_final(self, family: str) -> tuple[str, Job] | None:
+        if family not in self.finals:
+            self.finals[family], self.playing[family] = list(self._plan_final(family)), set()
+            if self.finals[family]:
+                trials = {job.name for _, job in self.finals[family]}
+                self.say(f"{family}: {len(trials)} configurations meet on pictures that did not choose them")
+        while self.finals[family]:
+            name, job = self.finals[family].pop(0)
+            if self._behind(family, job):
+                continue
+            self.playing[family].add(name)
+            return self._named(name, job, job.name)
+        return None
+
+    def _plan_final(self, family: str) -> Iterator[tuple[str, Job]]:
+        rows = self.journal.read()
+        found = contenders(rows, family, self.settings.finalists, self.budget_validation())
+        played = rows.finals(family)
+        if len(found) < 2 or rows.scored(family):
+            return
+        cost = sum(self._seconds(family, record) for record in found) * len(FINAL_FOLDS)
+        if self.budget.limited and cost > min(FINAL_SHARE * self.budget.share(), self.budget.remaining() / 2):
+            self.say(f"{family}: no time for a final between its best {len(found)}")
+            return
+        for fold in FINAL_FOLDS:
+            for record in found:
+                if fold in played.get(record["trial"], {}):
+                    continue
+                seed = self.settings.seed + 100 * fold
+                job = self.job(FINAL, family, record["config"], seed)
+                planned = self.journal.records[record["trial"]].planned
+                job = replace(job, epochs=record["epoch"], planned=planned, fold=fold, name=record["trial"])
+                yield f"{record['trial']}-{FINAL}-{fold}", job
+
+    def budget_validation(self) -> int:
+        """Pictures of the validation side, by which the contenders were chosen."""
+        return max(1, round((self.budget.growth - 1) * self.budget.pictures))
+
+    def _seconds(self, family: str, record: Mapping[str, Any]) -> float:
+        if is_probe(record["config"]):
+            return self.journal.records[record["trial"]].fastest
+        return self.journal.records[record["trial"]].fastest * float(record["epoch"])
+
+    def _behind(self, family: str, job: Job) -> bool:
+        """Whether a finalist is out of the race: clearly behind another on the folds that both have been tried on."""
+        played = self.journal.read().finals(family)
+        own = played.get(job.name, {})
+        for trial, theirs in played.items():
+            common = [fold for fold in own if fold in theirs]
+            if trial == job.name or not common:
+                continue
+            pictures = sum(own[fold].get("pictures") or 0 for fold in common) or 1
+            mine, other = (sum(one[fold]["accuracy"] for fold in common) / len(common) for one in (own, theirs))
+            # Two standard errors of a difference of two shares.
+            if other - mine > 2 * (2 * other * (1 - other) / pictures) ** 0.5 and other > mine:
+                return True
+        return False
+
+    # --- retrainings -------------------------------------------------------------------------------------------------
+
+    def _plan_retraining(self, family: str) -> None:
+        rows = self.journal.read()
+        best = best_trial(rows, family)
+        self.retrainings[family] = []
+        self.budget.left[family] = 0
+        if best is None:
+            self.say(f"{family}: no trial has a result, nothing to retrain")
+            return
+        done = [row for row in rows.records if row["event"] in ("test", "model") and row["family"] == family]
+        done = [row for row in done if row.get("trial") == best["trial"]]
+        scored = {row["seed"] for row in done if row["event"] == "test"}
+        exported = any(row["event"] == "model" for row in done)
+        # A probe has one optimum, whatever the seed.
+        seeds = 1 if is_probe(best["config"]) else self.settings.final_seeds
+        jobs = [self._retraining(family, best, number) for number in range(seeds)]
+        self.retrainings[family] = [job for job in jobs if job.seed not in scored or (job.export and not exported)]
+        if self.retrainings[family]:
+            self.say(f"{family}: {best['trial']} is best with {best['validation_accuracy']:.3f}, retraining it")
+
+    def _retraining(self, family: str, best: Mapping[str, Any], number: int) -> Job:
+        planned = self.journal.records[best["trial"]].planned
+        job = self.job(RETRAIN, family, best["config"], self.settings.seed + number)
+        return replace(job, epochs=best["epoch"], planned=planned, export=number == 0)
+
+    def _give(self, family: str, job: Job) -> tuple[str, Job]:
+        best = best_trial(self.journal.read(), family)
+        assert best is not None
+        return self._named(f"{family}-{RETRAIN}-{job.seed}", job, best["trial"])
+
+    def _named(self, name: str, job: Job, trial: str) -> tuple[str, Job]:
+        self.given[name] = (job, trial)
+        return name, job
+
+    def _more(self) -> tuple[str, int] | None:
+        """The family with the cheapest further retraining for which there is time, and the number of its seed."""
+        if not self.budget.limited:
+            return None
+        found = []
+        for family in self.settings.families:
+            record = best_trial(self.journal.read(), family)
+            numbers = [job.seed for name, (job, _) in self.given.items() if name.startswith(f"{family}-{RETRAIN}-")]
+            done = {row["seed"] for row in self.journal.read().tests(family)} | set(numbers)
+            if record is None or is_probe(record["config"]) or self.budget.too_late(family) or len(done) >= MOST_SEEDS:
+                continue
+            found.append((self.budget.retraining(family), family, max(done, default=-1) + 1 - self.settings.seed))
+        return min(found)[1:] if found else None
+
+    def _one_more(self) -> tuple[str, Job] | None:
+        """Where time is left, another seed makes a figure surer."""
+        found = self._more()
+        if found is None:
+            return None
+        best = best_trial(self.journal.read(), found[0])
+        assert best is not None
+        return self._give(found[0], self._retraining(found[0], best, found[1]))
+
+    def _plan_members(self) -> list[tuple[str, Job]]:
+        """The ensemble beside the winner: the next best configurations of its family, where there is time for them."""
+        if not self.settings.ensemble or (self.budget.limited and self.budget.out_of_time()):
+            return []
+        rows = self.journal.read()
+        winner = choose_winner({family: best_trial(rows, family) for family in self.settings.families})
+        following = full_trials(rows, winner)[1 : 1 + self.settings.ensemble] if winner else []
+        kept = {row["trial"] for row in self.journal.rows if row["event"] == MEMBER}
+        members = []
+        for found in following:
+            if found["trial"] not in kept:
+                members.append((found["trial"], replace(self._retraining(str(winner), found, 0), export=False)))
+        return members
+
+    # --- what comes back ---------------------------------------------------------------------------------------------
+
+    def reported(self, name: str, result: Mapping[str, Any]) -> str:
+        """Takes in what a final or a retraining says; how it was lost, where what it had made did not arrive."""
+        job, trial = self.given[name]
+        trouble = result.get("failed") or result.get("out of memory")
+        if trouble:
+            self.say(f"{name} failed: {trouble}")
+            return ""
+        try:
+            outcome: Outcome | Row = ray.get(result["outcome"])
+        except ray.exceptions.RayError:
+            return "its worker was lost with what it had made"
+        if not isinstance(outcome, Outcome):
+            self.journal.write(FINAL, trial, job.family, fold=job.fold, epochs=job.epochs, **outcome)
+            return ""
+        member = name.endswith(f"-{MEMBER}")
+        outcome.keep(self.settings.folder, self.journal, job.family, trial, member=member)
+        if outcome.note:
+            self.say(f"{job.family}: {outcome.note}")
+        self.say(f"{trial if member else job.family}: {outcome.row['accuracy']:.3f} on test with seed {job.seed}")
+        return ""
+
+    def ended(self, name: str, *, again: bool) -> None:
+        """A job is over for Tune; what is to be tried `again` is given out next."""
+        job, trial = self.given[name]
+        if job.kind == FINAL:
+            self.playing[job.family].discard(name)
+            if again:
+                self.finals[job.family].insert(0, (name, job))
+        elif again and name.endswith(f"-{MEMBER}"):
+            assert self.members is not None
+            self.members.insert(0, (trial, job))
+        elif again:
+            self.retrainings[job.family].insert(0, job)

@@ -1,0 +1,221 @@
+"""Linear probes: logistic regression on stored features, solved to its optimum and scored by cross-validation.
+
+A problem of seconds, convex and so without luck in its training: no configuration that is trained by epochs should be
+chosen that is worse. Its strength is chosen by cross-validation each time it is fitted, so that a figure on pictures
+outside the fit is the figure of the whole procedure.
+"""
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.sizes import PARAMETERS, Source, sources
+from search.data.folds import folds
+from search.data.pictures import Indices, Pictures
+from search.training import activations
+from search.training.trial import Clock, Inputs, Material, Report, Trained, score
+
+if TYPE_CHECKING:
+    import keras
+
+Features = NDArray[np.float32]
+
+FOLDS = 5
+# Inverse strengths of the penalty, on features of length 1; beyond the last the optimum hardly moves.
+STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+# Numbers in features times classes times pictures up to which every fold is used; of larger problems fewer folds say
+# as much, since each has more pictures.
+LARGEST = 2e8
+STEPS = 200  # of L-BFGS, at most, for one strength
+GRADIENT = 1e-4  # its largest entry at the optimum, per picture
+# Temperatures that out-of-fold probabilities are tried at.
+TEMPERATURES = np.exp(np.linspace(np.log(0.05), np.log(5.0), 93))
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A fitted probe and what cross-validation said of it."""
+
+    weights: Features  # (width, classes), the temperature divided out
+    bias: Features  # (classes,)
+    strength: float
+    temperature: float
+    places: Indices  # of the pictures that were left out once, in the order of the features
+    probabilities: Features  # theirs, from fits without them (len(places), classes)
+
+
+def solve(features: Features, labels: Indices, groups: Indices, classes: int, *, seed: int) -> Solved:
+    """Logistic regression on features (n, width), its strength and temperature chosen by cross-validation.
+
+    Pictures of one group are never on both sides of a fold. The strength is the one with the highest accuracy, smoothed
+    over its neighbours, ties by the lower cross-entropy; the temperature the one with the lowest cross-entropy.
+    """
+    count = max(2, min(FOLDS, round(FOLDS * LARGEST / (features.size * classes))))
+    number = folds(labels, groups, FOLDS, seed=seed)
+    held = [np.flatnonzero(number == fold) for fold in range(FOLDS)][:count]
+    held = [places for places in held if 0 < len(places) < len(labels)]
+    if not held:
+        # A handful of pictures, each class in one group: nothing can be left out.
+        weights, bias = _fitted(features, labels, classes, STRENGTHS[3:4])[0]
+        return Solved(weights, bias, STRENGTHS[3], 1.0, np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
+    logits = []
+    for places in held:
+        rest = np.ones(len(labels), bool)
+        rest[places] = False
+        paths = _fitted(features[rest], labels[rest], classes, STRENGTHS)
+        logits.append(np.stack([features[places] @ weights + bias for weights, bias in paths]))
+    places = np.concatenate(held)
+    found = np.concatenate(logits, axis=1)
+    truth = labels[places]
+    accuracies = np.array([(one.argmax(axis=1) == truth).mean() for one in found])
+    padded = np.concatenate([accuracies[:1], accuracies, accuracies[-1:]])
+    smooth = padded[:-2] / 4 + padded[1:-1] / 2 + padded[2:] / 4
+    temperatures = [_temperature(one, truth) for one in found]
+    losses = [score(_softmax(one / t), truth)[0] for one, t in zip(found, temperatures, strict=True)]
+    best = min(range(len(STRENGTHS)), key=lambda place: (-round(float(smooth[place]), 4), losses[place]))
+    weights, bias = _fitted(features, labels, classes, STRENGTHS[best : best + 1])[0]
+    temperature = temperatures[best]
+    return Solved(
+        weights / np.float32(temperature), bias / np.float32(temperature), STRENGTHS[best], float(temperature), places,
+        _softmax(found[best] / temperature),
+    )  # fmt: skip
+
+
+def _fitted(
+    features: Features, labels: Indices, classes: int, strengths: Sequence[float]
+) -> list[tuple[Features, Features]]:
+    """Weights (width, classes) and bias (classes,) for each strength; each fit begins where the one before ended."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    present = np.unique(labels)
+    found = []
+    model = LogisticRegression(max_iter=STEPS, tol=GRADIENT, warm_start=True)
+    for strength in strengths:
+        weights = np.zeros((features.shape[1], classes), np.float32)
+        # A class that a fold lacks is never named by its fit.
+        bias = np.full(classes, -30.0, np.float32)
+        if len(present) == 1:
+            bias[present] = 0.0
+        else:
+            model.C = strength
+            with warnings.catch_warnings():
+                # The last steps towards the optimum change no answer.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(features, labels)
+            if len(present) == 2:
+                # One row of weights, for the second class against the first.
+                weights[:, present[1]], bias[present] = model.coef_[0], (0.0, model.intercept_[0])
+            else:
+                weights[:, present], bias[present] = model.coef_.T, model.intercept_
+        found.append((weights, bias))
+    return found
+
+
+def _temperature(logits: Features, truth: Indices) -> float:
+    """By what logits are to be divided for the lowest cross-entropy (Guo et al., 2017)."""
+    losses = [score(_softmax(logits / t), truth)[0] for t in TEMPERATURES]
+    return float(TEMPERATURES[int(np.argmin(losses))])
+
+
+def _softmax(logits: Any) -> Features:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Features = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
+def train_probe(
+    config: Mapping[str, Any], pictures: Pictures, *, seed: int, threads: int, report: Report, clock: Clock
+) -> Trained:
+    """Solves a configuration's probe and reports its one row.
+
+    Of a search's pictures, train and validation together are the folds, and `validation` figures are those of every
+    picture by a fit without it. Of pictures with `parts` it is fitted on `train`, and scored on `validation` where
+    there are any.
+    """
+    began = time.perf_counter()
+    searching = not pictures.parts
+    whole = pictures.joined() if searching else pictures
+    with clock("waiting"):
+        seen = features_of(config, pictures, whole.train)
+        held = features_of(config, pictures, whole.validation)
+    labels = pictures.labels[whole.train]
+    with clock("training"), _threads(threads):
+        solved = solve(seen, labels, pictures.grouped(whole.train), len(pictures.classes), seed=seed)
+    fitted = _softmax(seen @ solved.weights + solved.bias)
+    train_loss, train_accuracy = score(fitted, labels)
+    row: dict[str, Any] = {
+        "epoch": 1,
+        "parameters": sum(PARAMETERS[backbone, alpha] for backbone, alpha, _ in sources(config)) + solved.weights.size
+        + solved.bias.size,
+        "train_loss": train_loss,
+        "train_accuracy": train_accuracy,
+        "strength": solved.strength,
+        "temperature": round(solved.temperature, 4),
+    }  # fmt: skip
+    if len(held):
+        told = score(_softmax(held @ solved.weights + solved.bias), pictures.labels[whole.validation])
+        row["validation_loss"], row["validation_accuracy"] = told
+    elif searching and len(solved.places):
+        row["validation_loss"], row["validation_accuracy"] = score(solved.probabilities, labels[solved.places])
+        row["held_out"] = len(solved.places)
+    clock.spent["building"] += max(0.0, time.perf_counter() - began - sum(clock.spent.values()))
+    report({**row, **clock.take()})
+
+    def exported() -> "keras.Model":
+        return probe_model(config, pictures, solved.weights, solved.bias)
+
+    from models import probe
+
+    tail = probe.build_tail(seen.shape[1], len(pictures.classes), solved.weights, solved.bias)
+    material = Material(tail, lambda epoch: Inputs(seen), labels, None, exported, row["parameters"])
+    return Trained(tail, exported, train_accuracy, material)
+
+
+def probe_model(config: Mapping[str, Any], pictures: Pictures, weights: Any = None, bias: Any = None) -> "keras.Model":
+    """The model that a configuration exports, with these weights or new ones."""
+    from models import probe
+
+    trunks = [activations.load_trunk(pictures, *source) for source in sources(config)]
+    tail = probe.build_tail(sum(trunk.width for trunk in trunks), len(pictures.classes), weights, bias)
+    return probe.join(tail, trunks, mirror=config["mirror"])
+
+
+def features_of(config: Mapping[str, Any], pictures: Pictures, rows: Indices) -> Features:
+    """What the probe of a configuration sees of some packed rows, from what is cached of each part of the pictures."""
+    if not len(rows):
+        return np.zeros((0, 0), np.float32)
+    parts = pictures.parts or (pictures.train, pictures.validation)
+    found = []
+    for source in sources(config):
+        pooled = np.concatenate(
+            [_pooled(source, pictures, part, mirror=config["mirror"]) for part in parts if len(part)]
+        )
+        places = np.argsort(np.concatenate(parts), kind="stable")
+        known = np.concatenate(parts)[places]
+        chosen = pooled[places[np.searchsorted(known, rows)]]
+        found.append(chosen / np.maximum(np.linalg.norm(chosen, axis=1, keepdims=True), 1e-6))
+    return np.concatenate(found, axis=1).astype(np.float32)
+
+
+def _pooled(source: Source, pictures: Pictures, rows: Indices, *, mirror: bool) -> Features:
+    """Pooled features (n, width) of some rows, the mean of those of a picture and of its mirror image if asked."""
+    stored = activations.Source(pictures, rows, *source)
+    plain: Features = np.asarray(stored.read(None, "flip", 0), np.float32)
+    if mirror:
+        plain = (plain + np.asarray(stored.read(None, "flip", 1), np.float32)) / np.float32(2)
+    return plain
+
+
+def _threads(threads: int) -> Any:
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(threads)
