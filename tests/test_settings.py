@@ -12,7 +12,7 @@ from search.settings import Settings, default_cache, seconds
 def test_the_defaults_hold() -> None:
     settings = Settings()
     assert settings.families == ("scratch_pillow", "scratch_keras", "mobilenet")
-    assert (settings.trials, settings.epochs, settings.final_seeds) == (20, 9, 3)
+    assert (settings.trials, settings.epochs, settings.finalists, settings.final_seeds) == (None, None, 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def family_space(family: str) -> Space:
 
 SCRATCH_BASE = {
     "image_size": 160,
+    "layout": "plain",
     "blocks": 3,
     "filters": 16,
     "growth": 2.0,
@@ -33,6 +34,8 @@ SCRATCH_BASE = {
     "head": "flatten",
     "units": 128,
     "dropout": 0.0,
+    "crop": 0.0,
+    "colour": 0.0,
     "weight_decay": 0.0,
     "label_smoothing": 0.0,
     "optimizer": "adam",
@@ -74,6 +77,7 @@ def test_the_mobilenet_base_is_transfer_then_retraining() -> None:
         "backbone": "MobileNet",
         "alpha": 1.0,
         "image_size": 160,
+        "head": "trained",
         "unfrozen_blocks": 1,
         "trunk_rate": 0.1,
         "augmentation": "flip",

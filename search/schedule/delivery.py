@@ -149,7 +149,7 @@ class Delivery:
         self.retrainings[family] = []
         self.budget.left[family] = 0
         if best is None:
-            self.say(f"{family}: no trial has a result, nothing to retrain")
+            self.say(f"{family}: no trial came far enough to be retrained")
             return
         done = [row for row in rows.records if row["event"] in ("test", "model") and row["family"] == family]
         done = [row for row in done if row.get("trial") == best["trial"]]
