@@ -181,9 +181,16 @@ def test_two_classes_with_the_same_file_names(tmp_path: Path) -> None:
 
 def test_a_folder_of_masks_beside_classes(tmp_path: Path) -> None:
     root = pictures(tmp_path, *(f"{name}/{name}_{n}.png" for name in ("cat", "dog") for n in range(3)))
-    pictures(root, *(f"masks/{name}_{n}_mask.png" for name in ("cat", "dog") for n in range(3)))
+    for name in ("cat", "dog"):
+        for n in range(3):
+            flat(root / "masks" / f"{name}_{n}_mask.png", n)
     with pytest.raises(ValueError, match=r"the files of `masks` of .* are named as the pictures of `cat`, `dog`"):
         read_folder(root)
+
+
+def test_masks_on_faces_are_a_class(tmp_path: Path) -> None:
+    root = pictures(tmp_path, *(f"{name}/{n}.png" for name in ("mask", "no_mask") for n in range(5)))
+    assert read_folder(root).classes == ("mask", "no mask")
 
 
 def test_masks_inside_the_class_folders_are_not_used(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -41,6 +42,7 @@ FLAT = 64  # colours that a mask has at most
 LOOKED_AT = 5  # pictures of a folder whose colours are counted
 
 
+@lru_cache(maxsize=4096)  # asked for every row of a table
 def side_of(name: str) -> tuple[str, tuple[str, ...]] | None:
     """The side that a folder's or a table's name tells, and the words beside it; None where it names none or two."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", " ", name)
@@ -145,11 +147,11 @@ def check_folders(root: Path, below: Mapping[str, Sequence[str]], paths: Mapping
             )
     for name in names:
         others = set(names) - {name}
-        annotations = purpose_of(name) == "annotations"
-        if not others or (len(names) > 2 and not annotations) or not _paired(name, below):
+        # Of many classes files are often numbered alike, and one may be blank: there the name has to say it too.
+        if not others or (len(names) > 2 and purpose_of(name) != "annotations") or not _paired(name, below):
             continue
         elsewhere = [path for other in sorted(others) for path in paths[other]]
-        if annotations or (_flat(paths[name]) and not _flat(elsewhere)):
+        if _flat(paths[name]) and not _flat(elsewhere):
             raise ValueError(
                 f"needs folders that are the classes; the files of `{name}` of `{root}` are named as the pictures of "
                 f"{listed(sorted(others), 5)}, as masks or annotations of them would be: move `{name}` away"
