@@ -53,6 +53,8 @@ def test_sides_of_one_split_have_the_same_words_beside_them() -> None:
 
 def test_purposes() -> None:
     assert [purpose_of(name) for name in ("JPEGImages", "Ground_Truth", "cat")] == ["pictures", "annotations", ""]
+    assert [purpose_of(name) for name in ("images_002", "HAM_images_part_2", "fold3")] == ["pictures"] * 3
+    assert [purpose_of(name) for name in ("level 3", "id_0001", "7", "part", "n01443537")] == [""] * 5
 
 
 @pytest.mark.parametrize(
@@ -201,6 +203,37 @@ def test_masks_inside_the_class_folders_are_not_used(tmp_path: Path) -> None:
         "`ill/masks` lies beside the pictures of its class and is not used",
         "`well/masks` lies beside the pictures of its class and is not used",
     )
+
+
+def test_folds_of_one_set_are_no_classes(tmp_path: Path) -> None:
+    root = pictures(tmp_path, *(f"fold{n}/{c}/" for n in (1, 2, 3) for c in ("bus", "car")))
+    with pytest.raises(ValueError, match=r"all 3 folders of .* hold the same 2 folders .* --label-from parent"):
+        read_folder(root)
+
+
+def test_pictures_straight_in_the_data_have_a_way(tmp_path: Path) -> None:
+    root = pictures(tmp_path, *(f"{name}_{n}.png" for name in ("rose", "iris") for n in range(3)))
+    with pytest.raises(
+        ValueError, match=r"got none in .*; 6 pictures lie straight in it: put .* begin with `iris`, `rose`"
+    ):
+        read_folder(root)
+
+
+def test_a_side_without_classes_says_which_table_is_not_read(tmp_path: Path) -> None:
+    root = pictures(tmp_path, "Train/0/", "Train/1/", "Test/")
+    (root / "Test.csv").write_text("ClassId,Path\n0,Test/0.png\n")
+    assert read_folder(root).notes == (
+        "`Test/` has no class folders and is not used: 3 files; `Test.csv` is not read, since the folders of train are "
+        "the classes",
+    )
+
+
+def test_names_that_differ_in_capitals_are_seen(tmp_path: Path) -> None:
+    root = pictures(tmp_path, "train/Cat/", "train/dog/", "val/cat/", "val/dog/")
+    with pytest.raises(
+        ValueError, match=r"`train/` of .* none of `cat`; `val/` of .* none of `Cat`; some of these differ"
+    ):
+        read_folder(root)
 
 
 def test_clutter_is_named(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def classes(table: Path, *names: str) -> dict[str, str]:
         ("a.tsv", "image_id\tspecies\n1.png\tpug\n2.png\tcorgi\n", "utf-16"),
         ("a.csv", '"photo of","kind",\n'.replace(",\n", "\n") + '"1","pug"\n', "utf-8"),
         ("a.csv", "filepaths,class id,labels\nC:\\data\\photos\\1.jpg,0,pug\nphotos/2.jpg,1,corgi\n", "latin-1"),
+        ("a.csv", "image,pug,husky,corgi\n1,1.0,0.0,0.0\n2,0.0,0.0,1.0\n", "utf-8"),
         ("a.csv", "file,label,class\n1.jpg,0,pug\n2.jpg,1,corgi\n", "utf-8"),
     ],
 )
@@ -51,7 +52,7 @@ def test_columns_are_found_by_their_names(tmp_path: Path, name: str, text: str, 
     [
         ("", "needs a table whose first line names its columns, and `.*` is empty"),
         ("1.jpg,0.5,0.1\n", r"needs a column of files .*, got the columns `1.jpg`, `0.5`, `0.1` in"),
-        ("image,mel,nv\n1,0,1\n", "needs a column of labels .*, got the columns `image`, `mel`, `nv` in"),
+        ("image,mel,nv\n1,0.2,0.8\n", "needs a column of labels .*, got the columns `image`, `mel`, `nv` in"),
         ("image,breed,category\n1,pug,a\n2,pug,b\n", "needs one column of labels, and `breed` and `category` of"),
         ("image,label\n8.jpg,a\n", "column `image` of `.*` names no file, first `8.jpg`"),
         (

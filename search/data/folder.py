@@ -20,10 +20,12 @@ from search.data.layout import (
     common_subfolders,
     is_system,
     listed,
+    no_classes,
     purpose_of,
     side_of,
     sides_among,
     subfolders,
+    ways,
 )
 from search.data.table import Labels, Table, is_table, match, read_table
 
@@ -49,6 +51,8 @@ HIDDEN_FOLDERS = frozenset({
     ".thumbnails", ".trash", ".trashes", ".venv", ".vscode", ".xvpics",
 })
 # fmt: on
+BELOW = "files in folders below {count} class folders count as those classes: {names}"
+EMPTY = "{count} folders hold no pictures and are no classes: {names}"
 RUN_FIELDS = ("families", "image_sizes", "trials")  # of the settings.json that a search writes
 MOST_NOTES = 12  # that are told with a refusal
 MOST_ALIKE = 5  # notes that differ in a name alone
@@ -227,12 +231,13 @@ class _Reading:
         else:
             self._list_classes(self.root, None)
             folders = {file.folder for file in self.files}
-            purposes = all(purpose_of(name) or side_of(name) for name in folders)
-            if self._label_from == "auto" and (len(folders) < 2 or purposes):
+            if self._label_from == "auto" and (len(folders) < 2 or no_classes(folders)):
                 tables = self._find_tables()
                 if tables:
                     self.files.clear()
                     self.left_out.clear()
+                    for kind in (BELOW, EMPTY):
+                        self._notes.pop(kind, None)
                     self.list_table(tables)
                     return
             self._find_inner_sides()
@@ -364,9 +369,15 @@ class _Reading:
                     f"`{self._name(sides[TRAIN])}/`: unlabelled pictures, not used: {_files(self._count(sides[side]))}"
                 )
                 del sides[side]
+        tables = [self._name(path) for path in self._entries(self.root) if is_table(path.name)]
         for folder in flat:
-            self.note(f"`{self._name(folder)}/` has no class folders and is not used: {_files(self._count(folder))}")
-        beside = [name for name in by_name if name not in {name for names in found.values() for name in names}]
+            own = [name for name in tables if side_of(name.rpartition(".")[0]) == side_of(folder.name)]
+            unread = f"; {listed(own)} is not read, since the folders of train are the classes" if own else ""
+            self.note(
+                f"`{self._name(folder)}/` has no class folders and is not used: {_files(self._count(folder))}{unread}"
+            )
+        used = {name for names in found.values() for name in names}
+        beside = [name for name in by_name if name not in used]
         if beside:
             self.note(f"the folder is already split; not used beside it: {', '.join(_printable(n) for n in beside)}")
         return sides
@@ -389,7 +400,7 @@ class _Reading:
             replace(file, side=side[file.below.partition("/")[0]]) for file in self.files if file not in outside
         ]
         self.sides = {of: names[0] for of, names in found.items()}
-        self._notes = {kind: found for kind, found in self._notes.items() if not kind.startswith("files in folders")}
+        self._notes.pop(BELOW, None)
         self.note(f"every class folder is already split into {', '.join(side)}")
 
     def _list_classes(self, folder: Path, side: str | None) -> None:
@@ -415,13 +426,13 @@ class _Reading:
                 self.note(
                     f"files in folders below `{self._name(path)}` count as that class: {below}",
                     self._name(path),
-                    "files in folders below {count} class folders count as those classes: {names}",
+                    BELOW,
                 )
             if not found:
                 self.note(
                     f"`{self._name(path)}` holds no pictures and is not a class",
                     self._name(path),
-                    "{count} folders hold no pictures and are no classes: {names}",
+                    EMPTY,
                 )
 
     def _without_annotations(self, folder: Path, files: list[Path]) -> list[Path]:
@@ -489,7 +500,7 @@ class _Reading:
         """The folder inside, where archives have doubled it: `train/train`, or `train/images` with the classes."""
         inner = self._folders(folder)
         files = [path for path in self._entries(folder) if not path.is_dir() and path.suffix.lower() not in OTHER_FILES]
-        if len(inner) != 1 or files or not self._folders(inner[0]):
+        if len(inner) != 1 or files:
             return folder
         name = inner[0].name
         if name != folder.name and not side_of(name) and purpose_of(name) != "pictures":
@@ -552,7 +563,8 @@ def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_
             reading.note(_too_small(small, min_pictures))
         files = [file for file in files if file.class_folder not in small]
         counts = Counter(file.class_folder for file in files)
-    _check_classes(counts, classes, root)
+    straight = [item.name for item in reading.left_out if item.reason == OUTSIDE and "/" not in item.name]
+    _check_classes(counts, classes, root, [name for name in straight if Path(name).suffix.lower() in PICTURE_FILES])
     printed = _printed_names(counts)
     kept = sorted(counts, key=lambda folder: (-counts[folder], printed[folder]))[:classes]
     order = sorted(kept, key=lambda folder: (printed[folder], folder))
@@ -604,6 +616,8 @@ def _check_sides(files: list[_File], sides: Mapping[str, str], root: Path) -> No
     told = [f"`{sides[side]}/` of `{root}` has none of {listed(names)}" for side, names in lacking.items() if names]
     if told:
         names = sorted({name for names in lacking.values() for name in names})
+        if len({name.casefold().strip() for name in names}) < len(names):
+            told.append("some of these differ in small and capital letters alone")
         out = (
             f"leave {'it' if len(names) == 1 else 'them'} out with --exclude {','.join(names)}, or "
             if len(names) < 20
@@ -615,18 +629,16 @@ def _check_sides(files: list[_File], sides: Mapping[str, str], root: Path) -> No
         )
 
 
-def _check_classes(counts: Counter[str], classes: int | None, root: Path) -> None:
+def _check_classes(counts: Counter[str], classes: int | None, root: Path, straight: Sequence[str]) -> None:
     if not counts:
-        raise ValueError(f"needs at least 2 class folders with pictures, got none in `{root}`")
+        hint = f"; {len(straight)} pictures lie straight in it: {ways(straight)}" if straight else ""
+        raise ValueError(f"needs at least 2 class folders with pictures, got none in `{root}`{hint}")
     if len(counts) == 1:
         (only,) = counts
         inner = root / only
         hint = f"; if its folders are the classes, give `{inner}`" if inner.is_dir() and _holds_folders(inner) else ""
         if purpose_of(only) and not hint:
-            hint = (
-                ", which says what its files are and not of which class: put the pictures of each class into a folder"
-            )
-            hint += " of its own, or a table of labels (labels.csv) beside them"
+            hint = f", which says what its files are and not of which class: {ways(())}"
         raise ValueError(f"needs at least 2 class folders with pictures, got 1 (`{only}`) in `{root}`{hint}")
     if classes is not None and classes > len(counts):
         raise ValueError(f"needs classes <= {len(counts)}, the classes there are, got {classes} for `{root}`")

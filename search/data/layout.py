@@ -29,6 +29,8 @@ ANNOTATIONS = frozenset({
     "bboxes", "boxes", "boundingboxes", "parts", "attributes", "imagesets", "lists", "meta", "metadata", "keypoints",
     "landmarks",
 })  # fmt: skip
+# What a numbered part of a set is called.
+PARTS = frozenset({"part", "images", "image", "imgs", "img", "batch", "chunk", "shard", "fold", "archive", "folder"})
 SYSTEM = frozenset({
     "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "#recycle",
 })  # fmt: skip
@@ -77,9 +79,23 @@ def is_system(name: str) -> bool:
 
 
 def purpose_of(name: str) -> str:
-    """`pictures` or `annotations` for a folder named after what its files are for, else nothing."""
+    """`pictures` or `annotations` for a folder named after what its files are for, else nothing.
+
+    Numbered parts of a set, as `images_002` or `fold3`, are `pictures` too.
+    """
+    words = re.findall(r"[^\W\d_]+|\d+", name.casefold())
+    if words and words[-1].isdigit() and PARTS & set(words):
+        return "pictures"
     bare = re.sub(r"[\W_]+", "", name.casefold())
     return "pictures" if bare in PICTURES else "annotations" if bare in ANNOTATIONS else ""
+
+
+def no_classes(names: Iterable[str]) -> bool:
+    """Whether several folders are named after sides or purposes, or some of them after the sides of one split."""
+    every = list(names)
+    return len(every) >= 2 and (
+        all(purpose_of(name) or side_of(name) for name in every) or len(sides_among(every)) >= 2
+    )
 
 
 def listed(names: Iterable[str], most: int = MOST_NAMED) -> str:
@@ -121,15 +137,20 @@ def check_folders(root: Path, below: Mapping[str, Sequence[str]], paths: Mapping
     """
     names = sorted(below)
     all_the_same = "; if these are the classes all the same, say so with --label-from top"
-    if len(names) >= 2 and all(purpose_of(name) or side_of(name) for name in names):
+    common = common_subfolders(below)
+    parts = common and all(purpose_of(name) == "pictures" for name in names)
+    if no_classes(names) and not parts:
         inner = [name for name in names if len(set(subfolders(below[name])) - {""}) >= 2]
         inner = [name for name in inner if purpose_of(name) == "pictures"] or inner
-        way = f"give `{root / inner[0]}` if its folders are the classes" if len(inner) == 1 else _ways(below)
+        way = (
+            f"give `{root / inner[0]}` if its folders are the classes"
+            if len(inner) == 1
+            else ways(file for files in below.values() for file in files)
+        )
         raise ValueError(
-            f"needs folders named after the classes; the folders of `{root}` are named after sides or after what their "
+            f"needs folders named after the classes; folders of `{root}` are named after sides or after what their "
             f"files are: {listed(names)}: {way}{all_the_same}"
         )
-    common = common_subfolders(below)
     if common:
         raise ValueError(
             f"needs folders that are the classes; all {len(names)} folders of `{root}` ({listed(names, 5)}) hold the "
@@ -159,15 +180,12 @@ def check_folders(root: Path, below: Mapping[str, Sequence[str]], paths: Mapping
             )
 
 
-def _ways(below: Mapping[str, Sequence[str]]) -> str:
-    """How the classes of pictures can be told that lie together."""
-    ways = "put the pictures of each class into a folder of its own, or a table of labels (labels.csv) beside them"
-    files = [PurePosixPath(file).name for files in below.values() for file in files]
-    starts = Counter(re.split(r"[\d._ -]", file, maxsplit=1)[0] for file in files)
+def ways(files: Iterable[str]) -> str:
+    """How the classes of pictures can be told that lie together, by their names."""
+    told = "put the pictures of each class into a folder of its own, or a table of labels (labels.csv) beside them"
+    starts = Counter(re.split(r"[\d._ -]", PurePosixPath(file).name, maxsplit=1)[0] for file in files)
     words = sorted(start for start, count in starts.items() if len(start) >= 3 and count >= 3)
-    if 2 <= len(words) <= MOST_NAMED:
-        ways += f"; the names of the files begin with {listed(words, 5)}"
-    return ways
+    return f"{told}; the names of the files begin with {listed(words, 5)}" if 2 <= len(words) <= MOST_NAMED else told
 
 
 def _stems(files: Iterable[str]) -> list[str]:

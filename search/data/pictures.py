@@ -270,7 +270,10 @@ def locate(settings: Settings, threads: int, say: Callable[[str], None]) -> tupl
     if settings.data == STANFORD_DOGS:
         with _swept(settings.cache / f"{HOME}.lock", settings.cache / HOME, ".unpacking-*"):
             return fetch_stanford_dogs(settings.cache), "Stanford Dogs", settings.classes or 10
-    return Path(settings.data), Path(settings.data).resolve().name, settings.classes
+    whole = Path(settings.data).resolve()
+    # A table is hardly ever called after what it labels.
+    title = f"{whole.parent.name}/{whole.name}" if whole.is_file() else whole.name
+    return Path(settings.data), title, settings.classes
 
 
 @contextmanager

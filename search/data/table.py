@@ -15,14 +15,16 @@ SUFFIXES = {".csv": ",", ".tsv": "\t"}
 IMAGE = (
     "image", "images", "imageid", "imagename", "imagefile", "imagefilename", "imagepath", "img", "imgid", "imgname",
     "imgfile", "imgpath", "file", "files", "filename", "filenames", "filepath", "filepaths", "fname", "path", "paths",
-    "picture", "picturename", "photo", "photoid", "id", "name",
+    "imageindex", "picture", "picturename", "photo", "photoid", "id", "name",
 )  # fmt: skip
 LABEL = (
     "label", "labels", "labelname", "class", "classes", "classname", "classlabel", "breed", "category",
-    "categoryname", "target", "species", "diagnosis", "classid", "labelid", "categoryid",
+    "categoryname", "target", "species", "diagnosis", "dx", "finding", "findings", "findinglabels",
+    "classid", "labelid", "categoryid",
 )  # fmt: skip
 SPLIT = ("split", "set", "subset", "dataset", "partition", "phase", "usage")
 ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")
+ZERO_OR_ONE = ("0", "0.0", "1", "1.0")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 # Pictures are often converted after their table was written.
 CONVERTED = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".dcm"})
@@ -90,6 +92,12 @@ def read_table(path: Path) -> Table:
         image = 1 - label
     if label is None and image is not None and len(header) == 2 and header[0] and header[1]:
         label = 1 - image
+    if label is None and image is not None:
+        one_hot = [place for place in range(len(header)) if place != image and _is_one_hot(rows[1:], place)]
+        if len(one_hot) >= 2:
+            rows = [rows[0], *((line, [*cells, _hot(path, header, one_hot, line, cells)]) for line, cells in rows[1:])]
+            label = len(header)
+            header = (*header, f"{header[one_hot[0]]} to {header[one_hot[-1]]}")
     if image is None or label is None:
         lacking = (
             "files (such as image, file, path or id)" if image is None else "labels (such as label, class or breed)"
@@ -188,6 +196,18 @@ def match(table: Table, names: Sequence[str], *, side: str | None = None) -> Lab
 
 def _column(bare: Sequence[str], names: Sequence[str]) -> int | None:
     return next((bare.index(name) for name in names if name in bare), None)
+
+
+def _is_one_hot(rows: Sequence[tuple[int, list[str]]], place: int) -> bool:
+    return bool(rows) and all(len(cells) > place and cells[place] in ZERO_OR_ONE for _, cells in rows)
+
+
+def _hot(path: Path, header: Sequence[str], columns: Sequence[int], line: int, cells: Sequence[str]) -> str:
+    """The column that has a one; nothing where none has."""
+    ones = [header[place] for place in columns if cells[place] in ZERO_OR_ONE[2:]]
+    if len(ones) > 1:
+        raise ValueError(f"needs one class a picture, and line {line} of `{path}` has several: {listed(ones)}")
+    return ones[0] if ones else ""
 
 
 def _meant(file: str, by_end: Mapping[str, list[str]], *, loose: bool = False) -> list[str]:
