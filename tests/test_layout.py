@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,8 @@ from PIL import Image
 
 from search.data.folder import Folder, read_folder
 from search.data.layout import purpose_of, side_of, sides_among
+from search.data.pictures import list_folder
+from search.run import parse
 
 
 def pictures(root: Path, *names: str) -> Path:
@@ -242,3 +245,15 @@ def test_clutter_is_named(tmp_path: Path) -> None:
         "`BACKGROUND_Google` is clutter by its name and is searched as a class; "
         "--exclude BACKGROUND_Google leaves it out",
     )
+
+
+def test_the_options_reach_the_reading(tmp_path: Path) -> None:
+    given = ["data", "--exclude", "a,b", "--exclude", "c d", "--resplit", "--min-pictures", "4", "--label-from", "top"]
+    settings = parse(given)
+    assert (settings.exclude, settings.resplit, settings.min_pictures) == (("a", "b", "c d"), True, 4)
+    assert settings.label_from == "top"
+    root = pictures(
+        tmp_path, *(f"{side}/{name}/{n}.png" for side in ("train", "val") for name in "abe" for n in "1234")
+    )
+    folder = list_folder(replace(settings, exclude=("a",)), root, None)
+    assert (folder.classes, folder.presplit) == (("b", "e"), False)

@@ -295,10 +295,13 @@ class _Reading:
         gone = {item.name for item in self.left_out}
         rest = [name for name in sorted(there) if name not in labelled and name not in gone]
         known = {name.rpartition("/")[0] for name in labelled}
-        aside = [name for name in rest if name.rpartition("/")[0] not in known]
-        for folder in sorted({name.partition("/")[0] for name in aside}):
-            count = sum(name.partition("/")[0] == folder for name in aside)
-            self.note(f"no picture in `{folder}` has a row in the table, and they are not used: {_files(count)}")
+        aside = Counter(name.partition("/")[0] for name in rest if name.rpartition("/")[0] not in known)
+        for folder, count in sorted(aside.items()):
+            self.note(
+                f"no picture in `{folder}` has a row in the table, and they are not used: {_files(count)}",
+                folder,
+                "pictures in {count} folders have no row in the table and are not used: {names}",
+            )
         lacking = [name for name in rest if name.rpartition("/")[0] in known]
         self.left_out += [LeftOut(name, "no row of the table names it") for name in lacking]
         if lacking:

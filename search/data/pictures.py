@@ -328,8 +328,11 @@ def _check_readable(folder: Folder, decoded: decoding.Decoded) -> None:
     if not decoded.readable.any():
         first = folder.pictures[0].name
         raise ValueError(
-            f"the data needs readable pictures, and none of the {len(folder.pictures)} in `{folder.root}` is one; the "
-            f"first of them, `{first}`: {decoded.reasons[first]}"
+            with_notes(
+                f"the data needs readable pictures, and none of the {len(folder.pictures)} in `{folder.root}` is one; "
+                f"the first of them, `{first}`: {decoded.reasons[first]}",
+                folder.notes,
+            )
         )
 
 

@@ -155,7 +155,8 @@ def match(table: Table, names: Sequence[str], *, side: str | None = None) -> Lab
         why = "several files each" if unclear else "no file"
         raise ValueError(
             f"needs a table that names pictures in `{table.path.parent}`, and column `{table.header[table.image]}` of "
-            f"`{table.path}` names {why}, first `{example}`; paths are taken relative to the table"
+            f"`{table.path}` names {why}, first `{example}`; paths are taken relative to the table: put it where they "
+            "hold, or give the folder that holds both as the data"
         )
     torn = {name: labels for name, labels in said.items() if len(labels) > 1}
     _check_labels(table, said, torn)
