@@ -42,6 +42,13 @@ OTHER_FILES = frozenset({
 })
 # fmt: on
 
+# Control characters, line and paragraph separators, and what turns the direction of a line: in a message or a table
+# these would write over what stands beside the name.
+UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
+WORDNET_ID = re.compile(r"^n\d{8}[-_]")
+OUTSIDE = "lies outside the class folders"
+READERS = 8  # Hashing waits for the disk more than for the processor.
+
 PICTURE_FILES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".ppm"})
 # Hidden folders in which programs keep what is theirs; any other hidden folder with pictures is told.
 # fmt: off
@@ -56,13 +63,6 @@ EMPTY = "{count} folders hold no pictures and are no classes: {names}"
 RUN_FIELDS = ("families", "image_sizes", "trials")  # of the settings.json that a search writes
 MOST_NOTES = 12  # that are told with a refusal
 MOST_ALIKE = 5  # notes that differ in a name alone
-
-# Control characters, line and paragraph separators, and what turns the direction of a line: in a message or a table
-# these would write over what stands beside the name.
-UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
-WORDNET_ID = re.compile(r"^n\d{8}[-_]")
-OUTSIDE = "lies outside the class folders"
-READERS = 8  # Hashing waits for the disk more than for the processor.
 
 
 @dataclass(frozen=True)
