@@ -100,8 +100,6 @@ class Settings:
         _check(self.pixel_range in PIXEL_RANGES, "pixel_range", f"one of {', '.join(PIXEL_RANGES)}", self.pixel_range)
         _check(len(set(self.families)) == len(self.families), "families", "each family once", self.families)
         _check(self.classes is None or self.classes >= 2, "classes", "2 or more", self.classes)
-        _check(self.label_from in LABELS_FROM, "label_from", f"one of {', '.join(LABELS_FROM)}", self.label_from)
-        _check(self.min_pictures is None or self.min_pictures >= 1, "min_pictures", "1 or more", self.min_pictures)
         for name in ("trials", "epochs", "views", "first_rung", "final_seeds"):
             _check(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
         _check(self.ensemble >= 0, "ensemble", "0 or more", self.ensemble)
@@ -110,6 +108,8 @@ class Settings:
         for size in self.image_sizes:
             _check(SMALLEST <= size <= 1024, "image_sizes", f"sides from {SMALLEST} to 1024 pixels", size)
             _check("mobilenet" not in self.families or size >= SMALLEST_TRUNK, "image_sizes", TRUNK_RULE, size)
+        _check(self.label_from in LABELS_FROM, "label_from", f"one of {', '.join(LABELS_FROM)}", self.label_from)
+        _check(self.min_pictures is None or self.min_pictures >= 1, "min_pictures", "1 or more", self.min_pictures)
         _check(len(set(self.image_sizes)) == len(self.image_sizes), "image_sizes", "each size once", self.image_sizes)
         for objective in self.objective:
             _check(objective in OBJECTIVES, "objective", f"names from {', '.join(OBJECTIVES)}", objective)
