@@ -1,3 +1,4 @@
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,6 +246,15 @@ def test_clutter_is_named(tmp_path: Path) -> None:
         "`BACKGROUND_Google` is clutter by its name and is searched as a class; "
         "--exclude BACKGROUND_Google leaves it out",
     )
+
+
+def test_the_way_out_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    root = pictures(tmp_path, "train/cat/", "train/dog/", "train/O'Neil & co/", "test/cat/", "test/dog/")
+    with pytest.raises(ValueError, match="none of `O'Neil & co`: leave") as refused:
+        read_folder(root)
+    words = shlex.split(str(refused.value).split("with ")[1].split(", or")[0])
+    assert words == ["--exclude", "O'Neil & co"]
+    assert read_folder(root, exclude=words[1:]).classes == ("cat", "dog")
 
 
 def test_the_options_reach_the_reading(tmp_path: Path) -> None:

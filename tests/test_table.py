@@ -179,3 +179,21 @@ def test_why_a_table_was_not_read_is_told_with_the_refusal(tmp_path: Path) -> No
         ValueError, match=r"named after sides (?s:.*)\n  note: `scores.csv` is not read: needs a column of"
     ):
         read_folder(root)
+
+
+def test_a_table_and_class_folders_give_the_same_labels(tmp_path: Path) -> None:
+    names = [f"n0000000{n % 3}-big_dog_{n % 3}/{n}.png" for n in range(9)]
+    folders = read_folder(pictures(tmp_path / "folders", *names))
+    root = pictures(tmp_path / "table", *(f"train_images/{name.split('/')[1]}" for name in names))
+    rows = "".join(f"{name.split('/')[1]},{name.split('/')[0]}\n" for name in names)
+    written(root / "train.csv", f"image_id,label\n{rows}")
+    table = read_folder(root)
+    assert table.classes == folders.classes == ("big dog 0", "big dog 1", "big dog 2")
+    by_digest = [{found.digest: found.label for found in folder.pictures} for folder in (folders, table)]
+    assert by_digest[0] == by_digest[1]
+    assert len(by_digest[0]) == 9
+
+
+def test_names_with_accents_taken_apart(tmp_path: Path) -> None:
+    table = written(tmp_path / "t.csv", "file,label\nchien_\N{LATIN SMALL LETTER E WITH ACUTE}t\u00e9,a\n")
+    assert classes(table, "photos/chien_e\u0301te\u0301.jpg") == {"photos/chien_e\u0301te\u0301.jpg": "a"}

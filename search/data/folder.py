@@ -19,6 +19,7 @@ from search.data.layout import (
     check_folders,
     common_subfolders,
     is_system,
+    leave_out,
     listed,
     no_classes,
     purpose_of,
@@ -245,7 +246,9 @@ class _Reading:
         self._place = sides.get(TRAIN, self.root)
         for name in sorted({file.class_folder for file in self.files}):
             if CLUTTER.fullmatch(name):
-                self.note(f"`{name}` is clutter by its name and is searched as a class; --exclude {name} leaves it out")
+                self.note(
+                    f"`{name}` is clutter by its name and is searched as a class; {leave_out([name])} leaves it out"
+                )
         if self.resplit and self.sides:
             self.note(f"--resplit: {', '.join(self.sides.values())} are put together and cut anew")
 
@@ -593,7 +596,7 @@ def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_
     if closed:
         raise ValueError(
             f"every class needs pictures, and no file of {listed(closed)} in `{root}` can be opened: mend the files, or"
-            f" leave the class out with --exclude {','.join(closed)}"
+            f" leave the class out with {leave_out(closed)}"
         )
 
     content = hashlib.blake2b(digest_size=16)
@@ -621,11 +624,7 @@ def _check_sides(files: list[_File], sides: Mapping[str, str], root: Path) -> No
         names = sorted({name for names in lacking.values() for name in names})
         if len({name.casefold().strip() for name in names}) < len(names):
             told.append("some of these differ in small and capital letters alone")
-        out = (
-            f"leave {'it' if len(names) == 1 else 'them'} out with --exclude {','.join(names)}, or "
-            if len(names) < 20
-            else ""
-        )
+        out = f"leave {'it' if len(names) == 1 else 'them'} out with {leave_out(names)}, or " if len(names) < 20 else ""
         raise ValueError(
             f"every class needs pictures on every side of a split folder; {'; '.join(told)}: {out}cut the sides anew "
             "from all pictures with --resplit"

@@ -1,6 +1,7 @@
 """What the names of folders mean: sides of a split, purposes of files, and when folders are no classes."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -105,6 +106,11 @@ def listed(names: Iterable[str], most: int = MOST_NAMED) -> str:
     return ", ".join(f"`{name}`" for name in every[:most]) + more
 
 
+def leave_out(names: Iterable[str]) -> str:
+    """The option that leaves classes out, as a shell takes it."""
+    return f"--exclude {shlex.quote(','.join(names))}"
+
+
 def subfolders(names: Iterable[str]) -> dict[str, int]:
     """How many files each folder directly below a class folder holds, itself as the empty name."""
     counts: dict[str, int] = {}
@@ -164,7 +170,7 @@ def check_folders(root: Path, below: Mapping[str, Sequence[str]], paths: Mapping
             raise ValueError(
                 f"needs folders that are the classes; `{name}` of `{root}` holds folders named as those beside it "
                 f"({listed(sorted(inside), 5)}), a copy of the whole set: move it away, leave it out with "
-                f"--exclude {name}, or give `{root / name}` as the data{all_the_same}"
+                f"{leave_out([name])}, or give `{root / name}` as the data{all_the_same}"
             )
     for name in names:
         others = set(names) - {name}

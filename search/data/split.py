@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, listed
+from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, leave_out, listed
 
 FRACTIONS = (0.64, 0.16, 0.20)  # train, validation, test: a fifth for test, then a fifth of the rest for validation
 # A validation side of the user's own is called small below so many pictures and below this share of train.
@@ -91,7 +91,7 @@ def split_pictures(
             raise ValueError(
                 f"every class needs a readable picture of its own in {side}, and {listed(lacking)} "
                 f"{'have' if len(lacking) > 1 else 'has'} none: cut the sides anew with --resplit, or leave the "
-                f"class{'es' * (len(lacking) > 1)} out with --exclude {','.join(lacking[:MOST_NAMED])}"
+                f"class{'es' * (len(lacking) > 1)} out with {leave_out(lacking[:MOST_NAMED])}"
             )
     if (own == VALIDATION).any() and len(validation) < min(FEW_PICTURES, len(train) * FEW_SHARE):
         notes.append(
@@ -172,7 +172,7 @@ def distinct_pictures(
 def _leave_out(names: Sequence[str], sides: int) -> str:
     # Of a folder that is split the other sides count as well, so that its classes have to be named.
     by_count = f"--min-pictures {sides}" if sides == len(FRACTIONS) else ""
-    by_name = f"--exclude {','.join(names)}" if len(names) <= MOST_NAMED else ""
+    by_name = leave_out(names) if len(names) <= MOST_NAMED else ""
     return by_count or by_name or "--exclude"
 
 
