@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from search.data import pictures as data
 from search.data import treatment
 from search.data.cache import write_aside
 from search.data.duplicates import near_duplicates
-from search.data.folder import read_folder
 from search.data.pictures import FILTER, Pixels
+from search.data.split import split_pictures
 from search.settings import Settings
 
 SIDE = 128  # pixels of the packed pictures that everything but the sizes is told from
@@ -45,6 +46,10 @@ def explore(settings: Settings, say: Callable[[str], None]) -> Path:
     from results.pages.exploration import write_exploration
 
     record = measure(settings, os.cpu_count() or 1, say)
+    if record["obstacle"]:
+        say(f"a search of this data would be refused: {record['obstacle']}")
+    for note in record["notes"]:
+        say(note)
     settings.folder.mkdir(parents=True, exist_ok=True)
     write_aside(settings.folder / "exploration.json", json.dumps(record))
     return write_exploration(settings.folder)
@@ -54,14 +59,22 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     """The content of exploration.json: plain numbers, names, and pictures as base64 JPEG."""
     began = time.monotonic()
     root, title, classes = data.locate(settings, threads, say)
-    folder = read_folder(root, classes)
+    folder = data.list_folder(settings, root, classes)
     shapes = [(SIDE, FILTER), (SIDE, "lanczos")]
     decoded, packs = data.decode_folder(folder, shapes, settings.cache, threads, say)
     pixels: Pixels = np.load(packs[SIDE, FILTER].path, mmap_mode="r", allow_pickle=False)
-    labels = np.array([picture.label for picture in folder.pictures])
     names = [picture.name for picture in folder.pictures]
     groups = near_duplicates([picture.digest for picture in folder.pictures], decoded.hashes)
-    readable = decoded.readable
+    folder = data.usable_classes(settings, folder, decoded, groups)
+    labels = np.array([picture.label for picture in folder.pictures])
+    readable = decoded.readable & (labels >= 0)
+    sides = [picture.side for picture in folder.pictures] if folder.presplit else None
+    obstacle = ""
+    try:
+        split = split_pictures(labels, groups, sides, folder.classes, seed=settings.seed, readable=readable)
+        folder = replace(folder, notes=(*folder.notes, *split.notes))
+    except ValueError as error:
+        obstacle = str(error)
     chance = np.random.default_rng(settings.seed)
     samples = max(4, min(MOST_SAMPLES, 400 // len(folder.classes)))
     said = []
@@ -96,6 +109,7 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     ]
     return {
         **{"title": title, "source": settings.data, "digest": folder.digest, "notes": list(folder.notes)},
+        "obstacle": obstacle,
         **{"files": len(folder.pictures) + len(folder.left_out), "pictures": len(usable), "classes": said},
         "levels": histograms(pixels[np.sort(chance.permutation(usable)[:500])]),
         "sizes": np.stack([decoded.width[drawn], decoded.height[drawn]], axis=1).tolist(),

@@ -1,7 +1,7 @@
 """Search image classifiers: python search/run.py [DATA] [options]
 
-DATA is a folder with one folder of pictures per class, `stanford-dogs`, or `demo` (the default: drawn pictures, no
-download). The run's folder, report included, is runs/NAME.
+DATA is a folder with one folder of pictures per class, a table of labels (.csv, .tsv) beside the pictures,
+`stanford-dogs`, or `demo` (the default: drawn pictures, no download). The run's folder, report included, is runs/NAME.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from search.progress import Progress, fail
 from search.settings import (
     DEMO,
     FAMILIES,
+    LABELS_FROM,
     OBJECTIVES,
     PIXEL_RANGES,
     PRECISIONS,
@@ -483,7 +484,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         nargs="?",
         default=None,
         metavar="DATA",
-        help=f"a folder with one folder of pictures per class, `{STANFORD_DOGS}`, or `{DEMO}` (default: {DEMO})",
+        help=f"a folder with one folder of pictures per class, a table of labels (.csv, .tsv) beside the pictures, "
+        f"`{STANFORD_DOGS}`, or `{DEMO}` (default: {DEMO})",
     )
     command.add_argument(
         "--explore", action="store_true", default=None, help="search nothing: write a page about the data, data.html"
@@ -495,6 +497,21 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "keep the N best-represented classes (default: all; 10 for stanford-dogs)",
         whole,
         metavar="N",
+    )
+    add(what, "--exclude", "classes that are left out, separated by commas", names, action="extend", metavar="A,B")
+    add(what, "--min-pictures", "leave out classes with fewer distinct readable pictures", whole, metavar="N")
+    what.add_argument(
+        "--resplit",
+        action="store_true",
+        default=None,
+        help="where the data is already split: put its sides together and cut them anew",
+    )
+    add(
+        what,
+        "--label-from",
+        f"which folders are the classes, from {', '.join(LABELS_FROM)}: top, those directly below DATA; parent, those "
+        "that hold the pictures; auto, the former where nothing speaks against it",
+        metavar="F",
     )
     add(what, "--families", f"families, separated by commas, from {', '.join(FAMILIES)}", names, metavar="A,B")
     add(

@@ -18,6 +18,12 @@ DEMO = "demo"
 STANFORD_DOGS = "stanford-dogs"
 
 PIXEL_RANGES = ("auto", "0..1", "0..255")
+LABELS_FROM = ("auto", "top", "parent")
+SMALLEST, SMALLEST_TRUNK = 16, 32  # pixels a side: of any picture, and of one that a MobileNet halves five times
+TRUNK_RULE = (
+    f"sides from {SMALLEST_TRUNK} pixels for mobilenet, to which smaller pictures are enlarged (the other families "
+    f"take {SMALLEST} and more: leave it out, as with --families scratch_pillow,scratch_keras)"
+)
 
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -40,8 +46,12 @@ def default_cache() -> str:
 class Settings:
     """Everything that decides what a run does; `settings.json` is this record."""
 
-    data: str = DEMO  # a folder of class folders, `stanford-dogs`, or `demo`
+    data: str = DEMO  # a folder of class folders, a table of labels, `stanford-dogs`, or `demo`
     classes: int | None = None  # keep the N best-represented; None keeps all (10 for stanford-dogs)
+    exclude: tuple[str, ...] = ()  # classes that are left out, by the names of their folders
+    min_pictures: int | None = None  # classes with fewer distinct readable pictures are left out; None keeps all
+    resplit: bool = False  # cut the sides anew where the data is already split
+    label_from: str = "auto"  # top: folders directly below the data are classes; parent: those that hold the pictures
     families: tuple[str, ...] = FAMILIES  # which kinds of model are searched
     hypermodel: tuple[str, ...] = ()  # families of the user's own: `package.module:Name`, or `FAMILY=` and that
     pixel_range: str = "auto"  # of the pictures that these are fed: 0..1, 0..255, or auto: as their first layers want
@@ -98,7 +108,10 @@ class Settings:
         _check(self.reduction >= 2, "reduction", "2 or more", self.reduction)
         _check(self.image_sizes != (), "image_sizes", "at least one size", self.image_sizes)
         for size in self.image_sizes:
-            _check(32 <= size <= 1024, "image_sizes", "sides from 32 to 1024 pixels", size)
+            _check(SMALLEST <= size <= 1024, "image_sizes", f"sides from {SMALLEST} to 1024 pixels", size)
+            _check("mobilenet" not in self.families or size >= SMALLEST_TRUNK, "image_sizes", TRUNK_RULE, size)
+        _check(self.label_from in LABELS_FROM, "label_from", f"one of {', '.join(LABELS_FROM)}", self.label_from)
+        _check(self.min_pictures is None or self.min_pictures >= 1, "min_pictures", "1 or more", self.min_pictures)
         _check(len(set(self.image_sizes)) == len(self.image_sizes), "image_sizes", "each size once", self.image_sizes)
         for objective in self.objective:
             _check(objective in OBJECTIVES, "objective", f"names from {', '.join(OBJECTIVES)}", objective)

@@ -20,7 +20,7 @@ from search import run as command
 from search.data.pictures import Pictures
 from search.settings import Settings, own_families
 from search.studies.hyperparameters import TrialHyperParameters, defaults
-from search.studies.own_spaces import OwnSpace, OwnSpaces
+from search.studies.own_spaces import OwnSpace, OwnSpaces, advice
 from search.studies.study import fits
 from search.training import trial
 from search.training.own_models import Code, OwnModels, random_weights
@@ -290,6 +290,19 @@ def test_a_model_that_cannot_classify_is_refused() -> None:
         adopt(keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)]), 32, 4)
     with pytest.raises(ValueError, match=r"one output \(n, 5\) for 5 classes, got \(None, 4\)"):
         adopt(small(4, "softmax", "categorical_crossentropy"), 32, 5)
+
+
+def test_one_channel_is_said_to_be_the_obstacle() -> None:
+    grey = small(4, "softmax", "categorical_crossentropy")
+    grey.build((None, 28, 28, 1))
+    with pytest.raises(ValueError, match=r"got \(None, 28, 28, 1\); give --image-sizes 28$") as refused:
+        adopt(grey, 96, 4)
+    assert advice(str(refused.value)).startswith("; its one channel is an obstacle")
+    colour = small(4, "softmax", "categorical_crossentropy")
+    colour.build((None, 28, 28, 3))
+    with pytest.raises(ValueError, match="give --image-sizes 28") as refused:
+        adopt(colour, 96, 4)
+    assert advice(str(refused.value)) == ""
 
 
 def test_without_weights_nothing_is_downloaded(tmp_path: Path) -> None:

@@ -248,14 +248,6 @@ def test_the_hash_compares_neighbours_in_rows_and_in_columns() -> None:
     assert difference_hash(across.rotate(-90).convert("RGB")).tolist() == [0, 2**64 - 1]
 
 
-def test_a_class_without_a_readable_picture(tmp_path: Path) -> None:
-    folder = read_folder(written(tmp_path / "data", {"a.jpg": b"text", "b.jpg": b"text"}))
-    with pytest.raises(
-        ValueError, match=r"every class needs readable pictures, and `class` .* `class/a.jpg`: not a pic"
-    ):
-        decode(folder, [(8, "bilinear")], tmp_path, threads=1)
-
-
 @pytest.mark.parametrize(
     ("shape", "message"),
     [

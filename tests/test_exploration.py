@@ -128,6 +128,29 @@ def test_remarks_by_hand() -> None:
     assert mixed == "1 group of near-duplicates mix classes: a label is wrong, or both hold."
 
 
+def test_what_a_search_would_refuse_is_foreseen(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for breed in [path for path in sorted(drawn.iterdir()) if path.is_dir()][:2]:
+        for file in sorted(breed.iterdir())[:6]:
+            (tmp_path / "dogs" / breed.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, tmp_path / "dogs" / breed.name)
+    (tmp_path / "dogs" / "rare").mkdir()
+    shutil.copy(file, tmp_path / "dogs" / "rare" / "alone.jpg")
+    with Image.open(file) as image:
+        image.rotate(90).save(tmp_path / "dogs" / "rare" / "turned.jpg")
+    arguments = ["explore", str(tmp_path / "dogs"), "--runs-dir", str(tmp_path / "runs"), "--cache-dir", str(tmp_path)]
+    assert main([*arguments, "--image-sizes", "48"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "a search of this data would be refused: needs at least 3 distinct readable pictures a class" in said
+    record = json.loads((tmp_path / "runs" / "data-dogs" / "exploration.json").read_text())
+    assert "in `rare`" in record["obstacle"]
+    assert remarks(record)[0] == f"A search of this data is refused: {record['obstacle']}."
+    assert main([*arguments, "--image-sizes", "48", "--min-pictures", "3"]) == 0
+    record = json.loads((tmp_path / "runs" / "data-dogs" / "exploration.json").read_text())
+    assert (record["obstacle"], len(record["classes"])) == ("", 2)
+
+
 def test_bins_and_ticks_by_hand() -> None:
     assert ticks(0, 100) == [0, 20, 40, 60, 80, 100]
     assert ticks(0, 0.65) == [0, 0.2, 0.4, 0.6]

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from search.data.folder import LeftOut, printed_name, read_folder
+from search.settings import Settings
 
 
 def picture(path: Path, level: int = 0) -> None:
@@ -174,7 +175,7 @@ def test_a_test_folder_without_classes_is_noted(tmp_path: Path) -> None:
     picture(tmp_path / "test" / "1.png")
     folder = read_folder(tmp_path)
     assert {found.side for found in folder.pictures} == {"train", "validation"}
-    assert folder.notes == ("`test/` has no class folders and is not used",)
+    assert folder.notes == ("`test/` has no class folders and is not used: 1 file",)
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
@@ -214,7 +215,9 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     picture(tmp_path / "cat.png")
-    with pytest.raises(NotADirectoryError, match=r"must be a folder of class folders, and `.*cat.png` is a file"):
+    with pytest.raises(
+        NotADirectoryError, match=r"folder of class folders or a table of labels.*, and `.*cat.png` is a file"
+    ):
         read_folder(tmp_path / "cat.png")
 
 
@@ -246,3 +249,89 @@ def test_a_class_whose_files_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "fox" / "1.jpg").touch()
     with pytest.raises(ValueError, match=r"every class needs pictures, and no file of `fox` in .* can be opened"):
         read_folder(tmp_path)
+
+
+def test_what_searches_wrote_is_no_class(tmp_path: Path) -> None:
+    root = cats_and_dogs(tmp_path / "data")
+    for run in ("runs/first", "elsewhere/second", "cat/third"):
+        picture(root / run / "report" / "1.png", 9)
+        (root / run / "settings.json").write_text(Settings().to_json())
+    picture(root / "cat" / "looked-at" / "1.png", 9)
+    for name in ("exploration.json", "data.html"):
+        (root / "cat" / "looked-at" / name).touch()
+    picture(root / "cache" / "demo" / "1.png", 9)
+    folder = read_folder(root, own=(root / "runs", root / "dog" / ".." / "cache"))
+    assert (folder.classes, len(folder.pictures), folder.left_out) == (("cat", "dog"), 4, ())
+    assert folder.digest == read_folder(cats_and_dogs(tmp_path / "plain")).digest
+    assert set(folder.notes) == {
+        "`cache` is where searches write, and is not read",
+        "`cat/looked-at` was written by a search, and is not read",
+        "`cat/third` was written by a search, and is not read",
+        "`elsewhere/second` was written by a search, and is not read",
+        "`elsewhere` holds no pictures and is not a class",
+        "`runs` is where searches write, and is not read",
+    }
+
+
+def test_a_class_may_hold_settings_of_something_else(tmp_path: Path) -> None:
+    cats_and_dogs(tmp_path)
+    (tmp_path / "dog" / "settings.json").write_text('{"camera": 1}')
+    assert len(read_folder(tmp_path).pictures) == 4
+
+
+def test_hidden_pictures_are_told(tmp_path: Path) -> None:
+    cats_and_dogs(tmp_path)
+    for name in (".fox/1.png", ".fox/2.png", ".git/3.png", "dog/.4.jpg", "dog/._5.jpg", "dog/.6"):
+        picture(tmp_path / name)
+    folder = read_folder(tmp_path)
+    assert len(folder.pictures) == 4
+    assert folder.left_out == (LeftOut("dog/.4.jpg", "hidden: its name begins with a dot"),)
+    assert folder.notes == (
+        "`.fox` is hidden, since its name begins with a dot: not used, 2 files; under another name it counts",
+    )
+
+
+def test_what_systems_leave_behind_is_passed_over(tmp_path: Path) -> None:
+    cats_and_dogs(tmp_path)
+    for name in ("__MACOSX/cat/1.png", "cat/@eaDir/1.png/thumb.jpg", "cat/.ipynb_checkpoints/1-checkpoint.png"):
+        picture(tmp_path / name)
+    folder = read_folder(tmp_path)
+    assert (len(folder.pictures), folder.notes, folder.left_out) == (4, (), ())
+
+
+def test_a_refusal_ends_with_what_was_noted(tmp_path: Path) -> None:
+    picture(tmp_path / "elsewhere" / "1.png")
+    picture(tmp_path / "data" / "dog" / "1.png")
+    (tmp_path / "data" / "cat").mkdir()
+    (tmp_path / "data" / "cat" / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(
+        ValueError,
+        match=r"got 1 \(`dog`\) in .*\n  note: `cat/more` is a link to a folder and is not followed\n  note:",
+    ):
+        read_folder(tmp_path / "data")
+
+
+def test_many_notes_of_a_kind_are_one(tmp_path: Path) -> None:
+    for name in "abcdefg":
+        picture(tmp_path / name / "inner" / "1.png")
+        picture(tmp_path / name / name / "1.png")
+    assert read_folder(tmp_path).notes == (
+        "files in folders below 7 class folders count as those classes: `a`, `b`, `c` and 4 more",
+    )
+
+
+def test_classes_are_left_out_by_name_or_by_size(tmp_path: Path) -> None:
+    cats_and_dogs(tmp_path)
+    for name in ("n00000001-red_fox/1.png", "owl/1.png", "owl/2.png"):
+        picture(tmp_path / name)
+    folder = read_folder(tmp_path, exclude=["red fox", "owl"])
+    assert (folder.classes, folder.notes) == (("cat", "dog"), ("left out by --exclude: `n00000001-red_fox`, `owl`",))
+    folder = read_folder(tmp_path, min_pictures=2)
+    assert folder.classes == ("cat", "dog", "owl")
+    assert folder.notes == (
+        "classes with fewer than 2 pictures are left out by --min-pictures: `n00000001-red_fox` (1)",
+    )
+    with pytest.raises(
+        ValueError, match=r"--exclude needs names of classes, got `cow` for .*, which has `cat`, `dog`,"
+    ):
+        read_folder(tmp_path, exclude=["owl", "cow"])

@@ -164,7 +164,7 @@ def test_a_folder_of_unreadable_pictures(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for number in range(5):
             (tmp_path / name / f"{number}.jpg").write_bytes(os.urandom(50))
-    with pytest.raises(ValueError, match=r"needs readable pictures, and `cats` of .* has none"):
+    with pytest.raises(ValueError, match=r"none of the 10 in `.*` is one; the first of them, `cats/0.jpg`: not a"):
         said(Settings(data=str(tmp_path), image_sizes=(32,), cache_dir=str(tmp_path / "cache")))
 
 
@@ -175,3 +175,52 @@ def test_what_a_killed_driver_has_half_drawn_is_removed(tmp_path: Path) -> None:
     root, title, classes = locate(Settings(data=DEMO, cache_dir=str(tmp_path)), 2, lambda line: None)
     assert (title, classes) == ("the drawn demo set", None)
     assert sorted(path.name for path in tmp_path.iterdir()) == [root.name, f"{root.name}.lock"]
+
+
+def noise(path: Path, seed: int, size: int = 40) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC).save(path)
+
+
+def test_classes_of_too_few_distinct_pictures_are_left_out(tmp_path: Path) -> None:
+    for label, name in enumerate(("cat", "dog")):
+        for number in range(5):
+            noise(tmp_path / "data" / name / f"{number}.png", 10 * label + number)
+    for number in range(6):
+        noise(tmp_path / "data" / "bird" / f"{number}.png", 100)
+        (tmp_path / "data" / "ant").mkdir(exist_ok=True)
+        (tmp_path / "data" / "ant" / f"{number}.png").write_bytes(b"no picture")
+    settings = Settings(
+        data=str(tmp_path / "data"),
+        image_sizes=(16, 32),
+        families=("scratch_keras",),
+        cache_dir=str(tmp_path / "cache"),
+    )
+    with pytest.raises(
+        ValueError, match=r"every class needs readable pictures, and `ant` of .* has none; .*`ant/0.png`:"
+    ):
+        prepare(settings, 2, lambda line: None)
+    with pytest.raises(ValueError, match=r"got 1 in `bird`: .*\n  note: left out by --exclude: `ant`"):
+        prepare(replace(settings, exclude=("ant",)), 2, lambda line: None)
+    pictures, record, _ = said(replace(settings, min_pictures=3))
+    assert pictures.classes == ("cat", "dog")
+    assert sorted(name for side in ("train", "validation", "test") for name, _ in record[side]) == [
+        *(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(5)),
+    ]
+    assert {label for side in ("train", "validation", "test") for _, label in record[side]} == {0, 1}
+    assert record["notes"] == [
+        "classes with fewer than 3 pictures are left out by --min-pictures: `ant` (0), `bird` (1)",
+    ]
+
+
+def test_pictures_smaller_than_they_are_wanted_are_told(tmp_path: Path) -> None:
+    for number in range(8):
+        noise(tmp_path / "data" / "ab"[number % 2] / f"{number}.png", number, size=20 + number)
+    settings = Settings(data=str(tmp_path / "data"), image_sizes=(16, 24), families=("scratch_keras",))
+    settings = replace(settings, cache_dir=str(tmp_path / "cache"))
+    assert said(settings)[1]["notes"] == [
+        "4 of 8 pictures are smaller than 24 pixels, the largest of --image-sizes, and are enlarged there: "
+        "their shorter sides are of 20 to 23 pixels",
+    ]
+    assert said(replace(settings, image_sizes=(16, 20)))[1]["notes"] == []

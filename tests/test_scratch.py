@@ -57,9 +57,9 @@ def test_the_seed_decides_the_weights() -> None:
 @pytest.mark.parametrize(("blocks", "stem_stride"), list(product([2, 5], [1, 2])))
 @pytest.mark.parametrize("head", ["flatten", "average"])
 def test_no_corner_of_the_space_runs_out_of_pixels(blocks: int, stem_stride: int, head: str) -> None:
-    corner = config(blocks=blocks, stem_stride=stem_stride, head=head, kernel=5, batch_norm=True, units=0)
+    corner = config(size=16, blocks=blocks, stem_stride=stem_stride, head=head, kernel=5, batch_norm=True, units=0)
     model = scratch_pillow.build(corner, 3, seed=0)
-    assert model.predict(random_pictures(2), verbose=0).shape == (2, 3)
+    assert model.predict(random_pictures(2, size=16), verbose=0).shape == (2, 3)
 
 
 def test_a_wide_map_is_averaged_before_it_is_flattened() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from search.data.split import Split, split_pictures
+from search.data.split import Split, distinct_pictures, split_pictures
 
 CLASSES = ("cat", "dog")
 
@@ -155,6 +155,34 @@ def test_copies_are_not_distinct_pictures() -> None:
         ValueError, match=r"needs at least 3 distinct readable pictures a class, .* test, got 1 in `dog`"
     ):
         split_pictures(np.repeat([0, 1], [9, 3]), np.array([*range(9), 9, 9, 9]), None, CLASSES)
+
+
+def test_all_classes_with_too_few_pictures_are_named_with_the_way_out() -> None:
+    labels = np.repeat([0, 1, 2, 3], [9, 2, 1, 8])
+    with pytest.raises(
+        ValueError, match=r"got 2 in `b`, 1 in `c`: add pictures, or leave the classes out with --min-pictures 3$"
+    ):
+        split_pictures(labels, alone(20), None, "abcd")
+    sides = ["train"] * 12 + ["test"] * 8
+    with pytest.raises(
+        ValueError, match=r"got 1 in `c`: .* anew with --resplit, or leave the class out with --exclude c$"
+    ):
+        split_pictures(np.array([0, 1] * 5 + [1, 2] + [0, 1, 2, 0] * 2), alone(20), sides, "abc")
+
+
+def test_a_validation_side_of_a_few_pictures_is_called_small() -> None:
+    labels = np.arange(1010) % 2
+    sides = ["train"] * 900 + ["validation"] * 10 + ["test"] * 100
+    assert split_pictures(labels, alone(1010), sides, CLASSES).notes == (
+        "validation has 10 pictures to 900 of train: too few to tell configurations apart; "
+        "--resplit cuts the sides anew",
+    )
+
+
+def test_distinct_pictures_are_counted_by_class() -> None:
+    labels = np.array([0, 0, 0, 1, 1, -1])
+    readable = np.array([True, True, True, True, False, True])
+    assert distinct_pictures(labels, np.array([0, 0, 2, 3, 4, 5]), readable, 3) == [2, 1, 0]
 
 
 @pytest.mark.parametrize("fractions", [(0.8, 0.2, 0.0), (0.5, 0.2, 0.2)])

@@ -85,6 +85,7 @@ def sample(run_dir: Path) -> tuple[list[Pixels], str]:
     """Up to 12 pictures of the run's data: test pictures where its folder is in place, else what the run kept."""
     split = read_record(run_dir / "split.json")
     root = Path(str(split.get("data") or ""))
+    root = root.parent if root.is_file() else root  # the data may be a table, and names are paths beside it
     paths = [root / str(name) for name, _ in split.get("test") or []]
     pictures = _readable(paths[:: max(1, len(paths) // CHECKED)][:CHECKED])
     if pictures:

@@ -67,7 +67,8 @@ def remarks(record: dict[str, Any]) -> list[str]:
     counts = {entry["class"]: entry["pictures"] for entry in record["classes"]}
     most = max(counts.values())
     few = [name for name, count in counts.items() if count < FEW * most]
-    said = [str(note) for note in record["notes"]]
+    said = [f"A search of this data is refused: {record['obstacle']}."] if record.get("obstacle") else []
+    said += [str(note) for note in record["notes"]]
     if few:
         said.append(
             f"Uneven classes: {', '.join(few[:8])}{' and others' if len(few) > 8 else ''} "

@@ -78,7 +78,7 @@ def decode(
 
     Row i is `folder.pictures[i]`; the rows of unreadable pictures are zeros. A row does not depend on the other shapes
     asked for, up to a size of 1,024. `progress` is called with the pictures done and their number. Raises ValueError
-    for an unknown filter and where no picture of a class can be read.
+    for an unknown filter.
     """
     for size, name in shapes:
         if name not in FILTERS:
@@ -135,15 +135,6 @@ def decode(
                 progress(row + 1, count)
     for pack in packs.values():
         pack.flush()
-
-    labels = np.array([picture.label for picture in folder.pictures])
-    for label, name in enumerate(folder.classes):
-        if not readable[labels == label].any():
-            first = next(picture.name for picture in folder.pictures if picture.label == label)
-            raise ValueError(
-                f"every class needs readable pictures, and `{name}` of `{folder.root}` has none;"
-                f" the first of them, `{first}`: {reasons[first]}"
-            )
     return Decoded(readable, reasons, hashes, width, height)
 
 

@@ -1,25 +1,36 @@
 """A folder of class folders, listed: names, labels, a digest of every file, and what was left out and why."""
 
 import hashlib
+import json
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-SIDE_FOLDERS = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "validation": VALIDATION,
-    "val": VALIDATION,
-    "valid": VALIDATION,
-    "test": TEST,
-    "testing": TEST,
-}
+from search.data.layout import (
+    CLUTTER,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    check_folders,
+    common_subfolders,
+    is_system,
+    leave_out,
+    listed,
+    no_classes,
+    purpose_of,
+    side_of,
+    sides_among,
+    subfolders,
+    ways,
+)
+from search.data.table import Labels, Table, is_table, match, read_table
+
+SIDES = (TRAIN, VALIDATION, TEST)
 
 # Only what is surely no picture: a picture under any other wrong name is still read, by its content.
 # fmt: off
@@ -38,6 +49,21 @@ UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\
 WORDNET_ID = re.compile(r"^n\d{8}[-_]")
 OUTSIDE = "lies outside the class folders"
 READERS = 8  # Hashing waits for the disk more than for the processor.
+
+PICTURE_FILES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".ppm"})
+# Hidden folders in which programs keep what is theirs; any other hidden folder with pictures is told.
+# fmt: off
+HIDDEN_FOLDERS = frozenset({
+    ".appledb", ".appledesktop", ".appledouble", ".cache", ".comments", ".dvc", ".fseventsd", ".git", ".hg", ".idea",
+    ".ipynb_checkpoints", ".picasaoriginals", ".pytest_cache", ".spotlight-v100", ".svn", ".temporaryitems",
+    ".thumbnails", ".trash", ".trashes", ".venv", ".vscode", ".xvpics",
+})
+# fmt: on
+BELOW = "files in folders below {count} class folders count as those classes: {names}"
+EMPTY = "{count} folders hold no pictures and are no classes: {names}"
+RUN_FIELDS = ("families", "image_sizes", "trials")  # of the settings.json that a search writes
+MOST_NOTES = 12  # that are told with a refusal
+MOST_ALIKE = 5  # notes that differ in a name alone
 
 
 @dataclass(frozen=True)
@@ -76,6 +102,8 @@ class Folder:
 class _File:
     name: str
     path: Path
+    folder: str  # the folder directly below the data, or below a side of it
+    below: str  # path below that
     class_folder: str
     side: str | None
 
@@ -86,59 +114,496 @@ def printed_name(folder: str) -> str:
     return words or folder
 
 
-def read_folder(root: Path, classes: int | None = None) -> Folder:
-    """Lists a folder of class folders, or one already split into train/, validation/ and perhaps test/.
+def read_folder(
+    root: Path,
+    classes: int | None = None,
+    *,
+    exclude: Sequence[str] = (),
+    min_pictures: int | None = None,
+    resplit: bool = False,
+    label_from: str = "auto",
+    own: Sequence[Path] = (),
+) -> Folder:
+    """Lists a folder of class folders, one already split into train/, validation/ and perhaps test/, or a table's.
 
-    `classes` keeps that many of the best-represented classes, ties by name. Pictures in folders below a class folder
-    belong to that class. Hidden files and folders are passed over in silence; every other file that is not used is
-    in `left_out`. Raises FileNotFoundError, NotADirectoryError or ValueError for a folder that cannot be searched.
+    Where no folder can be a class, a table of labels beside the pictures gives the classes; `root` may be the table.
+    Pictures in folders below a class folder belong to that class. Every file that is not used is in `left_out`, but
+    for hidden ones and the unlabelled pictures that a note counts. Raises FileNotFoundError, NotADirectoryError or
+    ValueError for a folder that cannot be searched; the message ends with the notes so far.
+
+    Args:
+        classes: keeps that many of the best-represented classes, ties by name.
+        exclude: classes that are left out, by the name of their folder or as it is printed.
+        min_pictures: classes with fewer pictures are left out; copies and unreadable ones count here.
+        resplit: puts the folder's own sides together.
+        label_from: `top`: the folders directly below the data are the classes, whatever they look like; `parent`: the
+            folders that hold the pictures; `auto`: as `top`, where nothing speaks against it.
+        own: folders that a search writes, which are no data.
     """
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(f"the data must be a folder of class folders, and there is nothing at `{root}`")
-    if not root.is_dir():
-        raise NotADirectoryError(f"the data must be a folder of class folders, and `{root}` is a file")
+    if not root.is_dir() and not is_table(root.name):
+        raise NotADirectoryError(
+            f"the data must be a folder of class folders or a table of labels (.csv, .tsv), and `{root}` is a file"
+        )
     if classes is not None and classes < 2:
         raise ValueError(f"needs at least 2 classes, got classes = {classes} for `{root}`")
+    reading = _Reading(root if root.is_dir() else root.parent, own, label_from, resplit)
+    try:
+        if root.is_dir():
+            reading.list_folder()
+        else:
+            reading.list_table({None: read_table(root)})
+        return _chosen(reading, classes, exclude, min_pictures)
+    except ValueError as error:
+        raise ValueError(with_notes(_printable_lines(str(error)), reading.told())) from error
 
-    notes: list[str] = []
-    left_out: list[LeftOut] = []
-    sides = _sides(root, notes)
-    files: list[_File] = []
-    if sides:
+
+def with_notes(message: str, notes: Sequence[str]) -> str:
+    """A refusal, and below it what was noted on the way to it."""
+    more = [f"and {len(notes) - MOST_NOTES} more notes"] if len(notes) > MOST_NOTES else []
+    return "\n".join([message, *(f"  note: {note}" for note in [*notes[:MOST_NOTES], *more])])
+
+
+def without_small_classes(folder: Folder, counts: Sequence[int], least: int) -> Folder:
+    """The folder without the classes that have fewer pictures than the least; their pictures get the label -1.
+
+    `counts` are the pictures of each class that can be used. The digest stays, since the pictures do.
+    """
+    small = {label: count for label, count in enumerate(counts) if count < least}
+    if not small:
+        return folder
+    kept = [label for label in range(len(folder.classes)) if label not in small]
+    if len(kept) < 2:
+        raise ValueError(f"--min-pictures {least} leaves {len(kept)} of {len(counts)} classes, and 2 are needed")
+    labels = {old: new for new, old in enumerate(kept)}
+    return replace(
+        folder,
+        classes=tuple(folder.classes[label] for label in kept),
+        pictures=tuple(replace(picture, label=labels.get(picture.label, -1)) for picture in folder.pictures),
+        notes=(*folder.notes, _too_small({folder.classes[label]: count for label, count in small.items()}, least)),
+    )
+
+
+class _Reading:
+    """The files of a folder as they are found, and what is to be said of them."""
+
+    def __init__(self, root: Path, own: Sequence[Path], label_from: str, resplit: bool) -> None:
+        self.root = root
+        self.files: list[_File] = []
+        self.left_out: list[LeftOut] = []
+        self.sides: dict[str, str] = {}  # how each side is called where the data is already split
+        self.from_table = False
+        self.resplit = resplit
+        self.hidden: dict[str, LeftOut] = {}
+        self._label_from = label_from
+        self._checked = False  # whether the folders have to look like classes
+        self._place = root  # where the class folders lie, of train where there are sides
+        self._own = {os.path.realpath(path) for path in own}
+        # By kind: what is said of one, and what is said of many with the names that it is said of.
+        self._notes: dict[str, tuple[str, dict[str, None]]] = {}
+
+    def note(self, line: str, of: str = "", many: str = "") -> None:
+        """Says a line once; where `many` lines of a kind differ in a name alone, they become one."""
+        kind = many or line
+        self._notes.setdefault(kind, (many, {}))[1].setdefault(line if not many else f"{line}\0{of}")
+
+    def told(self) -> list[str]:
+        """All notes in their order."""
+        lines = []
+        for many, found in self._notes.values():
+            if many and len(found) > MOST_ALIKE:
+                lines.append(many.format(count=len(found), names=listed([line.split("\0")[1] for line in found], 3)))
+            else:
+                lines += [line.split("\0")[0] for line in found]
+        return lines
+
+    def list_folder(self) -> None:
+        """Lists the pictures of class folders, of sides, or of a table that lies there."""
+        sides = self._find_sides()
         for side, folder in sides.items():
-            files += _list_classes(folder, root, side, notes, left_out)
-        for path in _entries(root, root, notes):
-            if not path.is_dir():
-                left_out.append(LeftOut(_name(path, root), OUTSIDE))
-    else:
-        files = _list_classes(root, root, None, notes, left_out)
+            self._list_classes(folder, side)
+        if sides:
+            self.sides = {side: self._name(folder) for side, folder in sides.items()}
+            for path in self._entries(self.root):
+                if not path.is_dir():
+                    self.left_out.append(LeftOut(self._name(path), OUTSIDE))
+        else:
+            self._list_classes(self.root, None)
+            folders = {file.folder for file in self.files}
+            if self._label_from == "auto" and (len(folders) < 2 or no_classes(folders)):
+                tables = self._find_tables()
+                if tables:
+                    self.files.clear()
+                    self.left_out.clear()
+                    for kind in (BELOW, EMPTY):
+                        self._notes.pop(kind, None)
+                    self.list_table(tables)
+                    return
+            self._find_inner_sides()
+        self._checked = self._label_from == "auto" and (bool(sides) or not self.sides)
+        self._place = sides.get(TRAIN, self.root)
+        for name in sorted({file.class_folder for file in self.files}):
+            if CLUTTER.fullmatch(name):
+                self.note(
+                    f"`{name}` is clutter by its name and is searched as a class; {leave_out([name])} leaves it out"
+                )
+        if self.resplit and self.sides:
+            self.note(f"--resplit: {', '.join(self.sides.values())} are put together and cut anew")
 
+    def check(self, files: Sequence[_File]) -> None:
+        """Raises ValueError where the folders of these files are rather something else than classes."""
+        if not self._checked:
+            return
+        below: dict[str, list[str]] = {}
+        paths: dict[str, list[Path]] = {}
+        for file in files:
+            if file.side in (None, TRAIN):
+                below.setdefault(file.folder, []).append(file.below)
+                paths.setdefault(file.folder, []).append(file.path)
+        check_folders(self._place, below, paths)
+
+    def list_table(self, tables: Mapping[str | None, Table]) -> None:
+        """Lists the pictures that one table names, or several, one for each side."""
+        self.from_table = True
+        there = {}
+        for path in self._walk(self.root):
+            name = self._name(path)
+            if path.suffix.lower() not in OTHER_FILES:
+                there[name] = path
+            elif path not in [table.path for table in tables.values()]:
+                self.left_out.append(LeftOut(name, f"a {path.suffix.lower()} file is not a picture"))
+        labelled: dict[str, tuple[str, str | None]] = {}
+        for side, table in tables.items():
+            found: Labels = match(table, sorted(there), side=side)
+            for line in found.notes:
+                self.note(_printable(line))
+            self.left_out += [LeftOut(name, _printable(reason)) for name, reason in found.left_out.items()]
+            for name, label in found.classes.items():
+                of = found.sides.get(name)
+                if name in labelled and labelled[name] != (label, of):
+                    raise ValueError(
+                        f"needs tables that agree, and `{name}` is in several of them: {listed(map(str, tables))}"
+                    )
+                labelled[name] = (label, of)
+        told = {side for _, side in labelled.values() if side}
+        if told and TRAIN not in told:
+            raise ValueError(f"needs pictures of train, and the table has only {' and '.join(sorted(told))}")
+        self.sides = {side: side for side in SIDES if side in told}
+        self.files = [
+            _File(name, there[name], _printable(label), "", _printable(label), side)
+            for name, (label, side) in labelled.items()
+        ]
+        gone = {item.name for item in self.left_out}
+        rest = [name for name in sorted(there) if name not in labelled and name not in gone]
+        known = {name.rpartition("/")[0] for name in labelled}
+        aside = Counter(name.partition("/")[0] for name in rest if name.rpartition("/")[0] not in known)
+        for folder, count in sorted(aside.items()):
+            self.note(
+                f"no picture in `{folder}` has a row in the table, and they are not used: {_files(count)}",
+                folder,
+                "pictures in {count} folders have no row in the table and are not used: {names}",
+            )
+        lacking = [name for name in rest if name.rpartition("/")[0] in known]
+        self.left_out += [LeftOut(name, "no row of the table names it") for name in lacking]
+        if lacking:
+            self.note(f"no row of the table names {_files(len(lacking))}, first `{lacking[0]}`")
+        if self.resplit and told:
+            self.note(f"--resplit: {', '.join(self.sides)} of the table are put together and cut anew")
+
+    def _find_tables(self) -> dict[str | None, Table]:
+        """The table of labels that lies beside pictures, or one for each side; empty where none can be read."""
+        places = [self.root, *self._folders(self.root)]
+        paths = [path for place in places for path in self._entries(place) if is_table(path.name) and path.is_file()]
+        names = [self._name(path) for path in self._walk(self.root) if path.suffix.lower() not in OTHER_FILES]
+        found: dict[Path, Table] = {}
+        unread = []
+        for path in paths:
+            shown = self._name(path)
+            try:
+                if "submission" in path.name.casefold():
+                    raise ValueError("by its name it is a form to fill in")
+                table = read_table(path)
+                match(table, names)
+                found[path] = table
+            except (ValueError, OSError) as error:
+                unread.append(_printable(f"`{shown}` is not read: {error}"))
+        if not found:
+            for line in unread:
+                self.note(line)
+            return {}
+        by_side: dict[str | None, Table] = {}
+        for side, stems in sides_among(path.stem for path in found).items():
+            by_side[side] = next(table for path, table in found.items() if path.stem == stems[0])
+        if len(by_side) == len(found) > 1:
+            return by_side
+        if len(found) > 1:
+            several = listed(self._name(path) for path in found)
+            raise ValueError(
+                f"needs one table of labels, and {several} of `{self.root}` could each be it: give one of them as the "
+                f"data, for instance `{next(iter(found))}`"
+            )
+        return dict.fromkeys([None], next(iter(found.values())))
+
+    def _find_sides(self) -> dict[str, Path]:
+        """The folders of a folder that is already split, by side; empty where it is not split."""
+        folders = self._folders(self.root)
+        by_name = {path.name: path for path in folders}
+        found = sides_among(by_name)
+        if not found or (len(found) == 1 and len(folders) > 1):
+            return {}  # A class may well be called `train`: it stands beside cars and ships, not beside `validation`.
+        sides: dict[str, Path] = {}
+        flat: list[Path] = []
+        for side in SIDES:
+            places = [(name, self._unwrapped(by_name[name])) for name in found.get(side, ())]
+            with_classes = [(name, place) for name, place in places if self._folders(place)]
+            if len(with_classes) > 1:
+                both = " and ".join(f"`{name}`" for name, _ in with_classes)
+                raise ValueError(f"needs one folder for {side}, got {both} in `{self.root}`: rename or join them")
+            if with_classes:
+                sides[side] = with_classes[0][1]
+            flat += [place for _, place in places if not self._folders(place)]
+        if TRAIN not in sides:
+            return {}
+        classes = {path.name for path in self._folders(sides[TRAIN])}
+        for side in (VALIDATION, TEST):
+            names = [path.name for path in self._folders(sides[side])] if side in sides else []
+            if len(names) == 1 and names[0] not in classes and self._label_from != "parent":
+                self.note(
+                    f"`{self._name(sides[side])}/` holds only `{_printable(names[0])}`, which is no class of "
+                    f"`{self._name(sides[TRAIN])}/`: unlabelled pictures, not used: {_files(self._count(sides[side]))}"
+                )
+                del sides[side]
+        tables = [self._name(path) for path in self._entries(self.root) if is_table(path.name)]
+        for folder in flat:
+            own = [name for name in tables if side_of(name.rpartition(".")[0]) == side_of(folder.name)]
+            unread = f"; {listed(own)} is not read, since the folders of train are the classes" if own else ""
+            self.note(
+                f"`{self._name(folder)}/` has no class folders and is not used: {_files(self._count(folder))}{unread}"
+            )
+        used = {name for names in found.values() for name in names}
+        beside = [name for name in by_name if name not in used]
+        if beside:
+            self.note(f"the folder is already split; not used beside it: {', '.join(_printable(n) for n in beside)}")
+        return sides
+
+    def _find_inner_sides(self) -> None:
+        """Takes the folders below the class folders for sides, where all of them are sides and nothing else."""
+        below: dict[str, list[str]] = {}
+        for file in self.files:
+            below.setdefault(file.folder, []).append(file.below)
+        if self._label_from == "parent":
+            return
+        common = common_subfolders(below)
+        found = sides_among(common)
+        if len(found) < 2 or sum(map(len, found.values())) != len(common) or any(len(n) > 1 for n in found.values()):
+            return
+        side = {names[0]: of for of, names in found.items()}
+        outside = [file for file in self.files if file.below.partition("/")[0] not in side]
+        self.left_out += [LeftOut(file.name, "lies on no side of its class") for file in outside]
+        self.files = [
+            replace(file, side=side[file.below.partition("/")[0]]) for file in self.files if file not in outside
+        ]
+        self.sides = {of: names[0] for of, names in found.items()}
+        self._notes.pop(BELOW, None)
+        self.note(f"every class folder is already split into {', '.join(side)}")
+
+    def _list_classes(self, folder: Path, side: str | None) -> None:
+        for path in self._entries(folder):
+            if not path.is_dir():
+                self.left_out.append(LeftOut(self._name(path), OUTSIDE))
+                continue
+            if Path(os.path.realpath(self.root)).is_relative_to(os.path.realpath(path)):
+                self.note(f"`{self._name(path)}` leads back to the data folder and is not followed")
+                continue
+            if self._passed_over(path):
+                continue
+            found = [file for file in self._walk(path) if self._may_be_picture(file)]
+            kept = self._without_annotations(path, found)
+            below = 0
+            for file in kept:
+                top = _printable(path.name)
+                inner = _printable(file.relative_to(path).as_posix())
+                parent = _printable(file.parent.name) if self._label_from == "parent" else top
+                self.files.append(_File(self._name(file), file, top, inner, parent, side))
+                below += file.parent != path
+            if below and self._label_from != "parent":
+                self.note(
+                    f"files in folders below `{self._name(path)}` count as that class: {below}",
+                    self._name(path),
+                    BELOW,
+                )
+            if not found:
+                self.note(
+                    f"`{self._name(path)}` holds no pictures and is not a class",
+                    self._name(path),
+                    EMPTY,
+                )
+
+    def _without_annotations(self, folder: Path, files: list[Path]) -> list[Path]:
+        """The files of a class folder, without the masks that lie in it beside a folder of its pictures."""
+        inner = subfolders(file.relative_to(folder).as_posix() for file in files)
+        aside = [name for name in inner if purpose_of(name) == "annotations"]
+        if not aside or not any(purpose_of(name) == "pictures" for name in inner):
+            return files
+        for name in aside:
+            self.note(
+                f"`{self._name(folder / name)}` lies beside the pictures of its class and is not used",
+                self._name(folder / name),
+                "{count} folders lie beside the pictures of their class and are not used: {names}",
+            )
+        return [file for file in files if file.relative_to(folder).parts[0] not in aside]
+
+    def _may_be_picture(self, file: Path) -> bool:
+        if file.suffix.lower() in OTHER_FILES:
+            self.left_out.append(LeftOut(self._name(file), f"a {file.suffix.lower()} file is not a picture"))
+            return False
+        return True
+
+    def _walk(self, folder: Path) -> Iterator[Path]:
+        for path in self._entries(folder):
+            if not path.is_dir():
+                yield path
+            elif path.is_symlink():  # It may lead in a circle, or anywhere at all.
+                self.note(f"`{self._name(path)}` is a link to a folder and is not followed")
+            elif not self._passed_over(path):
+                yield from self._walk(path)
+
+    def _entries(self, folder: Path) -> list[Path]:
+        """What lies in a folder, sorted, without hidden names; what hides pictures, or cannot be listed, is told."""
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError as error:
+            if folder == self.root:
+                raise
+            self.note(f"`{self._name(folder)}` cannot be listed: {error.strerror}")
+            return []
+        for name in names:
+            if name.startswith(".") and not name.startswith("._"):
+                self._tell_hidden(folder / name)
+        return [folder / name for name in names if not name.startswith(".")]
+
+    def _tell_hidden(self, path: Path) -> None:
+        if path.name.casefold() in HIDDEN_FOLDERS or path.name.casefold().startswith(".trash-"):
+            return
+        if not path.is_dir():
+            if path.suffix.lower() in PICTURE_FILES:
+                self.hidden[self._name(path)] = LeftOut(self._name(path), "hidden: its name begins with a dot")
+            return
+        inside = [file for _, _, files in os.walk(path) for file in files]
+        count = sum(os.path.splitext(file)[1].lower() in PICTURE_FILES for file in inside)
+        if count:
+            self.note(
+                f"`{self._name(path)}` is hidden, since its name begins with a dot: not used, {_files(count)}; under "
+                "another name it counts"
+            )
+
+    def _folders(self, folder: Path) -> list[Path]:
+        return [path for path in self._entries(folder) if path.is_dir() and not self._passed_over(path)]
+
+    def _unwrapped(self, folder: Path) -> Path:
+        """The folder inside, where archives have doubled it: `train/train`, or `train/images` with the classes."""
+        inner = self._folders(folder)
+        files = [path for path in self._entries(folder) if not path.is_dir() and path.suffix.lower() not in OTHER_FILES]
+        if len(inner) != 1 or files:
+            return folder
+        name = inner[0].name
+        if name != folder.name and not side_of(name) and purpose_of(name) != "pictures":
+            return folder
+        return self._unwrapped(inner[0])
+
+    def _passed_over(self, folder: Path) -> bool:
+        """Whether a folder is what a search or the system has written; the former is told."""
+        if is_system(folder.name):
+            return True
+        if os.path.realpath(folder) in self._own:
+            self.note(f"`{self._name(folder)}` is where searches write, and is not read")
+            return True
+        if _is_run(folder):
+            self.note(
+                f"`{self._name(folder)}` was written by a search, and is not read",
+                self._name(folder),
+                "{count} folders were written by searches, and are not read: {names}",
+            )
+            return True
+        return False
+
+    def _count(self, folder: Path) -> int:
+        return sum(path.suffix.lower() not in OTHER_FILES for path in self._walk(folder))
+
+    def _name(self, path: Path) -> str:
+        return _name(path, self.root)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a search wrote this folder: that of a run, or of an exploration."""
+    if (folder / "exploration.json").is_file() and (folder / "data.html").is_file():
+        return True
+    try:
+        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(settings, dict) and all(name in settings for name in RUN_FIELDS)
+
+
+def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_pictures: int | None) -> Folder:
+    """Those classes of what was listed that are asked for, with the digests of their pictures."""
+    root, files = reading.root, reading.files
+    if exclude:
+        every = {file.class_folder for file in files}
+        by_name = {name: {folder for folder in every if name in (folder, printed_name(folder))} for name in exclude}
+        unknown = [name for name, found in by_name.items() if not found]
+        if unknown:
+            raise ValueError(
+                f"--exclude needs names of classes, got `{unknown[0]}` for `{root}`, which has {listed(sorted(every))}"
+            )
+        gone = set().union(*by_name.values())
+        files = [file for file in files if file.class_folder not in gone]
+        reading.note(f"left out by --exclude: {listed(sorted(gone))}")
+    reading.check(files)
     counts = Counter(file.class_folder for file in files)
-    _check_classes(counts, classes, root)
+    if min_pictures:
+        small = {name: count for name, count in sorted(counts.items()) if count < min_pictures}
+        if small:
+            reading.note(_too_small(small, min_pictures))
+        files = [file for file in files if file.class_folder not in small]
+        counts = Counter(file.class_folder for file in files)
+    straight = [item.name for item in reading.left_out if item.reason == OUTSIDE and "/" not in item.name]
+    _check_classes(counts, classes, root, [name for name in straight if Path(name).suffix.lower() in PICTURE_FILES])
     printed = _printed_names(counts)
     kept = sorted(counts, key=lambda folder: (-counts[folder], printed[folder]))[:classes]
     order = sorted(kept, key=lambda folder: (printed[folder], folder))
     labels = {folder: label for label, folder in enumerate(order)}
     files = sorted((file for file in files if file.class_folder in labels), key=lambda file: file.name)
-    _check_sides(files, sides, root)
+    presplit = bool(reading.sides) and not reading.resplit
+    if presplit:
+        _check_sides(files, reading.sides, root)
     if len(kept) < len(counts):
-        notes.append(f"the {len(kept)} best-represented of {len(counts)} classes are kept")
+        reading.note(f"the {len(kept)} best-represented of {len(counts)} classes are kept")
 
     pictures = []
+    left_out = [*reading.left_out, *reading.hidden.values()]
     with ThreadPoolExecutor(READERS) as readers:
         for file, (digest, reason) in zip(files, readers.map(_read, (file.path for file in files)), strict=True):
             if reason:
                 left_out.append(LeftOut(file.name, reason))
             else:
-                pictures.append(Picture(file.name, file.path, labels[file.class_folder], file.side, digest))
+                side = file.side if presplit else None
+                pictures.append(Picture(file.name, file.path, labels[file.class_folder], side, digest))
     with_pictures = {picture.label for picture in pictures}
-    for label, class_folder in enumerate(order):
-        if label not in with_pictures:
-            raise ValueError(f"every class needs pictures, and no file of `{class_folder}` in `{root}` can be opened")
+    closed = [class_folder for label, class_folder in enumerate(order) if label not in with_pictures]
+    if closed:
+        raise ValueError(
+            f"every class needs pictures, and no file of {listed(closed)} in `{root}` can be opened: mend the files, or"
+            f" leave the class out with {leave_out(closed)}"
+        )
 
     content = hashlib.blake2b(digest_size=16)
-    for line in [*order, *(f"{picture.name}\0{picture.digest}" for picture in pictures)]:
+    # The name of a picture says its class, but for what a table says.
+    told = [f"\0{order[picture.label]}\0{picture.side}" if reading.from_table else "" for picture in pictures]
+    lines = [f"{picture.name}\0{picture.digest}{more}" for picture, more in zip(pictures, told, strict=True)]
+    for line in [*order, *lines]:
         content.update(line.encode() + b"\n")
     return Folder(
         root=root,
@@ -146,111 +611,53 @@ def read_folder(root: Path, classes: int | None = None) -> Folder:
         pictures=tuple(pictures),
         left_out=tuple(sorted(left_out, key=lambda file: file.name)),
         digest=content.hexdigest(),
-        presplit=bool(sides),
-        notes=tuple(notes),
+        presplit=presplit,
+        notes=tuple(reading.told()),
     )
 
 
-def _sides(root: Path, notes: list[str]) -> dict[str, Path]:
-    """The folders of a folder that is already split, by side; empty where it is not split."""
-    found: dict[str, Path] = {}
-    beside = []
-    for path in _entries(root, root, notes=None):
-        side = SIDE_FOLDERS.get(path.name.casefold())
-        if not path.is_dir():
-            continue
-        if side is None:
-            beside.append(path.name)
-        elif side in found:
-            raise ValueError(f"needs one folder for {side}, got `{found[side].name}` and `{path.name}` in `{root}`")
-        else:
-            found[side] = path
-    if TRAIN not in found or len(found) == 1 or not _holds_folders(found[TRAIN]):
-        return {}  # A class may well be called `train`: it stands beside cars and ships, not beside `validation`.
-    for side in (VALIDATION, TEST):
-        if side in found and not _holds_folders(found[side]):
-            notes.append(f"`{found[side].name}/` has no class folders and is not used")
-            del found[side]
-    if beside:
-        notes.append(f"the folder is already split; not used beside it: {', '.join(_printable(n) for n in beside)}")
-    return {side: found[side] for side in (TRAIN, VALIDATION, TEST) if side in found}
-
-
-def _list_classes(folder: Path, root: Path, side: str | None, notes: list[str], left_out: list[LeftOut]) -> list[_File]:
-    files = []
-    for path in _entries(folder, root, notes):
-        if not path.is_dir():
-            left_out.append(LeftOut(_name(path, root), OUTSIDE))
-            continue
-        if Path(os.path.realpath(root)).is_relative_to(os.path.realpath(path)):
-            notes.append(f"`{_name(path, root)}` leads back to the data folder and is not followed")
-            continue
-        class_folder = _printable(path.name)
-        below = 0
-        found = []
-        for file in _walk(path, root, notes):
-            name = _name(file, root)
-            if file.suffix.lower() in OTHER_FILES:
-                left_out.append(LeftOut(name, f"a {file.suffix.lower()} file is not a picture"))
-                continue
-            found.append(_File(name, file, class_folder, side))
-            below += file.parent != path
-        if below:
-            notes.append(f"files in folders below `{_name(path, root)}` count as that class: {below}")
-        if not found:
-            notes.append(f"`{_name(path, root)}` holds no pictures and is not a class")
-        files += found
-    return files
-
-
-def _walk(folder: Path, root: Path, notes: list[str]) -> Iterator[Path]:
-    for path in _entries(folder, root, notes):
-        if not path.is_dir():
-            yield path
-        elif path.is_symlink():  # It may lead in a circle, or anywhere at all.
-            notes.append(f"`{_name(path, root)}` is a link to a folder and is not followed")
-        else:
-            yield from _walk(path, root, notes)
-
-
-def _entries(folder: Path, root: Path, notes: list[str] | None) -> list[Path]:
-    """What lies in a folder, sorted, without hidden names; a folder that may not be listed is noted and empty."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        if folder == root:
-            raise
-        if notes is not None:
-            notes.append(f"`{_name(folder, root)}` cannot be listed: {error.strerror}")
-        return []
-    return [folder / name for name in names if not name.startswith(".")]
-
-
-def _holds_folders(folder: Path) -> bool:
-    return any(path.is_dir() for path in _entries(folder, folder, notes=None))
-
-
-def _check_sides(files: list[_File], sides: dict[str, Path], root: Path) -> None:
+def _check_sides(files: list[_File], sides: Mapping[str, str], root: Path) -> None:
     every = {file.class_folder for file in files}
-    for side, folder in sides.items():
-        missing = sorted(every - {file.class_folder for file in files if file.side == side})
-        if missing:
-            raise ValueError(
-                f"every class needs pictures on every side of a split folder; `{folder.name}/` of `{root}` has none of"
-                f" {', '.join(f'`{name}`' for name in missing)}"
-            )
+    lacking = {side: sorted(every - {file.class_folder for file in files if file.side == side}) for side in sides}
+    told = [f"`{sides[side]}/` of `{root}` has none of {listed(names)}" for side, names in lacking.items() if names]
+    if told:
+        names = sorted({name for names in lacking.values() for name in names})
+        if len({name.casefold().strip() for name in names}) < len(names):
+            told.append("some of these differ in small and capital letters alone")
+        out = f"leave {'it' if len(names) == 1 else 'them'} out with {leave_out(names)}, or " if len(names) < 20 else ""
+        raise ValueError(
+            f"every class needs pictures on every side of a split folder; {'; '.join(told)}: {out}cut the sides anew "
+            "from all pictures with --resplit"
+        )
 
 
-def _check_classes(counts: Counter[str], classes: int | None, root: Path) -> None:
+def _check_classes(counts: Counter[str], classes: int | None, root: Path, straight: Sequence[str]) -> None:
     if not counts:
-        raise ValueError(f"needs at least 2 class folders with pictures, got none in `{root}`")
+        hint = f"; {len(straight)} pictures lie straight in it: {ways(straight)}" if straight else ""
+        raise ValueError(f"needs at least 2 class folders with pictures, got none in `{root}`{hint}")
     if len(counts) == 1:
         (only,) = counts
         inner = root / only
         hint = f"; if its folders are the classes, give `{inner}`" if inner.is_dir() and _holds_folders(inner) else ""
+        if purpose_of(only) and not hint:
+            hint = f", which says what its files are and not of which class: {ways(())}"
         raise ValueError(f"needs at least 2 class folders with pictures, got 1 (`{only}`) in `{root}`{hint}")
     if classes is not None and classes > len(counts):
         raise ValueError(f"needs classes <= {len(counts)}, the classes there are, got {classes} for `{root}`")
+
+
+def _holds_folders(folder: Path) -> bool:
+    return any(path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _too_small(small: Mapping[str, int], least: int) -> str:
+    told = [f"`{name}` ({count})" for name, count in small.items()]
+    more = f" and {len(told) - 20} more" if len(told) > 20 else ""
+    return f"classes with fewer than {least} pictures are left out by --min-pictures: {', '.join(told[:20])}{more}"
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(_printable(line) for line in text.split("\n"))
 
 
 def _printed_names(folders: Counter[str]) -> dict[str, str]:
@@ -275,6 +682,10 @@ def _read(path: Path) -> tuple[str, str]:
 
 def _name(path: Path, root: Path) -> str:
     return _printable(path.relative_to(root).as_posix())
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _printable(name: str) -> str:

@@ -17,9 +17,10 @@ from search.data import decode as decoding
 from search.data import demo, treatment
 from search.data.cache import Cache, intact, locked, new_array, sweep
 from search.data.duplicates import near_duplicates
-from search.data.folder import Folder, read_folder
+from search.data.folder import Folder, read_folder, with_notes, without_small_classes
 from search.data.folds import folds
-from search.data.split import split_pictures
+from search.data.layout import listed
+from search.data.split import distinct_pictures, split_pictures
 from search.data.stanford_dogs import HOME, fetch_stanford_dogs
 from search.settings import DEMO, STANFORD_DOGS, Settings
 
@@ -186,13 +187,19 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     Everything that is wrong with the data raises here, before Ray starts.
     """
     root, title, classes = locate(settings, threads, say)
-    folder = read_folder(root, classes)
+    folder = list_folder(settings, root, classes)
     decoded, packs = decode_folder(folder, shapes_needed(settings), settings.cache, threads, say)
     _check_readable(folder, decoded)
     groups = near_duplicates([picture.digest for picture in folder.pictures], decoded.hashes)
+    folder = usable_classes(settings, folder, decoded, groups)
+    folder = replace(folder, notes=(*folder.notes, *size_notes(settings, decoded)))
     labels = np.array([picture.label for picture in folder.pictures], np.int64)
     sides = [picture.side for picture in folder.pictures] if folder.presplit else None
-    split = split_pictures(labels, groups, sides, folder.classes, seed=settings.seed, readable=decoded.readable)
+    readable = decoded.readable & (labels >= 0)
+    try:
+        split = split_pictures(labels, groups, sides, folder.classes, seed=settings.seed, readable=readable)
+    except ValueError as error:
+        raise ValueError(with_notes(str(error), folder.notes)) from None
     names = [picture.name for picture in folder.pictures]
     left_out = [
         *({"name": item.name, "reason": item.reason} for item in folder.left_out),
@@ -221,6 +228,57 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     return pictures, record
 
 
+def list_folder(settings: Settings, root: Path, classes: int | None) -> Folder:
+    """The files of the data, as the settings want them read."""
+    return read_folder(
+        root,
+        classes,
+        exclude=settings.exclude,
+        min_pictures=settings.min_pictures,
+        resplit=settings.resplit,
+        label_from=settings.label_from,
+        own=(Path(settings.runs_dir), settings.cache),
+    )
+
+
+def usable_classes(settings: Settings, folder: Folder, decoded: decoding.Decoded, groups: Indices) -> Folder:
+    """The folder with those of its classes that have pictures enough.
+
+    Raises ValueError for classes without a readable picture, unless --min-pictures leaves them out.
+    """
+    labels = np.array([picture.label for picture in folder.pictures], np.int64)
+    counts = distinct_pictures(labels, groups, decoded.readable, len(folder.classes))
+    if settings.min_pictures:
+        return without_small_classes(folder, counts, settings.min_pictures)
+    read = np.bincount(labels[decoded.readable], minlength=len(folder.classes)).tolist()
+    none = [name for name, count in zip(folder.classes, read, strict=True) if not count]
+    if none:
+        first = next(picture.name for picture in folder.pictures if folder.classes[picture.label] == none[0])
+        raise ValueError(
+            with_notes(
+                f"every class needs readable pictures, and {listed(none)} of `{folder.root}` "
+                f"{'have' if len(none) > 1 else 'has'} none; the first of them, `{first}`: {decoded.reasons[first]}",
+                folder.notes,
+            )
+        )
+    return folder
+
+
+def size_notes(settings: Settings, decoded: decoding.Decoded) -> list[str]:
+    """What is to be said of pictures that are smaller than a search wants them."""
+    shorter = np.minimum(decoded.width, decoded.height)[decoded.readable]
+    largest = max(settings.image_sizes)
+    small = shorter[shorter < largest]
+    if not len(small):
+        return []
+    every = f"all {len(shorter):,}" if len(small) == len(shorter) else f"{len(small):,} of {len(shorter):,}"
+    sides = f"{small.min()} to {small.max()}" if small.min() < small.max() else f"{small.min()}"
+    return [
+        f"{every} pictures are smaller than {largest} pixels, the largest of --image-sizes, and are enlarged there: "
+        f"their shorter sides are of {sides} pixels"
+    ]
+
+
 def locate(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Path, str, int | None]:
     """The folder of the data, its title, and how many classes are kept (None for all)."""
     if settings.data == DEMO:
@@ -231,7 +289,10 @@ def locate(settings: Settings, threads: int, say: Callable[[str], None]) -> tupl
     if settings.data == STANFORD_DOGS:
         with _swept(settings.cache / f"{HOME}.lock", settings.cache / HOME, ".unpacking-*"):
             return fetch_stanford_dogs(settings.cache), "Stanford Dogs", settings.classes or 10
-    return Path(settings.data), Path(settings.data).resolve().name, settings.classes
+    whole = Path(settings.data).resolve()
+    # A table is hardly ever called after what it labels.
+    title = f"{whole.parent.name}/{whole.name}" if whole.is_file() else whole.name
+    return Path(settings.data), title, settings.classes
 
 
 @contextmanager
@@ -284,8 +345,13 @@ def _spread(rows: Indices, most: int) -> Indices:
 
 def _check_readable(folder: Folder, decoded: decoding.Decoded) -> None:
     if not decoded.readable.any():
+        first = folder.pictures[0].name
         raise ValueError(
-            f"the data needs readable pictures, and none of the {len(folder.pictures)} in `{folder.root}` is one"
+            with_notes(
+                f"the data needs readable pictures, and none of the {len(folder.pictures)} in `{folder.root}` is one; "
+                f"the first of them, `{first}`: {decoded.reasons[first]}",
+                folder.notes,
+            )
         )
 
 

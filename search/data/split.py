@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.folder import TEST, TRAIN, VALIDATION
+from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, leave_out, listed
 
 FRACTIONS = (0.64, 0.16, 0.20)  # train, validation, test: a fifth for test, then a fifth of the rest for validation
+# A validation side of the user's own is called small below so many pictures and below this share of train.
+FEW_PICTURES, FEW_SHARE = 50, 0.05
 Indices = NDArray[np.int64]
 
 
@@ -84,11 +86,18 @@ def split_pictures(
             f"the folder has no validation/: {_pictures(len(validation))}, {part:.0%} of train, were cut from it"
         )
     for side, pictures in ((TRAIN, train), (VALIDATION, validation), (TEST, test)):
-        for label in range(len(classes)):
-            if not (labels[pictures] == label).any():
-                raise ValueError(
-                    f"every class needs a readable picture of its own in {side}, and `{classes[label]}` has none"
-                )
+        lacking = [name for label, name in enumerate(classes) if not (labels[pictures] == label).any()]
+        if lacking:
+            raise ValueError(
+                f"every class needs a readable picture of its own in {side}, and {listed(lacking)} "
+                f"{'have' if len(lacking) > 1 else 'has'} none: cut the sides anew with --resplit, or leave the "
+                f"class{'es' * (len(lacking) > 1)} out with {leave_out(lacking[:MOST_NAMED])}"
+            )
+    if (own == VALIDATION).any() and len(validation) < min(FEW_PICTURES, len(train) * FEW_SHARE):
+        notes.append(
+            f"validation has {_pictures(len(validation))} to {len(train)} of train: too few to tell configurations "
+            "apart; --resplit cuts the sides anew"
+        )
     return Split(train, validation, test, tuple(notes), np.sort(np.concatenate([train_copies, validation_copies])))
 
 
@@ -109,12 +118,16 @@ def _cut(
     queue = [(int(np.bincount(labels[group]).argmax()), group) for group in members.values()]
     queue.sort(key=lambda entry: len(entry[1]), reverse=True)
     waiting = [sum(main == label for main, _ in queue) for label in range(len(classes))]
-    for label, count in enumerate(waiting):
-        if count < len(sides):
-            raise ValueError(
-                f"needs at least {len(sides)} distinct readable pictures a class, one for each of {', '.join(sides)},"
-                f" got {count} in `{classes[label]}`"
-            )
+    few = [label for label, count in enumerate(waiting) if count < len(sides)]
+    if few:
+        told = [f"{waiting[label]} in `{classes[label]}`" for label in few]
+        more = f" and {len(told) - MOST_NAMED} more classes" if len(told) > MOST_NAMED else ""
+        anew = "" if len(sides) == len(FRACTIONS) else ", cut all sides anew with --resplit"
+        raise ValueError(
+            f"needs at least {len(sides)} distinct readable pictures a class, one for each of {', '.join(sides)},"
+            f" got {', '.join(told[:MOST_NAMED])}{more}: add pictures{anew}, or leave the class{'es' * (len(few) > 1)} "
+            f"out with {_leave_out([classes[label] for label in few], len(sides))}"
+        )
 
     lacking = np.array([_shares(int(np.sum(labels[pictures] == label)), fractions) for label in range(len(classes))])
     filled = np.zeros(lacking.shape, np.bool_)
@@ -140,6 +153,27 @@ def _shares(count: int, fractions: Sequence[float]) -> list[int]:
         shares[shares.index(max(shares))] -= 1
         shares[shares.index(0)] += 1
     return shares
+
+
+def distinct_pictures(
+    labels: NDArray[np.integer], groups: NDArray[np.integer], readable: NDArray[np.bool_], classes: int
+) -> list[int]:
+    """How many readable pictures each class has that are no copies of each other."""
+    usable = np.flatnonzero(readable & (labels >= 0))
+    mains: dict[int, list[int]] = {}
+    for row in usable.tolist():
+        mains.setdefault(int(groups[row]), []).append(int(labels[row]))
+    found = np.zeros(classes, np.int64)
+    for of in mains.values():
+        found[np.bincount(of).argmax()] += 1
+    return [int(count) for count in found]
+
+
+def _leave_out(names: Sequence[str], sides: int) -> str:
+    # Of a folder that is split the other sides count as well, so that its classes have to be named.
+    by_count = f"--min-pictures {sides}" if sides == len(FRACTIONS) else ""
+    by_name = leave_out(names) if len(names) <= MOST_NAMED else ""
+    return by_count or by_name or "--exclude"
 
 
 def _pictures(count: int) -> str:

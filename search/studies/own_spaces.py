@@ -7,6 +7,7 @@ that comes through the pipe with a value of the study's, and outlives whatever a
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -89,7 +90,8 @@ class OwnSpaces:
             for size in sorted({min(self._settings.image_sizes), max(self._settings.image_sizes)}):
                 built = self.built(family, size, lambda asked: asked.default, check=True)
                 if built.error:
-                    raise ValueError(f"--hypermodel cannot use `{reference}` with its defaults: {built.error}")
+                    advised = advice(built.error)
+                    raise ValueError(f"--hypermodel cannot use `{reference}` with its defaults: {built.error}{advised}")
             told.append(f"{family} is `{reference}`: {built.told}")
         if self._process is not None:
             self.models = replace(self.models, code=self._process.code())
@@ -119,6 +121,16 @@ class OwnSpaces:
         if self._process is not None:
             self._process.end()
         self._process = None
+
+
+def advice(error: str) -> str:
+    """What to add to the reason why a model cannot be used: of one channel the reason shows only a shape."""
+    one_channel = re.search(r"got \(None, \w+, \w+, 1\)", error)
+    return (
+        "; its one channel is an obstacle: grey pictures too are given in three, so build it for 3"
+        if one_channel
+        else ""
+    )
 
 
 class OwnSpace:

@@ -451,13 +451,14 @@ class Pedigree(Contestant):
         self._folder = tempfile.TemporaryDirectory()
         settings = Settings(
             families=tuple(table.points), trials=TRIALS, epochs=table.epochs,
-            image_sizes=tuple(table.header["image_sizes"]), reduction=REDUCTION, seed=seed,
+            image_sizes=tuple(table.header["image_sizes"]), reduction=REDUCTION, seed=seed, finalists=1,
             name="replayed", runs_dir=self._folder.name,
         )  # fmt: skip
         settings.folder.mkdir()
         self.journal = Journal(settings.folder / "trials.jsonl")
         weights = [Weights(name, alpha, Path(name), "") for name, alpha in table.backbones]
-        studies = studies_of(settings, weights)
+        # Probes were not recorded.
+        studies = studies_of(settings, weights, probed=False)
         if not points:
             studies = {
                 family: Study(family, space, (), trials=TRIALS, seed=seed + 1000 * place)
