@@ -25,6 +25,9 @@ if __name__ == "__main__" and not __package__:
     _here = Path(__file__).resolve().parent
     sys.path[0:1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
 
+from results.delivery.framework import backend
+from results.terminal import at_home, prepare
+from search.home import settle_home
 from search.progress import Progress, fail
 from search.settings import (
     DEMO,
@@ -59,6 +62,7 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
     began = time.monotonic()
     # Whatever the user's own mask says, a run and a cache can be written by nobody else.
     os.umask(os.umask(0o022) | 0o002)
+    prepare(whole=arguments is None)
     try:
         given = options(arguments)
         if given.pop("explore", False):
@@ -100,15 +104,23 @@ def explore(given: Mapping[str, Any]) -> int:
     settings = begun(given)
     if "name" not in given:
         settings = replace(settings, name=f"data-{stem_of(settings)}")
-    check_writable(settings.folder, "--runs-dir")
-    check_writable(settings.cache, "--cache-dir")
+    check_folders(settings, settings.folder)
     progress = Progress(settings)
     progress.say(f"data page: {look(settings, progress.say)}")
     return 0
 
 
+def check_folders(settings: Settings, runs: Path) -> None:
+    """Makes the folder of runs and that of the cache; raises OSError that names the option of one that is no use."""
+    from search.data.cache import check_folder
+
+    check_folder(runs, "--runs-dir")
+    check_folder(settings.cache, "--cache-dir" if settings.cache_dir else "--cache-dir, or PEDIGREE_CACHE,")
+
+
 def run(settings: Settings, began: float, command: Sequence[str], *, resume: bool = False) -> int:
     """One run from beginning to end, or from where it was left."""
+    from search.cluster import check_reachable
     from search.data import pictures as data
     from search.data.cache import locked, write_aside
     from search.studies.own_spaces import OwnSpaces
@@ -120,8 +132,12 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         raise FileExistsError(
             f"a run needs a name of its own, and `{folder}` exists; choose another with --name, or go on with --resume"
         )
-    check_writable(Path(settings.runs_dir), "--runs-dir")
-    check_writable(settings.cache, "--cache-dir")
+    check_folders(settings, Path(settings.runs_dir))
+    homeless = settle_home(settings.cache, os.environ)
+    backend()  # raises where Keras could not be imported by any trial
+    if not resume:
+        # A run that is resumed may have only its report left to write.
+        check_reachable(settings)
     folder.mkdir(exist_ok=True)
     with locked(folder / "lock", wait=False) as ours:
         if not ours:
@@ -132,6 +148,8 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         # From here on the run can be resumed, whatever ends it.
         write_aside(folder / "settings.json", settings.to_json())
         progress.log_to(folder / "log.txt")
+        if homeless:
+            progress.say(homeless)
         rows = folder / "trials.jsonl"
         try:
             runs = earlier_runs(settings)
@@ -192,7 +210,7 @@ def learnt(
         write_aside(settings.folder / WARM_START, prior.to_json())
         for line in prior.lines():
             say(line)
-    return Prior.from_json((settings.folder / WARM_START).read_text())
+    return Prior.from_json((settings.folder / WARM_START).read_text(encoding="utf-8"))
 
 
 def rows_before(path: Path, settings: Settings, weights: Any, own: Any) -> Any:
@@ -270,6 +288,7 @@ def search(
         settings.cache_dir,
         settings.trial_timeout,
         own.models,
+        backend(),
     )
     try:
         with progress.live(journal), LivePage(settings, journal):
@@ -290,7 +309,7 @@ def report(settings: Settings, progress: Progress) -> int:
     from results.pages.document import write_report
 
     page = write_report(settings.folder)
-    results = json.loads((settings.folder / "results.json").read_text())
+    results = json.loads((settings.folder / "results.json").read_text(encoding="utf-8"))
     for family, record in results["families"].items():
         best, test = record.get("best"), record.get("test")
         if best is None:
@@ -335,7 +354,7 @@ def check_same_code(path: Path, models: Any) -> None:
 
     files = models.code.digests()
     if path.exists():
-        saved = json.loads(path.read_text())["files"]
+        saved = json.loads(path.read_text(encoding="utf-8"))["files"]
         for name in sorted(saved | files):
             if saved.get(name, files.get(name)) != files.get(name):
                 raise ValueError(
@@ -360,21 +379,8 @@ def environment(command: Sequence[str], devices: dict[str, Any]) -> dict[str, An
         "platform": platform.platform(),
         "versions": versions,
         "devices": devices,
-        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "backend": backend(),
     }
-
-
-def check_writable(folder: Path, option: str) -> None:
-    """Makes a folder if need be; raises OSError that names the option where nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(
-            f"{option} needs a folder that can be written, and `{folder}` cannot: {error.strerror}"
-        ) from error
 
 
 def parse(arguments: Sequence[str] | None) -> Settings:
@@ -480,6 +486,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
     command.add_argument(
         "data",
+        type=at_home,
         nargs="?",
         default=None,
         metavar="DATA",
@@ -517,7 +524,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         what, "--time-budget", "bound on the whole command, as 90s, 30m or 1h30m (default: none)", duration, metavar="T"
     )
     add(what, "--image-sizes", "sides in pixels that may be chosen", sizes, metavar="S,S")
-    add(what, "--weights", "imagenet, none, a weights file, or a folder of them", metavar="W")
+    add(what, "--weights", "imagenet, none, a weights file, or a folder of them", at_home, metavar="W")
     add(
         what,
         "--views",
@@ -557,17 +564,19 @@ def add_options(command: argparse.ArgumentParser) -> None:
     kept = command.add_argument_group("what is kept")
     kept.add_argument(
         "--resume",
+        type=at_home,
         metavar="RUN",
         help="go on with the run of this folder: finished trials stay, the others go on from their last rung; of the "
         "settings only more --trials, a longer --time-budget and where it runs may change",
     )
     kept.add_argument(
         "--extend",
+        type=at_home,
         metavar="RUN",
         help="go on with the run of this folder, finished or not, and add --trials configurations to each family",
     )
     add(kept, "--name", "of the run and its folder (default: data and time)", metavar="NAME")
-    add(kept, "--runs-dir", "where run folders are made", metavar="DIR")
+    add(kept, "--runs-dir", "where run folders are made", at_home, metavar="DIR")
     add(
         kept,
         "--cache-dir",
@@ -604,7 +613,7 @@ def number(text: str) -> int:
 
 def absolute(text: str) -> str:
     """A path that means the same in a worker, whose current folder is another one."""
-    return str(Path(text).expanduser().absolute())
+    return str(Path(at_home(text)).absolute())
 
 
 def names(text: str) -> tuple[str, ...]:
