@@ -25,7 +25,8 @@ DESCRIPTION = Path("~/ray_bootstrap_config.yaml")
 LOCAL = "local"  # Ray's word for a cluster of its own on this machine
 # Seconds that a node has to answer whether it can write its cache.
 ANSWER = 60.0
-PATIENCE = 8.0  # seconds that the address of a cluster has to answer
+PATIENCE = 8.0  # seconds in which somebody has to listen at the address of a cluster
+SLOW = 30.0  # seconds that whoever listens has to say a first word
 # What Ray puts its sockets under, below its folder, and the most letters that Linux allows in the path of one.
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 MOST_OF_A_SOCKET = 107
@@ -235,7 +236,7 @@ def check_reachable(settings: Settings) -> None:
 def check_address(address: str, asked: str, patience: float = PATIENCE) -> None:
     """Raises OSError or ValueError, naming what asks for the address, where no Ray cluster answers there.
 
-    Ray itself tries for ten minutes and says nothing. A cluster that is merely slow passes: its machine answers for it.
+    Ray itself tries for ten minutes and says nothing.
     """
     from ray._private.services import canonicalize_bootstrap_address
 
@@ -259,13 +260,31 @@ def check_address(address: str, asked: str, patience: float = PATIENCE) -> None:
     end = time.monotonic() + patience
     while True:
         try:
-            socket.create_connection((host.strip("[]"), number), timeout=patience).close()
-            return
+            with socket.create_connection((host.strip("[]"), number), timeout=patience) as connection:
+                trouble = "" if os.environ.get("RAY_USE_TLS", "0") not in ("0", "") else _no_ray(connection, SLOW)
+            break
         except OSError as error:
             # A head that is being restarted refuses for a moment; a name that nobody knows will not be known then.
             if isinstance(error, socket.gaierror) or time.monotonic() > end:
                 raise OSError(_gone(shown, asked, error.strerror or str(error))) from error
         time.sleep(min(1.0, patience / 5))
+    if trouble:
+        raise OSError(_gone(shown, asked, trouble))
+
+
+def _no_ray(connection: socket.socket, patience: float) -> str:
+    """Why no Ray can be at the other end, empty where one may be: its servers begin with HTTP/2's settings."""
+    connection.settimeout(patience)
+    answer = b""
+    try:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+        while len(answer) < 4 and (part := connection.recv(4)):
+            answer += part
+    except TimeoutError:
+        return f"it takes connections, and says nothing for {patience:g} s"
+    except OSError:
+        pass  # Closed: the same as another answer.
+    return "" if answer[3:4] == b"\x04" else "what listens there is no Ray"
 
 
 def _gone(address: str, asked: str, why: str) -> str:
