@@ -25,6 +25,8 @@ DESCRIPTION = Path("~/ray_bootstrap_config.yaml")
 LOCAL = "local"  # Ray's word for a cluster of its own on this machine
 # Seconds that a node has to answer whether it can write its cache.
 ANSWER = 60.0
+# Variables for older releases of Tune, which this one refuses to run with and makes no other use of.
+OBSOLETE = ("TUNE_RESULT_DIR", "RAY_AIR_LOCAL_CACHE_DIR")
 PATIENCE = 8.0  # seconds in which somebody has to listen at the address of a cluster
 SLOW = 30.0  # seconds that whoever listens has to say a first word
 # What Ray puts its sockets under, below its folder, and the most letters that Linux allows in the path of one.
@@ -122,6 +124,8 @@ class Cluster:
 def connect(settings: Settings) -> Cluster:
     """Starts Ray on this machine, or joins `settings.address`; raises ValueError where no trial would fit."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name in OBSOLETE:
+        os.environ.pop(name, None)
     import ray
 
     joined = ray.is_initialized()
@@ -228,9 +232,25 @@ def check_reachable(settings: Settings) -> None:
     """Raises what `connect` would raise of a cluster that does not answer, or of a Ray that has no folder here."""
     address, asked = _address(settings)
     if address == LOCAL:
+        check_loopback()
         ray_folder(settings.cache)
     else:
         check_address(address, asked)
+
+
+def check_loopback(host: str = "127.0.0.1") -> None:
+    """Raises OSError where processes of this machine cannot reach each other, for which Ray would wait for ever."""
+    try:
+        with (
+            socket.create_server((host, 0)) as server,
+            socket.create_connection(server.getsockname(), timeout=PATIENCE),
+        ):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"Ray needs {host} to be reachable, and it is not ({error.strerror or error}); bring the loopback "
+            "interface up (`ip link set lo up`)"
+        ) from error
 
 
 def check_address(address: str, asked: str, patience: float = PATIENCE) -> None:

@@ -23,7 +23,8 @@ if __name__ == "__main__" and not __package__:
     # Run as a script, Python looks for modules in this file's folder first: `search/` is no place to import from. Its
     # parent is, unless `ray submit` has copied the file away from the project.
     _here = Path(__file__).resolve().parent
-    sys.path[0:1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
+    # Under PYTHONSAFEPATH it does not look there.
+    sys.path[0 : 0 if sys.flags.safe_path else 1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
 
 from results.delivery.framework import backend
 from results.terminal import at_home, prepare
@@ -134,6 +135,8 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         )
     check_folders(settings, Path(settings.runs_dir))
     homeless = settle_home(settings.cache, os.environ)
+    if sys.flags.optimize:
+        raise ValueError("Ray needs a Python that keeps asserts and docstrings; unset PYTHONOPTIMIZE, or leave -O out")
     backend()  # raises where Keras could not be imported by any trial
     if not resume:
         # A run that is resumed may have only its report left to write.

@@ -207,6 +207,15 @@ def test_ray_gets_a_folder_in_which_its_sockets_have_room(tmp_path: Path, monkey
     assert ray_folder(tmp_path / "cache") == f"{tmp_path}/ray"
 
 
+def test_a_machine_without_its_loopback_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.check_loopback()
+    # An address for documents, which no interface has.
+    with pytest.raises(
+        OSError, match=r"^Ray needs 198\.51\.100\.7 to be reachable, and it is not .*`ip link set lo up`"
+    ):
+        cluster.check_loopback("198.51.100.7")
+
+
 def test_no_folder_for_ray_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "MOST_OF_A_SOCKET", len(cluster.SOCKET) + 4)
     monkeypatch.setenv("RAY_TMPDIR", "/here")

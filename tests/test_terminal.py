@@ -30,6 +30,17 @@ def test_an_ascii_locale_reads_names_as_what_they_are(tmp_path: Path) -> None:
     assert done.stdout == "utf-8 ['L\\xf6wchen', '\\u67f4\\u72ac']\n"
 
 
+def test_warnings_that_are_errors_are_warnings_again() -> None:
+    script = "import os, warnings; from results.terminal import prepare; prepare(whole=True); warnings.warn('old')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}; print(os.environ.get('PYTHONWARNINGS'))"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "error", "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
