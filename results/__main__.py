@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from results.commands import HELP, add_commands, compare, follow, report
+from results.terminal import path, prepare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 2 where it cannot."""
+    prepare(whole=arguments is None)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments and arguments[0] in HELP:
         parser = argparse.ArgumentParser(prog="python -m results")
@@ -23,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Write the report of a run from its folder alone, or one page that compares several runs.",
         epilog=f"The first word may also be one of {', '.join(HELP)}: python -m results predict --help",
     )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="runs/NAME", help="folders of runs, with trials.jsonl")
+    parser.add_argument("runs", type=path, nargs="+", metavar="runs/NAME", help="folders of runs, with trials.jsonl")
     parser.add_argument(
-        "--out", type=Path, default=Path("compare.html"), metavar="FILE", help="where a comparison goes"
+        "--out", type=path, default=Path("compare.html"), metavar="FILE", help="where a comparison goes"
     )
     given = parser.parse_args(arguments)
     if len(given.runs) == 1:

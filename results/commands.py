@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from results.terminal import at_home, path
+
 Command = Callable[[argparse.Namespace], int]
 
 EXAMPLES = {
@@ -41,21 +43,21 @@ def add_commands(commands: Any) -> None:
 
 def add_report(parser: argparse.ArgumentParser) -> None:
     """One run."""
-    parser.add_argument("run", type=Path, metavar="runs/NAME", help="the folder of the run, which holds trials.jsonl")
+    parser.add_argument("run", type=path, metavar="runs/NAME", help="the folder of the run, which holds trials.jsonl")
     parser.set_defaults(command=report)
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """Several runs."""
-    parser.add_argument("runs", type=Path, nargs="+", metavar="runs/NAME", help="folders of runs, two or more")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
+    parser.add_argument("runs", type=path, nargs="+", metavar="runs/NAME", help="folders of runs, two or more")
+    parser.add_argument("--out", type=path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
     parser.set_defaults(command=compare)
 
 
 def add_predict(parser: argparse.ArgumentParser) -> None:
     """A run and pictures."""
-    parser.add_argument("run", type=Path, metavar="runs/NAME", help="the folder of the run")
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="files, folders and globs")
+    parser.add_argument("run", type=path, metavar="runs/NAME", help="the folder of the run")
+    parser.add_argument("pictures", type=at_home, nargs="+", metavar="PICTURE", help="files, folders and globs")
     parser.add_argument("--family", metavar="F", help="whose model answers (default: the winner's)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes that are shown (default: 5)")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each picture")
@@ -66,10 +68,10 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """A run and a format."""
     from results.delivery.formats import SUFFIXES
 
-    parser.add_argument("run", type=Path, metavar="runs/NAME", help="the folder of the run")
+    parser.add_argument("run", type=path, metavar="runs/NAME", help="the folder of the run")
     parser.add_argument("--format", required=True, choices=list(SUFFIXES), help="what to write")
     parser.add_argument("--family", metavar="F", help="whose model (default: the winner's)")
-    parser.add_argument("--out", type=Path, metavar="PATH", help="default: beside the .keras file")
+    parser.add_argument("--out", type=path, metavar="PATH", help="default: beside the .keras file")
     parser.set_defaults(command=export)
 
 

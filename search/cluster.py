@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from search.data.cache import check_folder
 from search.data.pictures import File, Pictures
+from search.home import check_private
 from search.settings import Settings, default_cache
 from search.training.weights import Weights
 
@@ -23,6 +25,13 @@ DESCRIPTION = Path("~/ray_bootstrap_config.yaml")
 LOCAL = "local"  # Ray's word for a cluster of its own on this machine
 # Seconds that a node has to answer whether it can write its cache.
 ANSWER = 60.0
+# Variables for older releases of Tune, which this one refuses to run with and makes no other use of.
+OBSOLETE = ("TUNE_RESULT_DIR", "RAY_AIR_LOCAL_CACHE_DIR")
+PATIENCE = 8.0  # seconds in which somebody has to listen at the address of a cluster
+SLOW = 30.0  # seconds that whoever listens has to say a first word
+# What Ray puts its sockets under, below its folder, and the most letters that Linux allows in the path of one.
+SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+MOST_OF_A_SOCKET = 107
 
 
 @dataclass
@@ -100,7 +109,7 @@ class Cluster:
         troubles += [f"{asked[reference]} does not answer within {ANSWER:g} s" for reference in silent]
         if troubles:
             raise OSError(
-                "every node needs a cache folder that it can write (--cache-dir, or PEDIGREE_CACHE in the environment "
+                "every node needs a cache folder that it can use (--cache-dir, or PEDIGREE_CACHE in the environment "
                 f"of `ray start` on the node): {'; '.join(sorted(troubles))}"
             )
 
@@ -115,12 +124,16 @@ class Cluster:
 def connect(settings: Settings) -> Cluster:
     """Starts Ray on this machine, or joins `settings.address`; raises ValueError where no trial would fit."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name in OBSOLETE:
+        os.environ.pop(name, None)
     import ray
 
     joined = ray.is_initialized()
-    address = _address(settings)
+    address, asked = _address(settings)
     dashboard = ""
     if not joined:
+        if address != LOCAL:
+            check_address(address, asked)
         try:
             with _loopback(address == LOCAL):
                 context = ray.init(
@@ -129,10 +142,11 @@ def connect(settings: Settings) -> Cluster:
                     logging_level="ERROR",
                     namespace=f"pedigree-{settings.name}",
                     job_config=ray.job_config.JobConfig(metadata={"job_name": f"pedigree-{settings.name}"}),
+                    **({"_temp_dir": ray_folder(settings.cache)} if address == LOCAL else {}),
                     **(_dashboard(settings.dashboard) if address == LOCAL else {}),
                 )
         except ConnectionError as error:
-            raise OSError(f"--address needs a running Ray cluster, and `{address}` does not answer: {error}") from error
+            raise OSError(_gone(address, asked, str(error))) from error
         except Exception as error:
             # What Ray raises where its processes do not come up within half a minute is nothing more precise.
             if type(error) is not Exception:
@@ -194,23 +208,135 @@ def described(path: Path, trial: Mapping[str, float]) -> int:
 
 def storage_trouble(cache_dir: str) -> str:
     """What keeps this node from writing its cache folder, with the node's name; empty where nothing does."""
-    folder = Path(cache_dir or default_cache())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.write_bytes(b"pedigree")
-        probe.unlink()
+        check_folder(Path(cache_dir or default_cache()), "--cache-dir, or PEDIGREE_CACHE,")
     except OSError as error:
-        return f"{socket.gethostname()} cannot write `{folder}` ({error.strerror})"
+        return f"{socket.gethostname()}: {error}"
     return ""
 
 
-def _address(settings: Settings) -> str:
-    given = settings.address or os.environ.get("RAY_ADDRESS")
+def _address(settings: Settings) -> tuple[str, str]:
+    """The address of the cluster, or `LOCAL`, and what asks for it."""
+    given = os.environ.get("RAY_ADDRESS")
+    # Ray takes `auto` for the variable's address, where there is one.
+    if settings.address and not (settings.address == "auto" and given):
+        return settings.address, "--address"
     if given:
-        return given
+        return given, "RAY_ADDRESS"
     # What `ray submit` runs is meant for the cluster of the machine that it finds itself on.
-    return "auto" if DESCRIPTION.expanduser().exists() else LOCAL
+    path = DESCRIPTION.expanduser()
+    return ("auto", f"`{path}`") if path.exists() else (LOCAL, "")
+
+
+def check_reachable(settings: Settings) -> None:
+    """Raises what `connect` would raise of a cluster that does not answer, or of a Ray that has no folder here."""
+    address, asked = _address(settings)
+    if address == LOCAL:
+        check_loopback()
+        ray_folder(settings.cache)
+    else:
+        check_address(address, asked)
+
+
+def check_loopback(host: str = "127.0.0.1") -> None:
+    """Raises OSError where processes of this machine cannot reach each other, for which Ray would wait for ever."""
+    try:
+        with (
+            socket.create_server((host, 0)) as server,
+            socket.create_connection(server.getsockname(), timeout=PATIENCE),
+        ):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"Ray needs {host} to be reachable, and it is not ({error.strerror or error}); bring the loopback "
+            "interface up (`ip link set lo up`)"
+        ) from error
+
+
+def check_address(address: str, asked: str, patience: float = PATIENCE) -> None:
+    """Raises OSError or ValueError, naming what asks for the address, where no Ray cluster answers there.
+
+    Ray itself tries for ten minutes and says nothing.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    place = address
+    if address.startswith(("http://", "https://")):
+        raise ValueError(
+            f"{asked} needs the HOST:PORT that `ray start --head` prints, and `{address}` is where jobs are sent to; "
+            f"give --address HOST:PORT, or --address {LOCAL} for a Ray of its own on this machine"
+        )
+    try:
+        place = address.removeprefix("ray://") if "://" in address else canonicalize_bootstrap_address(address)
+        host, _, port = place.rpartition(":")
+        number = int(port)
+    except (ConnectionError, OSError) as error:
+        raise OSError(_gone(address, asked, str(error))) from error
+    except (ValueError, AttributeError):
+        raise ValueError(f"{asked} needs HOST:PORT, auto or {LOCAL}, got {address!r}") from None
+    shown = address
+    if address == "auto":
+        shown, asked = place, f"{asked}, by way of the cluster that was last started on this machine,"
+    end = time.monotonic() + patience
+    while True:
+        try:
+            with socket.create_connection((host.strip("[]"), number), timeout=patience) as connection:
+                trouble = "" if os.environ.get("RAY_USE_TLS", "0") not in ("0", "") else _no_ray(connection, SLOW)
+            break
+        except OSError as error:
+            # A head that is being restarted refuses for a moment; a name that nobody knows will not be known then.
+            if isinstance(error, socket.gaierror) or time.monotonic() > end:
+                raise OSError(_gone(shown, asked, error.strerror or str(error))) from error
+        time.sleep(min(1.0, patience / 5))
+    if trouble:
+        raise OSError(_gone(shown, asked, trouble))
+
+
+def _no_ray(connection: socket.socket, patience: float) -> str:
+    """Why no Ray can be at the other end, empty where one may be: its servers begin with HTTP/2's settings."""
+    connection.settimeout(patience)
+    answer = b""
+    try:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+        while len(answer) < 4 and (part := connection.recv(4)):
+            answer += part
+    except TimeoutError:
+        return f"it takes connections, and says nothing for {patience:g} s"
+    except OSError:
+        pass  # Closed: the same as another answer.
+    return "" if answer[3:4] == b"\x04" else "what listens there is no Ray"
+
+
+def _gone(address: str, asked: str, why: str) -> str:
+    return (
+        f"{asked} needs a running Ray cluster, and none answers at `{address}` ({why.rstrip('.')}); start it, or give "
+        f"--address of another, or --address {LOCAL} for a Ray of its own on this machine"
+    )
+
+
+def ray_folder(cache: Path) -> str:
+    """The folder of the Ray that is started here: Ray's own choice, or where that is no use the first that is.
+
+    Its sockets lie there, whose paths the system bounds. Raises OSError where there is no such folder.
+    """
+    base = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    # Ray opens its own folder to everybody: below one that is this user's alone.
+    private = [Path(place, f"ray-{os.getuid()}") for place in ("/tmp", "/var/tmp", "/dev/shm")]
+    folders = [Path(base, "ray"), Path("/tmp/ray"), *(place / "ray" for place in private), cache / "ray"]
+    for folder in (folder.absolute() for folder in folders):
+        with contextlib.suppress(OSError):
+            if len(os.fsencode(folder)) + len(SOCKET) <= MOST_OF_A_SOCKET:
+                if folder.parent in private:
+                    folder.parent.mkdir(mode=0o700, exist_ok=True)
+                    check_private(folder.parent)
+                folder.mkdir(parents=True, exist_ok=True)
+                if os.access(folder, os.W_OK | os.X_OK):
+                    return str(folder)
+    tried = ", ".join(f"`{folder}`" for folder in dict.fromkeys(folders))
+    most = MOST_OF_A_SOCKET - len(SOCKET) - len("/ray")
+    raise OSError(
+        f"Ray needs a folder of {most} letters at most that can be written, and tried {tried}; set RAY_TMPDIR to one"
+    )
 
 
 @contextlib.contextmanager

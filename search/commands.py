@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from results.commands import EXAMPLES, add_commands, follow
+from results.terminal import prepare
 from search import run
 
 SEARCH_EXAMPLES = {
@@ -18,6 +19,7 @@ SEARCH_EXAMPLES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 2 for what the user has to change."""
+    prepare(whole=arguments is None)
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] in (["search"], ["explore"]) and not {"-h", "--help"} & set(given):
         # Parsed by the script's own parser, so that both say and do the same.
@@ -41,7 +43,8 @@ def command_line() -> argparse.ArgumentParser:
     )
     import shtab
 
-    shtab.add_argument_to(parser, "--print-completion", help="print a completion script for bash, zsh or tcsh")
+    shells = ", ".join(shtab.SUPPORTED_SHELLS)
+    shtab.add_argument_to(parser, "--print-completion", help=f"print a completion script for one of {shells}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add_options(commands.add_parser("search", help="search image classifiers (python search/run.py)"))
     run.add_options(commands.add_parser("explore", help="look at data without searching: data.html"))

@@ -31,7 +31,8 @@ class Progress:
 
     def say(self, line: str) -> None:
         """One line for people: above the live block, and to the log."""
-        self.console.print(line, highlight=False, markup=False)
+        # Whole, so that a path can be taken from it: a terminal folds by itself, and a file has no edge.
+        self.console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.note(line)
 
     def say_about_packing(self, rows: Sequence[Mapping[str, Any]], share: float) -> None:

@@ -23,8 +23,12 @@ if __name__ == "__main__" and not __package__:
     # Run as a script, Python looks for modules in this file's folder first: `search/` is no place to import from. Its
     # parent is, unless `ray submit` has copied the file away from the project.
     _here = Path(__file__).resolve().parent
-    sys.path[0:1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
+    # Under PYTHONSAFEPATH it does not look there.
+    sys.path[0 : 0 if sys.flags.safe_path else 1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
 
+from results.delivery.framework import backend
+from results.terminal import at_home, prepare
+from search.home import settle_home
 from search.progress import Progress, fail
 from search.settings import (
     DEMO,
@@ -60,6 +64,7 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
     began = time.monotonic()
     # Whatever the user's own mask says, a run and a cache can be written by nobody else.
     os.umask(os.umask(0o022) | 0o002)
+    prepare(whole=arguments is None)
     try:
         given = options(arguments)
         if given.pop("explore", False):
@@ -101,15 +106,23 @@ def explore(given: Mapping[str, Any]) -> int:
     settings = begun(given)
     if "name" not in given:
         settings = replace(settings, name=f"data-{stem_of(settings)}")
-    check_writable(settings.folder, "--runs-dir")
-    check_writable(settings.cache, "--cache-dir")
+    check_folders(settings, settings.folder)
     progress = Progress(settings)
     progress.say(f"data page: {look(settings, progress.say)}")
     return 0
 
 
+def check_folders(settings: Settings, runs: Path) -> None:
+    """Makes the folder of runs and that of the cache; raises OSError that names the option of one that is no use."""
+    from search.data.cache import check_folder
+
+    check_folder(runs, "--runs-dir")
+    check_folder(settings.cache, "--cache-dir" if settings.cache_dir else "--cache-dir, or PEDIGREE_CACHE,")
+
+
 def run(settings: Settings, began: float, command: Sequence[str], *, resume: bool = False) -> int:
     """One run from beginning to end, or from where it was left."""
+    from search.cluster import check_reachable
     from search.data import pictures as data
     from search.data.cache import locked, write_aside
     from search.studies.own_spaces import OwnSpaces
@@ -121,8 +134,14 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         raise FileExistsError(
             f"a run needs a name of its own, and `{folder}` exists; choose another with --name, or go on with --resume"
         )
-    check_writable(Path(settings.runs_dir), "--runs-dir")
-    check_writable(settings.cache, "--cache-dir")
+    check_folders(settings, Path(settings.runs_dir))
+    homeless = settle_home(settings.cache, os.environ)
+    if sys.flags.optimize:
+        raise ValueError("Ray needs a Python that keeps asserts and docstrings; unset PYTHONOPTIMIZE, or leave -O out")
+    backend()  # raises where Keras could not be imported by any trial
+    if not resume:
+        # A run that is resumed may have only its report left to write.
+        check_reachable(settings)
     folder.mkdir(exist_ok=True)
     with locked(folder / "lock", wait=False) as ours:
         if not ours:
@@ -133,6 +152,8 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         # From here on the run can be resumed, whatever ends it.
         write_aside(folder / "settings.json", settings.to_json())
         progress.log_to(folder / "log.txt")
+        if homeless:
+            progress.say(homeless)
         rows = folder / "trials.jsonl"
         try:
             runs = earlier_runs(settings)
@@ -193,7 +214,7 @@ def learnt(
         write_aside(settings.folder / WARM_START, prior.to_json())
         for line in prior.lines():
             say(line)
-    return Prior.from_json((settings.folder / WARM_START).read_text())
+    return Prior.from_json((settings.folder / WARM_START).read_text(encoding="utf-8"))
 
 
 def rows_before(path: Path, settings: Settings, weights: Any, own: Any) -> Any:
@@ -271,6 +292,7 @@ def search(
         settings.cache_dir,
         settings.trial_timeout,
         own.models,
+        backend(),
     )
     try:
         with progress.live(journal), LivePage(settings, journal):
@@ -291,7 +313,7 @@ def report(settings: Settings, progress: Progress) -> int:
     from results.pages.document import write_report
 
     page = write_report(settings.folder)
-    results = json.loads((settings.folder / "results.json").read_text())
+    results = json.loads((settings.folder / "results.json").read_text(encoding="utf-8"))
     for family, record in results["families"].items():
         best, test = record.get("best"), record.get("test")
         if best is None:
@@ -336,7 +358,7 @@ def check_same_code(path: Path, models: Any) -> None:
 
     files = models.code.digests()
     if path.exists():
-        saved = json.loads(path.read_text())["files"]
+        saved = json.loads(path.read_text(encoding="utf-8"))["files"]
         for name in sorted(saved | files):
             if saved.get(name, files.get(name)) != files.get(name):
                 raise ValueError(
@@ -361,21 +383,8 @@ def environment(command: Sequence[str], devices: dict[str, Any]) -> dict[str, An
         "platform": platform.platform(),
         "versions": versions,
         "devices": devices,
-        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "backend": backend(),
     }
-
-
-def check_writable(folder: Path, option: str) -> None:
-    """Makes a folder if need be; raises OSError that names the option where nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(
-            f"{option} needs a folder that can be written, and `{folder}` cannot: {error.strerror}"
-        ) from error
 
 
 def parse(arguments: Sequence[str] | None) -> Settings:
@@ -481,6 +490,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
     command.add_argument(
         "data",
+        type=at_home,
         nargs="?",
         default=None,
         metavar="DATA",
@@ -534,7 +544,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         what, "--time-budget", "bound on the whole command, as 90s, 30m or 1h30m (default: none)", duration, metavar="T"
     )
     add(what, "--image-sizes", "sides in pixels that may be chosen", sizes, metavar="S,S")
-    add(what, "--weights", "imagenet, none, a weights file, or a folder of them", metavar="W")
+    add(what, "--weights", "imagenet, none, a weights file, or a folder of them", at_home, metavar="W")
     add(
         what,
         "--views",
@@ -574,17 +584,19 @@ def add_options(command: argparse.ArgumentParser) -> None:
     kept = command.add_argument_group("what is kept")
     kept.add_argument(
         "--resume",
+        type=at_home,
         metavar="RUN",
         help="go on with the run of this folder: finished trials stay, the others go on from their last rung; of the "
         "settings only more --trials, a longer --time-budget and where it runs may change",
     )
     kept.add_argument(
         "--extend",
+        type=at_home,
         metavar="RUN",
         help="go on with the run of this folder, finished or not, and add --trials configurations to each family",
     )
     add(kept, "--name", "of the run and its folder (default: data and time)", metavar="NAME")
-    add(kept, "--runs-dir", "where run folders are made", metavar="DIR")
+    add(kept, "--runs-dir", "where run folders are made", at_home, metavar="DIR")
     add(
         kept,
         "--cache-dir",
@@ -621,7 +633,7 @@ def number(text: str) -> int:
 
 def absolute(text: str) -> str:
     """A path that means the same in a worker, whose current folder is another one."""
-    return str(Path(text).expanduser().absolute())
+    return str(Path(at_home(text)).absolute())
 
 
 def names(text: str) -> tuple[str, ...]:

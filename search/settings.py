@@ -11,6 +11,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from search.home import home, own_temporary
+
 FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
 PRECISIONS = ("auto", "float32", "bfloat16")
 OBJECTIVES = ("accuracy", "latency", "size")
@@ -35,11 +37,18 @@ _COUNTED = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 def default_cache() -> str:
-    """The folder of the shared cache: `$PEDIGREE_CACHE`, else below the user's own cache folder."""
-    own = os.environ.get("PEDIGREE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    """The folder of the shared cache: `$PEDIGREE_CACHE`, else below the user's own cache folder.
+
+    Without a home folder that can be written it is one of the user's own among the temporary ones.
+    """
+    given, base = os.environ.get("PEDIGREE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if not given and not base:
+        own = home()
+        if own is None:
+            return str(own_temporary())
+        base = str(own / ".cache")
     # Absolute, because workers run in another folder.
-    return str(Path(own or Path(base) / "pedigree").expanduser().absolute())
+    return str(Path(os.path.expanduser(given or f"{base}/pedigree")).absolute())
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """One build however many ask, and arrays that several processes fill together."""
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.data.cache import Cache, Damaged, Rows, intact, locked, settled, write_aside
+from search.data.cache import Cache, Damaged, Rows, check_folder, intact, locked, new_array, settled, write_aside
 
 # Takes the lock of chunk 0, says so, and waits for its end.
 HOLDER = """
@@ -95,6 +97,7 @@ def test_a_second_process_finds_what_the_first_wrote(tmp_path: Path) -> None:
         "rows.0.BOOT.done",
         "rows.1.BOOT.done",
         "rows.all.done",
+        "rows.lock",
         "rows.npy",
     ]
 
@@ -238,3 +241,48 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_aside(path, "Löwchen")
     assert path.read_text(encoding="utf-8") == "Löwchen"
     assert [item.name for item in tmp_path.iterdir()] == ["split.json"]
+
+
+def test_rows_need_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*given: object, **more: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    Rows(tmp_path / "rows.npy", (4,), np.int64, 2).write(1, np.array([3, 4]))
+    again = Rows(tmp_path / "rows.npy", (4,), np.int64, 2)
+    again.write(0, np.array([1, 2]))
+    assert again.read().tolist() == [1, 2, 3, 4]
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_with_the_option(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*given: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    rule = f"^--runs-dir needs a folder on a file system with file locks, and `{tmp_path}/a` is on one without: "
+    with pytest.raises(OSError, match=rule + os.strerror(number)):
+        check_folder(tmp_path / "a", "--runs-dir")
+    assert list((tmp_path / "a").iterdir()) == []
+    with (
+        pytest.raises(OSError, match="no file locks here; choose another folder with --cache-dir or") as raised,
+        locked(tmp_path / "b.lock"),
+    ):
+        pass
+    assert (raised.value.errno, raised.value.filename) == (number, str(tmp_path / "b.lock"))
+
+
+def test_room_is_taken_where_the_system_cannot_take_it_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fallocate(*given: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    array = new_array(tmp_path / "a.npy", np.uint8, (3, 1_000_000))
+    assert not array.any()
+    assert (tmp_path / "a.npy").stat().st_blocks * 512 >= 3_000_000
+    array[2] = 7
+    array.flush()
+    assert np.load(tmp_path / "a.npy").sum() == 7_000_000

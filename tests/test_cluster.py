@@ -1,13 +1,18 @@
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
-from search.cluster import Cluster, connect, described, slots, storage_trouble
+from search import cluster
+from search.cluster import Cluster, check_address, connect, described, ray_folder, slots, storage_trouble
 from search.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +89,10 @@ def test_a_growing_cluster_is_given_trials_to_wait_for() -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named() -> None:
-    assert storage_trouble("/proc/pedigree").endswith("cannot write `/proc/pedigree` (No such file or directory)")
+    rule = (
+        "--cache-dir, or PEDIGREE_CACHE, needs a folder that can be written, and `/proc/pedigree` cannot: No such file"
+    )
+    assert rule in storage_trouble("/proc/pedigree")
 
 
 def test_a_folder_that_can_be_written_is_no_trouble(tmp_path: Path) -> None:
@@ -104,6 +112,117 @@ def test_concurrency_is_a_bound_on_what_fits() -> None:
     assert connect(Settings(name="all")).workers() == 2
     assert connect(Settings(name="one", concurrency=1)).workers() == 1
     assert connect(Settings(name="half", cpus_per_trial=0.5)).workers() == 4
+
+
+@contextmanager
+def listening(answer: bytes | None) -> Iterator[str]:
+    """The address of a server that says this to everybody, or nothing."""
+    with socket.create_server(("localhost", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                if answer is not None:
+                    connection.sendall(answer)
+                connection.settimeout(10)
+                while answer is None and connection.recv(99):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"localhost:{server.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.fixture
+def _by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes `localhost` for this machine's address to others, at which the servers of these tests do not listen."""
+    monkeypatch.setattr("ray._private.services.canonicalize_bootstrap_address", lambda address: address)
+
+
+@pytest.mark.usefixtures("_by_name")
+def test_a_cluster_that_is_gone_is_named() -> None:
+    with socket.create_server(("localhost", 0)) as closed:
+        address = f"localhost:{closed.getsockname()[1]}"
+    with pytest.raises(OSError, match=f"^RAY_ADDRESS needs a running Ray cluster, and none answers at `{address}`"):
+        check_address(address, "RAY_ADDRESS", patience=0.1)
+
+
+@pytest.mark.usefixtures("_by_name")
+def test_a_cluster_that_answers_passes() -> None:
+    with listening(bytes((0, 0, 6, 4, 0, 0, 0, 0, 0))) as address:
+        check_address(address, "--address")
+
+
+@pytest.mark.usefixtures("_by_name")
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what listens there is no Ray"),
+        (b"", "what listens there is no Ray"),
+        (None, "it takes connections, and says nothing for 0.1 s"),
+    ],
+)
+def test_who_listens_and_is_no_ray_is_named(answer: bytes | None, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "SLOW", 0.1)
+    with (
+        listening(answer) as address,
+        pytest.raises(OSError, match=f"`{address}` .{why}.; start it, or give --address"),
+    ):
+        check_address(address, "--address")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("http://head:8265", "RAY_ADDRESS needs the HOST:PORT .* and `http://head:8265` is where jobs are sent to"),
+        ("head", "RAY_ADDRESS needs HOST:PORT, auto or local, got 'head'"),
+        ("head:ray", "RAY_ADDRESS needs HOST:PORT, auto or local, got 'head:ray'"),
+    ],
+)
+def test_an_address_of_another_kind_is_refused(address: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_address(address, "RAY_ADDRESS")
+
+
+def test_what_asks_for_the_address_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster._address(Settings(address="a:1")) == ("a:1", "--address")
+    monkeypatch.setenv("RAY_ADDRESS", "b:2")
+    assert cluster._address(Settings()) == cluster._address(Settings(address="auto")) == ("b:2", "RAY_ADDRESS")
+    assert cluster._address(Settings(address="local")) == ("local", "--address")
+
+
+def test_ray_gets_a_folder_in_which_its_sockets_have_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", f"/tmp/{'deep/' * 20}")
+    found = ray_folder(tmp_path)
+    assert len(found) <= 43
+    assert os.access(found, os.W_OK)
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/nothing")
+    assert ray_folder(tmp_path) == found
+    # One letter of room for each of the sockets' paths beyond what this folder needs.
+    monkeypatch.setattr(cluster, "MOST_OF_A_SOCKET", len(f"{tmp_path}/ray{cluster.SOCKET}"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert ray_folder(tmp_path / "cache") == f"{tmp_path}/ray"
+
+
+def test_a_machine_without_its_loopback_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.check_loopback()
+    # An address for documents, which no interface has.
+    with pytest.raises(
+        OSError, match=r"^Ray needs 198\.51\.100\.7 to be reachable, and it is not .*`ip link set lo up`"
+    ):
+        cluster.check_loopback("198.51.100.7")
+
+
+def test_no_folder_for_ray_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "MOST_OF_A_SOCKET", len(cluster.SOCKET) + 4)
+    monkeypatch.setenv("RAY_TMPDIR", "/here")
+    with pytest.raises(
+        OSError, match=r"^Ray needs a folder of 0 letters .* tried `/here/ray`, .*; set RAY_TMPDIR to one"
+    ):
+        ray_folder(tmp_path)
 
 
 def test_dashboard_needs_an_address() -> None:

@@ -31,6 +31,17 @@ def test_completion_is_a_script_that_bash_takes(capsys: pytest.CaptureFixture[st
     assert done.stdout.split() == ["explore", "export"]
 
 
+def test_the_help_names_the_shells_that_completion_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    (offered,) = (action.choices for action in command_line()._actions if action.dest == "print_completion")
+    assert offered is not None
+    main([])
+    assert f"completion script for one of {', '.join(offered)}" in " ".join(capsys.readouterr().out.split())
+    for shell in offered:
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main(["--print-completion", shell])
+        assert "pedigree" in capsys.readouterr().out
+
+
 def test_search_is_the_script(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "nothing-here", "--trials", "0"]) == 2
     assert capsys.readouterr().err == "pedigree: `trials` needs 1 or more, got 0\n"

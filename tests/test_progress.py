@@ -34,6 +34,15 @@ def test_lines_go_to_the_console_and_the_log(tmp_path: Path) -> None:
     assert second.endswith(" for the log alone")
 
 
+def test_a_line_is_never_folded_nor_changed() -> None:
+    line = f"report: /srv/{'shared photographs/' * 9}runs/:dog:[bold]/report.html"
+    progress = Progress(Settings(name="a"), Console(file=io.StringIO(), width=80))
+    progress.say(line)
+    shown = progress.console.file
+    assert isinstance(shown, io.StringIO)
+    assert shown.getvalue() == f"{line}\n"
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
     journal = Journal(tmp_path / "trials.jsonl")

@@ -7,10 +7,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up: a file imports what stands on its own floor and on those before it, and nothing else of ours.
 # fmt: off
 FLOORS = (
-    "results.rows", "results.records", "results.markup", "results.analysis", "results.drawing", "results.delivery",
-    "results.pages", "results.commands", "results.__main__", "results.__init__",
-    "models", "spaces", "search.settings", "search.data", "search.record", "search.training", "search.studies",
-    "search.cluster", "search.schedule", "search.progress", "search.explore", "search.run", "search.commands",
+    "results.terminal", "results.rows", "results.records", "results.markup", "results.analysis", "results.drawing",
+    "results.delivery", "results.pages", "results.commands", "results.__main__", "results.__init__",
+    "models", "spaces", "search.home", "search.settings", "search.data", "search.record", "search.training",
+    "search.studies", "search.cluster", "search.schedule", "search.progress", "search.explore", "search.run",
+    "search.commands",
 )
 # fmt: on
 

@@ -422,6 +422,17 @@ def test_help_groups_the_options() -> None:
         assert f"--{option} " in text
 
 
+def test_every_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    given = command.options(
+        ["~/photos", "--runs-dir=~/runs", "--cache-dir=~/c", "--weights=~/w.h5", "--resume=~/r", "--extend=~/e"]
+    )
+    assert given == {
+        **{"data": "/home/ada/photos", "runs_dir": "/home/ada/runs", "cache_dir": "/home/ada/c"},
+        **{"weights": "/home/ada/w.h5", "resume": "/home/ada/r", "extend": "/home/ada/e"},
+    }
+
+
 def test_more_than_the_machine_has(
     ray_cluster: None, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

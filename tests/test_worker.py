@@ -188,11 +188,23 @@ def test_the_child_ends_with_its_parent(pictures: Pictures, tmp_path: Path) -> N
     pytest.fail("the child outlives its parent")
 
 
+def test_a_worker_that_cannot_start_says_why(pictures: Pictures, config: Config) -> None:
+    worker = Worker(replace(SETUP, backend="openvino"), pictures)
+    for _ in range(2):
+        kind, reason = worker.run(job(config("scratch_keras"), epochs=1), lambda rows: None)
+        assert kind == "failed"
+        assert reason.startswith(
+            "the worker cannot start: ValueError: KERAS_BACKEND needs one of tensorflow, jax, got "
+        )
+    stop(worker)
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (ValueError("needs  low <= high,\n got 3 > 2"), "ValueError: needs low <= high, got 3 > 2"),
         (MemoryError(), "out of memory"),
+        (ValueError("got \x1b[1mshape\x1b[0m (3,)"), "ValueError: got shape (3,)"),
         (RuntimeError("CUDA Out Of Memory: 3 GiB"), "out of memory: CUDA Out Of Memory: 3 GiB"),
         (ValueError("a" * 999), "ValueError: " + "a" * 300),
     ],

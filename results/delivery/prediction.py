@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.analysis.numbers import best_trial, choose_winner
+from results.delivery.framework import import_keras
 from results.delivery.picture import read_picture, reason_of
 from results.records import read_object, split_problem
 from results.rows import Rows, read_rows
+from results.terminal import plain
 
 if TYPE_CHECKING:
     import keras
@@ -55,7 +57,7 @@ def answer_of(model: "keras.Model", picture: Pixels, classes: int) -> NDArray[np
     try:
         answer: NDArray[np.float64] = np.asarray(model(picture[None], training=False), dtype=float)
     except Exception as error:  # what a foreign model raises is its own affair
-        said = " ".join(str(error).split())[:300]
+        said = " ".join(plain(error).split())[:300]
         raise ValueError(f"the model takes no pictures: {type(error).__name__}: {said}") from error
     if answer.shape != (1, classes):
         raise ValueError(f"the model needs an answer for each of {classes} classes, and gives {answer.shape}")
@@ -127,24 +129,15 @@ def load(run_dir: Path, family: str) -> "keras.Model":
     exported = exported_families(run_dir, read_rows(run_dir / "trials.jsonl"))
     if family not in exported:
         raise ValueError(f"`{run_dir}` has models of {', '.join(exported)}, got {family!r}")
-    quiet()
-    import keras
-
+    keras = import_keras()
     path = run_dir / "models" / f"{family}.keras"
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # damaged archives, foreign layers and refused code raise nearly anything
-        said = " ".join(str(error).split())[:300]
+        said = " ".join(plain(error).split())[:300]
         raise ValueError(
             f"`{path}` cannot be loaded without running code of its own, or is damaged: {type(error).__name__}: {said}"
         ) from error
-
-
-def quiet() -> None:
-    """Keeps TensorFlow's notes about the machine off the terminal; to be called before it is imported."""
-    import os
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def told(answer: dict[str, Any], *, as_json: bool) -> str:

@@ -9,6 +9,7 @@ once by every process; what is damaged is made again.
 """
 
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
@@ -26,7 +27,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.home import check_private, own_temporary
+
 Array = NDArray[Any]
+# What systems say of file systems that cannot keep processes apart, or cannot keep room on the disk.
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+NO_ROOM_AHEAD = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+BLOCK = 2**20  # bytes that are read or written at a time
 SUMS = "sums.json"  # of an entry: the checksum of each of its files
 
 
@@ -145,7 +152,7 @@ def _sum(path: Path) -> str:
     """A checksum that finds damage, not malice: whoever can write the cache can also write its sums."""
     found = 0
     with path.open("rb") as file:
-        while block := file.read(2**20):
+        while block := file.read(BLOCK):
             found = zlib.crc32(block, found)
     return f"{found:08x}"
 
@@ -162,11 +169,26 @@ def new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, 
     array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     try:
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            _take_room(file.fileno(), path.stat().st_size)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise OSError(error.errno, f"{error.strerror}: needs {array.nbytes / 1e6:,.1f} MB", str(path)) from error
     return array
+
+
+def _take_room(descriptor: int, size: int) -> None:
+    """Takes a new file's room on the disk; its bytes read as zeros before and after."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in NO_ROOM_AHEAD:
+            raise
+        # The head of the file, which says what is in it, is written already.
+        begun = os.pread(descriptor, BLOCK, 0)
+        for start in range(0, size, BLOCK):
+            block = begun if start == 0 else bytes(min(BLOCK, size - start))
+            if os.pwrite(descriptor, block, start) < len(block):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 class Damaged(Exception):
@@ -187,16 +209,16 @@ class Rows:
         self.chunk = chunk
         self.chunks = -(-shape[0] // chunk)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_name(f"{path.stem}.{uuid.uuid4().hex[:8]}.part")
-            try:
-                new_array(aside, dtype, shape)
-                # A link, unlike a rename, fails where another process was first: its file may hold rows already.
-                os.link(aside, path)
-            except FileExistsError:
-                pass
-            finally:
-                aside.unlink(missing_ok=True)
+            # Where another process is first, its file may hold rows already; a link would tell as well, but not every
+            # file system has them.
+            with locked(path.with_suffix(".lock")):
+                if not path.exists():
+                    aside = path.with_name(f"{path.stem}.{uuid.uuid4().hex[:8]}.part")
+                    try:
+                        new_array(aside, dtype, shape)
+                        aside.rename(path)
+                    finally:
+                        aside.unlink(missing_ok=True)
         self._array: Array | None = None
 
     def slice(self, chunk: int) -> slice:
@@ -293,7 +315,9 @@ def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
     except OSError:
-        return "boot"
+        # Some containers hide it, and the second of the boot tells as much.
+        lines = Path("/proc/stat").read_text().splitlines()
+        return next((line.removeprefix("btime ") for line in lines if line.startswith("btime ")), "boot")
 
 
 def _size(folder: Path) -> int:
@@ -304,7 +328,8 @@ def _size(folder: Path) -> int:
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Holds an exclusive lock on a file; without `wait` gives False where another holds it.
 
-    The lock ends with its process, however that ends.
+    The lock ends with its process, however that ends. Raises OSError that names the file where its file system has no
+    locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -313,7 +338,37 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            said = f"{error.strerror}: no file locks here; choose another folder with --cache-dir or --runs-dir"
+            raise OSError(error.errno, said, str(path)) from error
         yield True
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Makes a folder if need be; raises OSError that names the option where nothing can be written or locked there."""
+    probe = folder / f".write-test-{os.getpid()}"
+    try:
+        if folder == own_temporary():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_private(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"pedigree")
+    except OSError as error:
+        raise OSError(
+            f"{option} needs a folder that can be written, and `{folder}` cannot: {error.strerror}"
+        ) from error
+    try:
+        with locked(probe):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"{option} needs a folder on a file system with file locks, and `{folder}` is on one without: "
+            f"{os.strerror(error.errno or 0)}"
+        ) from error
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def write_aside(path: Path, content: str | bytes) -> None:

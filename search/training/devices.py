@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from results.delivery.framework import import_keras
+
 # Operations that stay in float32: in bfloat16 oneDNN takes up to fourteen times as long for them (a depthwise
 # convolution with stride 2, its gradient by the inputs).
 SLOW_IN_BFLOAT16 = ("DepthwiseConv2dNativeBackpropInput", "DepthwiseConv2dNativeBackpropFilter")
@@ -104,14 +106,12 @@ def prepare(threads: int, precision: str, gpu_share: float = 0.0) -> str:
     On a CPU under TensorFlow bfloat16 is a rewriting of the graph (weights and sums stay float32), which "auto" takes
     where it is faster; on a GPU, and under JAX, it is Keras's mixed policy, taken only when asked for by name.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if 0 < gpu_share < 1 and gpu_memory():
         fraction = share_limit(gpu_memory(), gpu_share) / gpu_memory()
         os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{fraction:.3f}"
     elif gpu_share:
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    import keras
-
+    keras = import_keras()
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from results.analysis.numbers import DERIVED
+from results.terminal import plain
 from search.data.cache import Cache
 from search.data.pictures import Indices, Pictures, one_hot
 from search.training.trial import Array, Clock, Inputs, Material
@@ -204,7 +205,7 @@ def find(reference: str) -> Any:
 
 def described(error: BaseException) -> str:
     """An error in one line, with the place in the user's code that it comes from."""
-    text = " ".join(str(error).split())[:500]
+    text = " ".join(plain(error).split())[:500]
     told = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         return told

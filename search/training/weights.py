@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.sizes import PARAMETERS
+from results.delivery.framework import import_keras, keras_home
 
 Backbone = tuple[str, float]
 
@@ -87,11 +88,10 @@ def identify(path: Path) -> Backbone:
 
 def _download(url: str) -> Path:
     name = url.rsplit("/", 1)[1]
-    stored = Path.home() / ".keras" / "models" / name
+    stored = keras_home() / "models" / name
     if stored.exists():
         return stored
-    import keras
-
+    keras = import_keras()
     try:
         return Path(keras.utils.get_file(name, url, cache_dir=str(stored.parent.parent), cache_subdir="models"))
     except Exception as error:  # get_file wraps whatever urllib raises

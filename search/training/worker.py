@@ -5,6 +5,7 @@ so past a bound the child is replaced between two trials, at the price of an imp
 the system kills takes one trial with it, while Tune's actor stays to say so.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+from results.terminal import plain
 from search.data.cache import traffic
 from search.data.pictures import Pictures
+from search.home import settle_home
 from search.training import devices
 from search.training.latency import MODELS, measure
 from search.training.own_models import OwnModels
@@ -70,6 +73,7 @@ class Setup:
     cache_dir: str = ""  # of every node; empty: each node's own default
     timeout: float | None = None  # seconds without a sign of life after which a trial is ended
     own: OwnModels = field(default_factory=OwnModels)  # the user's hypermodels
+    backend: str = ""  # of Keras, the driver's, whatever the node's own settings say; empty: the node's
 
 
 class WorkerDied(Exception):
@@ -154,6 +158,9 @@ class Worker:
         ours, theirs = Pipe()
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        if self._setup.backend:
+            environment["KERAS_BACKEND"] = self._setup.backend
+        settle_home(self._pictures.cache, environment)
         self._process = subprocess.Popen(
             # The run's name is for those who look at the processes of a node.
             [sys.executable, "-m", "search.training.worker", str(theirs.fileno()), self._setup.run],
@@ -214,10 +221,15 @@ def serve(pipe: Connection) -> None:
     """The child's whole life: jobs from the pipe until it closes."""
     setup, pictures = pipe.recv()
     end_with_parent()
-    devices.prepare(setup.threads, setup.precision, setup.gpu_share)
-    MATERIALS.update(setup.own.materials())
-    MODELS.update(setup.own.exported())
     line = Line(pipe)
+    try:
+        devices.prepare(setup.threads, setup.precision, setup.gpu_share)
+        MATERIALS.update(setup.own.materials())
+        MODELS.update(setup.own.exported())
+    except Exception as error:  # what keeps every trial from starting is the reason of each, and not an exit code
+        traceback.print_exc()
+        _refuse(line, f"the worker cannot start: {describe(error)}")
+        return
     threading.Thread(target=line.beat, daemon=True).start()
     while True:
         try:
@@ -228,6 +240,14 @@ def serve(pipe: Connection) -> None:
         line.send("traffic", traffic.take())
         line.send(*answer)
         devices.forget_models()
+
+
+def _refuse(line: Line, reason: str) -> None:
+    """Answers every job with the reason why none can be done here."""
+    with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
+        while True:
+            line.recv()
+            line.send("failed", reason)
 
 
 def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: bytes) -> tuple[str, Any]:
@@ -289,7 +309,7 @@ def lacked_memory(error: Exception) -> bool:
 
 def describe(error: Exception) -> str:
     """An error in one line, lack of memory told apart."""
-    text = " ".join(str(error).split())[:300]
+    text = " ".join(plain(error).split())[:300]
     if lacked_memory(error):
         return f"out of memory: {text}" if text else "out of memory"
     return f"{type(error).__name__}: {text}"
