@@ -94,8 +94,9 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     examples = [
         int(chance.choice(np.flatnonzero((labels == said) & readable))) for said in _spread(len(folder.classes))
     ]
+    said_of = [*folder.notes, *data.level_notes(decoded, names)]
     return {
-        **{"title": title, "source": settings.data, "digest": folder.digest, "notes": list(folder.notes)},
+        **{"title": title, "source": settings.data, "digest": folder.digest, "notes": said_of},
         **{"files": len(folder.pictures) + len(folder.left_out), "pictures": len(usable), "classes": said},
         "levels": histograms(pixels[np.sort(chance.permutation(usable)[:500])]),
         "sizes": np.stack([decoded.width[drawn], decoded.height[drawn]], axis=1).tolist(),

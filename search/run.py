@@ -327,6 +327,12 @@ def check_same_data(path: Path, split: dict[str, Any]) -> None:
             raise ValueError(
                 f"--resume needs the data that the run was begun with, and `{part}` of `{path}` is another now"
             )
+    if saved.get("levels", {}) != split["levels"]:
+        # An older version took other levels for black and white.
+        raise ValueError(
+            f"--resume needs pictures read as they were when the run was begun, with the levels {saved.get('levels')} "
+            f"of `{path}` for black and white, and they are {split['levels']} now; begin a new run"
+        )
 
 
 def check_same_code(path: Path, models: Any) -> None:

@@ -250,6 +250,7 @@ def summarise(run_dir: Path) -> dict[str, Any]:
             "left_out": split.get("left_out") or [],
             "duplicates": split.get("duplicates") or [],
             "notes": split.get("notes") or [],
+            "levels": split.get("levels") or {},
         },
         "families": families,
         "winner": choose_winner({family: record["best"] for family, record in families.items()}),

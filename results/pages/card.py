@@ -22,7 +22,7 @@ def card(summary: dict[str, Any], family: str) -> str:
         "",
         "## Use",
         "",
-        *("    " + line for line in loading(f"{family}.keras")),
+        *("    " + line for line in loading(f"{family}.keras", data["levels"])),
         "",
         "The file takes uint8 pictures (n, height, width, 3) of any size, holds its own resizing and treatment, loads "
         "in Keras's safe mode and needs nothing of Pedigree. The probabilities are in the order of the classes below.",
@@ -80,13 +80,25 @@ def card(summary: dict[str, Any], family: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def loading(path: str) -> list[str]:
-    """The lines of Python that classify a JPEG with the exported file and nothing of Pedigree."""
+def loading(path: str, levels: dict[str, Any] | None = None) -> list[str]:
+    """The lines of Python that classify a picture with the exported file and nothing of Pedigree.
+
+    `levels` are black and white of the run's pictures, by kind, where these had more than 8 bits a channel.
+    """
+    read = ['picture = np.asarray(Image.open("picture.jpg").convert("RGB"))']
+    if levels:
+        black, white = next(iter(levels.values()))
+        read = [
+            'picture = np.asarray(Image.open("picture.png"), float)',
+            f"# {black:.17g} is black and {white:.17g} is white in the pictures that it learnt from.",
+            f"picture = np.clip((picture - {black:.17g}) / {white - black:.17g}, 0, 1) * 255",
+            "picture = np.repeat(picture.round().astype(np.uint8)[..., None], 3, axis=-1)",
+        ]
     return [
         "import keras, numpy as np",
         "from PIL import Image",
         f'model = keras.saving.load_model("{path}")',
-        'picture = np.asarray(Image.open("picture.jpg").convert("RGB"))',
+        *read,
         "probabilities = np.asarray(model(picture[None]))[0]",
         "print(probabilities.argmax(), probabilities.max())",
     ]
