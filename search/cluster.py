@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from search import machine
 from search.data.pictures import File, Pictures
 from search.settings import Settings, default_cache
 from search.training.weights import Weights
@@ -23,6 +24,7 @@ DESCRIPTION = Path("~/ray_bootstrap_config.yaml")
 LOCAL = "local"  # Ray's word for a cluster of its own on this machine
 # Seconds that a node has to answer whether it can write its cache.
 ANSWER = 60.0
+STORE, LEAST_STORE = 0.3, 80 * machine.MIB  # of the memory, for Ray's object store, and the least that Ray takes
 
 
 @dataclass
@@ -129,7 +131,7 @@ def connect(settings: Settings) -> Cluster:
                     logging_level="ERROR",
                     namespace=f"pedigree-{settings.name}",
                     job_config=ray.job_config.JobConfig(metadata={"job_name": f"pedigree-{settings.name}"}),
-                    **(_dashboard(settings.dashboard) if address == LOCAL else {}),
+                    **({**_dashboard(settings.dashboard), **_resources()} if address == LOCAL else {}),
                 )
         except ConnectionError as error:
             raise OSError(f"--address needs a running Ray cluster, and `{address}` does not answer: {error}") from error
@@ -147,9 +149,13 @@ def connect(settings: Settings) -> Cluster:
     resources = {"cpu": settings.cpus_per_trial, **({"gpu": share} if share else {})}
     reachable = 0 if ours else max(settings.concurrency or 0, described(DESCRIPTION.expanduser(), resources))
     room = sum(slots(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+    concurrency = settings.concurrency
+    if ours and concurrency is None and machine.bounded():
+        most = machine.most_workers(machine.memory())
+        concurrency = most if most < room else None
     cluster = Cluster(
         resources,
-        settings.concurrency,
+        concurrency,
         {"cpus": int(cpus), "gpus": int(gpus), "nodes": nodes},
         ours,
         reachable,
@@ -158,12 +164,25 @@ def connect(settings: Settings) -> Cluster:
     if room + reachable < 1:
         with contextlib.suppress(Exception):
             cluster.close()
+        allowed = "".join(f"; {note}" for note in machine.notes()) if ours else ""
         raise ValueError(
             f"a trial needs {settings.cpus_per_trial:g} CPU and {share:g} GPU on one machine, "
-            f"and the cluster has {cpus:g} CPU and {gpus:g} GPU on {nodes} machine{'s' if nodes > 1 else ''}"
+            f"and the cluster has {cpus:g} CPU and {gpus:g} GPU on {nodes} machine{'s' if nodes > 1 else ''}{allowed}"
         )
     cluster.check_storage(settings.cache_dir)
     return cluster
+
+
+def _resources() -> dict[str, Any]:
+    """What a Ray that is started here counts as its own; by itself it takes all cores, and the memory of containers.
+
+    Its object store, of which a search on one machine needs little, takes the same share as by default.
+    """
+    given: dict[str, Any] = {"num_cpus": machine.cores()}
+    if machine.bounded():
+        store = max(LEAST_STORE, int(STORE * machine.memory()))
+        given |= {"object_store_memory": store, "_memory": max(LEAST_STORE, machine.memory() - store)}
+    return given
 
 
 def slots(node: Mapping[str, float], trial: Mapping[str, float]) -> int:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from search import machine
 from search.data import pictures as data
 from search.data import treatment
 from search.data.cache import write_aside
@@ -44,7 +44,7 @@ def explore(settings: Settings, say: Callable[[str], None]) -> Path:
     """
     from results.pages.exploration import write_exploration
 
-    record = measure(settings, os.cpu_count() or 1, say)
+    record = measure(settings, machine.cores(), say)
     settings.folder.mkdir(parents=True, exist_ok=True)
     write_aside(settings.folder / "exploration.json", json.dumps(record))
     return write_exploration(settings.folder)

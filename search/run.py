@@ -25,6 +25,7 @@ if __name__ == "__main__" and not __package__:
     _here = Path(__file__).resolve().parent
     sys.path[0:1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
 
+from search import machine
 from search.progress import Progress, fail
 from search.settings import (
     DEMO,
@@ -135,9 +136,11 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         rows = folder / "trials.jsonl"
         try:
             runs = earlier_runs(settings)
+            for line in machine.notes():
+                progress.say(line)
             with OwnSpaces(settings) as own:
                 weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
-                pictures, split = data.prepare(settings, os.cpu_count() or 1, progress.say)
+                pictures, split = data.prepare(settings, machine.cores(), progress.say)
                 progress.say(describe(split))
                 if resume:
                     check_same_data(folder / "split.json", split)
@@ -264,7 +267,7 @@ def search(
     setup = Setup(
         max(1, int(settings.cpus_per_trial)),
         settings.precision,
-        settings.worker_memory,
+        worker_memory(settings, cluster, progress.say),
         settings.name,
         cluster.resources.get("gpu", 0.0),
         settings.cache_dir,
@@ -283,6 +286,18 @@ def search(
         mirror.close()
         journal.close()
         cluster.close()
+
+
+def worker_memory(settings: Settings, cluster: Any, say: Callable[[str], None]) -> float:
+    """GiB past which a worker is replaced: of a Ray started here, no more than the workers' share of the memory."""
+    if not cluster.ours or not machine.bounded():
+        return settings.worker_memory
+    if cluster.concurrency != settings.concurrency:
+        say(f"{cluster.workers()} workers are as many as the memory has room for; --concurrency overrules that")
+    most = machine.worker_memory(settings.worker_memory, cluster.workers(), machine.memory())
+    if most < settings.worker_memory:
+        say(f"a worker is replaced past {most:.1f} GiB, its share of the memory, not --worker-memory")
+    return most
 
 
 def report(settings: Settings, progress: Progress) -> int:
