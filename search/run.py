@@ -302,6 +302,7 @@ def worker_memory(settings: Settings, cluster: Any, say: Callable[[str], None]) 
 
 def report(settings: Settings, progress: Progress) -> int:
     """Writes the report and prints its summary; the exit status is 1 where no trial finished."""
+    from results.analysis import verdict
     from results.pages.document import write_report
 
     page = write_report(settings.folder)
@@ -311,10 +312,27 @@ def report(settings: Settings, progress: Progress) -> int:
         if best is None:
             progress.say(f"{family}: no result")
             continue
-        scored = f", test {test['accuracy']:.3f} ({test['low']:.3f} to {test['high']:.3f})" if test else ""
-        progress.say(f"{family}: {best['trial']}, validation {best['validation_accuracy']:.3f}{scored}")
+        usual = record["commonest"]
+        scored = (
+            f", test {test['accuracy']:.3f} ({test['low']:.3f} to {test['high']:.3f}){_beside(usual['test'], test)}"
+            if test
+            else ""
+        )
+        said = f"{family}: {best['trial']}, validation {best['validation_accuracy']:.3f}{_beside(usual['validation'])}"
+        progress.say(f"{said}{scored}")
+    progress.say(verdict.headline(results))
+    if uneven := verdict.imbalance(results["data"]):
+        progress.say(uneven)
     progress.say(f"report: {page}")
     return 0 if results["winner"] else 1
+
+
+def _beside(share: float | None, test: dict[str, Any] | None = None) -> str:
+    """What stands beside an accuracy: the share of the commonest class, and the balanced accuracy where it is known."""
+    even = ((test or {}).get("predictions") or {}).get("balanced_accuracy")
+    said = [] if even is None else [f"balanced {even:.3f}"]
+    said += [] if share is None else [f"commonest class alone {share:.3f}"]
+    return f" [{', '.join(said)}]" if said else ""
 
 
 def describe(split: dict[str, Any]) -> str:

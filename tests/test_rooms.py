@@ -10,7 +10,8 @@ FLOORS = (
     "results.rows", "results.records", "results.markup", "results.analysis", "results.drawing", "results.delivery",
     "results.pages", "results.commands", "results.__main__", "results.__init__",
     "models", "spaces", "search.settings", "search.machine", "search.data", "search.record", "search.training",
-    "search.studies", "search.cluster", "search.schedule", "search.progress", "search.explore", "search.run", "search.commands",
+    "search.studies", "search.cluster", "search.schedule", "search.progress", "search.explore", "search.run",
+    "search.commands",
 )
 # fmt: on
 

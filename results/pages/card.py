@@ -3,7 +3,7 @@
 from typing import Any
 
 from results.analysis import verdict
-from results.pages.tables import cell, cost_cells, cost_heads, table
+from results.pages.tables import MOST_FILES, cell, cost_cells, cost_heads, table
 
 STANFORD_DOGS = (
     "Stanford Dogs (Khosla, Jayadevaprakash, Yao and Fei-Fei 2011), made of ImageNet pictures: for research and "
@@ -33,6 +33,12 @@ def card(summary: dict[str, Any], family: str) -> str:
         if test
         else "- Not scored on test.",
         *(
+            [f"- Balanced test accuracy, the mean over the classes: {verdict.percent(verdict.balanced(test))}."]
+            if verdict.balanced(test) is not None
+            else []
+        ),
+        *(f"- {cell(line.strip())}" for line in [verdict.against_usual(summary, family)] if line),
+        *(
             [f"- Mean over {verdict.plural(len(test['seeds']), 'seed')}; this file is that of one seed."]
             if test
             else []
@@ -49,8 +55,12 @@ def card(summary: dict[str, Any], family: str) -> str:
         worst = sorted(judged["classes"], key=lambda entry: (entry["accuracy"] is None, entry["accuracy"]))
         lines += table(
             ("Class", "Test accuracy", "Most often taken for"),
-            [[entry["class"], verdict.percent(entry["accuracy"]), entry["taken_for"] or "none"] for entry in worst],
+            [
+                [entry["class"], verdict.percent(entry["accuracy"]), entry["taken_for"] or "none"]
+                for entry in worst[:MOST_FILES]
+            ],
         )
+        lines += ["", f"The classes above are the worst {MOST_FILES} of {len(worst):,}."] * (len(worst) > MOST_FILES)
     entries = [entry for entry in summary["costs"] if entry["family"] == family]
     lines += ["", *table(cost_heads(entries)[1:7], [cells[1:7] for cells in cost_cells(entries)]), ""]
     lines += [
@@ -63,6 +73,7 @@ def card(summary: dict[str, Any], family: str) -> str:
     dogs = "stanford" in f"{data['title']} {data['source']}".lower().replace("-", " ")
     licence = STANFORD_DOGS if dogs else "not recorded; whoever passes the model on has to know it."
     lines += [f"- Licence of the data: {licence}"]
+    lines += [f"- {cell(line)}" for line in [verdict.imbalance(data)] if line]
     lines += [f"- Classes: {cell(', '.join(map(str, data['classes'])))}.", "", "## Limits", ""]
     if summary["overlap"] and family == "mobilenet":
         lines += [

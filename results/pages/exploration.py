@@ -5,14 +5,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from results.analysis import verdict
+from results.analysis import numbers, verdict
 from results.drawing import svg
 from results.markup import grid, items, text, write_aside
 
 ACCENT = "#0c958a"
 MOST_FILES = 200
-# A class with less than this share of the largest one's pictures is called out.
-FEW = 1 / 3
 
 
 def write_exploration(folder: Path) -> Path:
@@ -66,9 +64,14 @@ def remarks(record: dict[str, Any]) -> list[str]:
     """What somebody who is about to search should know, as far as the numbers tell."""
     counts = {entry["class"]: entry["pictures"] for entry in record["classes"]}
     most = max(counts.values())
-    few = [name for name, count in counts.items() if count < FEW * most]
+    few = [name for name, count in counts.items() if numbers.uneven([count, most])]
     said = [str(note) for note in record["notes"]]
     if few:
+        share = most / sum(counts.values())
+        said.append(
+            f"Always naming {max(counts, key=counts.__getitem__)} would be right for {verdict.percent(share)} of the "
+            "pictures: an accuracy near that means nothing, balanced accuracy counts all classes alike."
+        )
         said.append(
             f"Uneven classes: {', '.join(few[:8])}{' and others' if len(few) > 8 else ''} "
             f"{'have' if len(few) > 1 else 'has'} less than a third of the largest class's pictures."
