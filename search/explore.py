@@ -24,6 +24,7 @@ from search.settings import Settings
 SIDE = 128  # pixels of the packed pictures that everything but the sizes is told from
 SHEET_SIDE = 96  # pixels of a picture on a class's sheet
 MOST_SAMPLES = 10  # pictures of a class on its sheet, fewer where there are many classes
+MOST_SHEETS = 100  # classes with a sheet
 MOST_POINTS = 2000  # sizes that are drawn as points
 MOST_GROUPS = 24  # groups of near-duplicates that are shown
 TREATED = 3  # pictures on which each treatment is shown
@@ -64,6 +65,7 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     readable = decoded.readable
     chance = np.random.default_rng(settings.seed)
     samples = max(4, min(MOST_SAMPLES, 400 // len(folder.classes)))
+    with_sheet = set(_spread(len(folder.classes), MOST_SHEETS))
     said = []
     for label, name in enumerate(folder.classes):
         rows = np.flatnonzero((labels == label) & readable)
@@ -79,7 +81,7 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
                 "contrast": round(float(deviations.mean()), 1),
                 "width": _quartiles(decoded.width[rows]),
                 "height": _quartiles(decoded.height[rows]),
-                "sheet": sheet(pixels[shown]),
+                "sheet": sheet(pixels[shown]) if label in with_sheet else None,
                 "sampled": [names[row] for row in shown],
             }
         )
@@ -176,5 +178,5 @@ def _quartiles(values: NDArray[Any]) -> list[int]:
     return [int(value) for value in np.quantile(values, (0.0, 0.25, 0.5, 0.75, 1.0))]
 
 
-def _spread(classes: int) -> Sequence[int]:
-    return [int(place) for place in np.linspace(0, classes - 1, min(TREATED, classes))]
+def _spread(classes: int, most: int = TREATED) -> Sequence[int]:
+    return [int(place) for place in np.linspace(0, classes - 1, min(most, classes))]

@@ -122,7 +122,8 @@ def page(run_dir: Path, summary: dict[str, Any], rows: Rows) -> str:
         '</head><body><a class="skip" href="#verdict">To the verdict</a>'
         f'<header style="--accent:{accent}">'
         f'<p class="eyebrow">Pedigree, report of run <b>{text(summary["name"])}</b></p>'
-        f'<h1>{text(verdict.headline(summary))}</h1><p class="effort">{text(verdict.effort(summary))}{usual}</p></header>'
+        f"<h1>{text(verdict.headline(summary))}</h1>"
+        f'<p class="effort">{text(verdict.effort(summary))}{usual}</p></header>'
         f'<nav aria-label="Sections"><ul>{links}</ul></nav><main>{body}</main>'
         '<dialog id="trial" aria-labelledby="trial-name"><form method="dialog"><button>Close</button></form>'
         '<h3 id="trial-name"></h3><div></div></dialog>'
