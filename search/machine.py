@@ -124,8 +124,8 @@ def _mounts(root: Path) -> dict[str, list[tuple[Path, str]]]:
 def _quota(folder: Path) -> float | None:
     """Cores that a cgroup may keep busy; None without a quota."""
     for line in _lines(folder / "cpu.max"):
-        quota, _, period = line.partition(" ")
-        return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() and int(period) else None
+        given, _, each = line.partition(" ")
+        return int(given) / int(each) if given.isdecimal() and each.isdecimal() and int(each) else None
     quota, period = _whole(folder / "cpu.cfs_quota_us"), _whole(folder / "cpu.cfs_period_us")
     return quota / period if quota and period else None
 

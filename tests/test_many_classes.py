@@ -79,13 +79,15 @@ def test_margins_have_room_for_labels_and_titles() -> None:
     wide: dict[str, Any] = {"l": 8, "r": 20, "t": 12, "b": 8}
     bars = [{"type": "bar", "y": ["short", "ten letter"], "x": [1, 2]}]
     layout: dict[str, Any] = {"margin": wide, "xaxis": {"title": {"text": "trials"}}, "yaxis": {}}
-    assert figures.margins(bars, layout) == {"l": 81, "r": 20, "t": 12, "b": 54}
-    # An escaped letter is one letter, one of East Asia is as wide as two, and what is not shown takes no room.
+    assert figures.margins(bars, layout) == {"l": 74, "r": 20, "t": 12, "b": 54}
+    # An escaped letter is one letter, one of East Asia is wider, and what is not shown takes no room.
     layout["yaxis"] = {"ticktext": ["&amp;&lt;", "\N{CJK UNIFIED IDEOGRAPH-72AC}" * 5]}
-    assert figures.margins(bars, layout)["l"] == 81
+    assert figures.margins(bars, layout)["l"] == 82
+    layout["yaxis"] = {"ticktext": ["common"]}
+    assert figures.margins(bars, layout)["l"] == 69
     layout["yaxis"] = {"showticklabels": False}
     layout["xaxis"] = {"ticktext": ["ten letter"], "tickangle": -45}
-    assert figures.margins(bars, layout) == {"l": 12, "r": 20, "t": 12, "b": 79}
+    assert figures.margins(bars, layout) == {"l": 12, "r": 20, "t": 12, "b": 74}
     # Panels on the right and above have their room between the panels.
     layout = {"margin": wide, "xaxis": {"domain": [0.5, 1]}, "yaxis": {"anchor": "x", "ticktext": ["ten letter"]}}
     assert figures.margins([], layout)["l"] == 8

@@ -109,12 +109,12 @@ def gained(record: dict[str, Any]) -> float | None:
 
 
 def usual(data: dict[str, Any], side: str = "test") -> str:
-    """What always naming the commonest class scores: "always naming the commonest class, cat, gives 60.0 %"."""
+    """What always naming the commonest class scores: "always naming the commonest class, cat: 60.0 %"."""
     found = data["commonest"].get(side)
     if found is None:
         return ""
-    named = f"the commonest class, {found['class']}," if found["class"] is not None else "one and the same class"
-    return f"always naming {named} gives {percent(found['share'])}"
+    named = f"the commonest class, {found['class']}" if found["class"] is not None else "one and the same class"
+    return f"always naming {named}: {percent(found['share'])}"
 
 
 def against_usual(summary: dict[str, Any], family: str) -> str:
@@ -124,8 +124,8 @@ def against_usual(summary: dict[str, Any], family: str) -> str:
     if not said:
         return ""
     if record["above_commonest"] is False:
-        return f" That is not shown to be better than a model that has learnt nothing: {said}."
-    return f" {said[0].upper()}{said[1:]}."
+        return f" That is not shown to be better than {said}."
+    return f" For comparison, {said}."
 
 
 def imbalance(data: dict[str, Any]) -> str:

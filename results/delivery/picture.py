@@ -218,7 +218,8 @@ def _orientation(image: Image.Image) -> int:
 
 def _halved(image: Image.Image) -> bool:
     """Whether an opened file has 16-bit colours, of which Pillow's modes hold 8 bits."""
-    arguments = image.tile[0][3] if image.tile else ""
+    tiles: Any = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
     raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return isinstance(raw, str) and ";16" in raw and image.mode in ("L", "LA", "RGB", "RGBA", "RGBX")
 

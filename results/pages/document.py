@@ -205,7 +205,7 @@ def _card(family: str, record: dict[str, Any], accent: str, won: bool) -> str:
         ("In the study", verdict.STUDY.get(family, verdict.NOT_KNOWN)),
         ("Baseline, validation", verdict.percent(baseline and baseline["validation_accuracy"])),
         ("Best, validation", verdict.percent(best and best["validation_accuracy"])),
-        ("Commonest class", verdict.percent(record["commonest"]["validation"])),
+        ("Commonest, validation", verdict.percent(record["commonest"]["validation"])),
         ("Balanced, test", verdict.percent(verdict.balanced(test))),
         ("Gained", f"{verdict.points(verdict.gained(record))} points"),
         ("Gap", f"{verdict.points(best and best['overfit_gap'])} points"),
@@ -429,7 +429,7 @@ def _cost(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
         listed = grid(
             "Each family's exported model, which takes raw pictures. Latency: the fastest of repeated calls in the "
             "process that trained it. On the front: no other family's model is as accurate for less."
-            + (f" On test {verdict.usual(summary['data'])}." if verdict.usual(summary["data"]) else ""),
+            + (f" On test, {verdict.usual(summary['data'])}." if verdict.usual(summary["data"]) else ""),
             cost_heads(entries),
             cost_cells(entries),
             (1, 2, 3, 4, 5),

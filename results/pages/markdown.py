@@ -89,7 +89,7 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
             "",
             "## Cost",
             "",
-            *[f"On test {cell(line)}." for line in [verdict.usual(summary["data"])] if line],
+            *[f"On test, {cell(line)}." for line in [verdict.usual(summary["data"])] if line],
             "",
         ]
         lines += [*table(cost_heads(summary["costs"]), cost_cells(summary["costs"]))]
