@@ -92,6 +92,9 @@ def split_problem(split: dict[str, Any]) -> str:
         return "`left_out` needs names and reasons"
     if not all(_strings(group) for group in _list(split.get("duplicates", []))):
         return "`duplicates` needs lists of names"
+    levels = split.get("levels", {})
+    if not isinstance(levels, dict) or not all(map(_range, levels.values())):
+        return "`levels` needs a black and a higher white for each kind"
     lists = ("notes", "left_out", "duplicates", *SIDES)
     wrong = [name for name in lists if name in split and not isinstance(split[name], list)]
     wrong += [name for name in ("data", "title", "digest") if not isinstance(split.get(name, ""), str)]
@@ -131,6 +134,11 @@ def _list(value: Any) -> list[Any]:
 
 def _strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+
+
+def _range(value: Any) -> bool:
+    ends = value if isinstance(value, list) else []
+    return len(ends) == 2 and all(isinstance(end, int | float) for end in ends) and ends[0] < ends[1]
 
 
 def _whole(value: Any) -> bool:

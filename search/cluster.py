@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from search import machine
 from search.data.cache import check_folder
 from search.data.pictures import File, Pictures
 from search.home import check_private
@@ -32,6 +33,7 @@ SLOW = 30.0  # seconds that whoever listens has to say a first word
 # What Ray puts its sockets under, below its folder, and the most letters that Linux allows in the path of one.
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 MOST_OF_A_SOCKET = 107
+STORE, LEAST_STORE = 0.3, 80 * machine.MIB  # of the memory, for Ray's object store, and the least that Ray takes
 
 
 @dataclass
@@ -143,7 +145,7 @@ def connect(settings: Settings) -> Cluster:
                     namespace=f"pedigree-{settings.name}",
                     job_config=ray.job_config.JobConfig(metadata={"job_name": f"pedigree-{settings.name}"}),
                     **({"_temp_dir": ray_folder(settings.cache)} if address == LOCAL else {}),
-                    **(_dashboard(settings.dashboard) if address == LOCAL else {}),
+                    **({**_dashboard(settings.dashboard), **_resources()} if address == LOCAL else {}),
                 )
         except ConnectionError as error:
             raise OSError(_gone(address, asked, str(error))) from error
@@ -161,9 +163,13 @@ def connect(settings: Settings) -> Cluster:
     resources = {"cpu": settings.cpus_per_trial, **({"gpu": share} if share else {})}
     reachable = 0 if ours else max(settings.concurrency or 0, described(DESCRIPTION.expanduser(), resources))
     room = sum(slots(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+    concurrency = settings.concurrency
+    if ours and concurrency is None and machine.bounded():
+        most = machine.most_workers(machine.memory())
+        concurrency = most if most < room else None
     cluster = Cluster(
         resources,
-        settings.concurrency,
+        concurrency,
         {"cpus": int(cpus), "gpus": int(gpus), "nodes": nodes},
         ours,
         reachable,
@@ -172,12 +178,25 @@ def connect(settings: Settings) -> Cluster:
     if room + reachable < 1:
         with contextlib.suppress(Exception):
             cluster.close()
+        allowed = "".join(f"; {note}" for note in machine.notes()) if ours else ""
         raise ValueError(
             f"a trial needs {settings.cpus_per_trial:g} CPU and {share:g} GPU on one machine, "
-            f"and the cluster has {cpus:g} CPU and {gpus:g} GPU on {nodes} machine{'s' if nodes > 1 else ''}"
+            f"and the cluster has {cpus:g} CPU and {gpus:g} GPU on {nodes} machine{'s' if nodes > 1 else ''}{allowed}"
         )
     cluster.check_storage(settings.cache_dir)
     return cluster
+
+
+def _resources() -> dict[str, Any]:
+    """What a Ray that is started here counts as its own; by itself it takes all cores, and the memory of containers.
+
+    Its object store, of which a search on one machine needs little, takes the same share as by default.
+    """
+    given: dict[str, Any] = {"num_cpus": machine.cores()}
+    if machine.bounded():
+        store = max(LEAST_STORE, int(STORE * machine.memory()))
+        given |= {"object_store_memory": store, "_memory": max(LEAST_STORE, machine.memory() - store)}
+    return given
 
 
 def slots(node: Mapping[str, float], trial: Mapping[str, float]) -> int:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from search import machine
 from search.data import pictures as data
 from search.data import treatment
 from search.data.cache import write_aside
@@ -25,6 +25,7 @@ from search.settings import Settings
 SIDE = 128  # pixels of the packed pictures that everything but the sizes is told from
 SHEET_SIDE = 96  # pixels of a picture on a class's sheet
 MOST_SAMPLES = 10  # pictures of a class on its sheet, fewer where there are many classes
+MOST_SHEETS = 100  # classes with a sheet
 MOST_POINTS = 2000  # sizes that are drawn as points
 MOST_GROUPS = 24  # groups of near-duplicates that are shown
 TREATED = 3  # pictures on which each treatment is shown
@@ -45,7 +46,7 @@ def explore(settings: Settings, say: Callable[[str], None]) -> Path:
     """
     from results.pages.exploration import write_exploration
 
-    record = measure(settings, os.cpu_count() or 1, say)
+    record = measure(settings, machine.cores(), say)
     if record["obstacle"]:
         say(f"a search of this data would be refused: {record['obstacle']}")
     for note in record["notes"]:
@@ -77,6 +78,7 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
         obstacle = str(error)
     chance = np.random.default_rng(settings.seed)
     samples = max(4, min(MOST_SAMPLES, 400 // len(folder.classes)))
+    with_sheet = set(_spread(len(folder.classes), MOST_SHEETS))
     said = []
     for label, name in enumerate(folder.classes):
         rows = np.flatnonzero((labels == label) & readable)
@@ -92,7 +94,7 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
                 "contrast": round(float(deviations.mean()), 1),
                 "width": _quartiles(decoded.width[rows]),
                 "height": _quartiles(decoded.height[rows]),
-                "sheet": sheet(pixels[shown]),
+                "sheet": sheet(pixels[shown]) if label in with_sheet else None,
                 "sampled": [names[row] for row in shown],
             }
         )
@@ -107,8 +109,9 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     examples = [
         int(chance.choice(np.flatnonzero((labels == said) & readable))) for said in _spread(len(folder.classes))
     ]
+    said_of = [*folder.notes, *data.level_notes(decoded, names)]
     return {
-        **{"title": title, "source": settings.data, "digest": folder.digest, "notes": list(folder.notes)},
+        **{"title": title, "source": settings.data, "digest": folder.digest, "notes": said_of},
         "obstacle": obstacle,
         **{"files": len(folder.pictures) + len(folder.left_out), "pictures": len(usable), "classes": said},
         "levels": histograms(pixels[np.sort(chance.permutation(usable)[:500])]),
@@ -189,5 +192,5 @@ def _quartiles(values: NDArray[Any]) -> list[int]:
     return [int(value) for value in np.quantile(values, (0.0, 0.25, 0.5, 0.75, 1.0))]
 
 
-def _spread(classes: int) -> Sequence[int]:
-    return [int(place) for place in np.linspace(0, classes - 1, min(TREATED, classes))]
+def _spread(classes: int, most: int = TREATED) -> Sequence[int]:
+    return [int(place) for place in np.linspace(0, classes - 1, min(most, classes))]

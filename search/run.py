@@ -28,6 +28,7 @@ if __name__ == "__main__" and not __package__:
 
 from results.delivery.framework import backend
 from results.terminal import at_home, prepare
+from search import machine
 from search.home import settle_home
 from search.progress import Progress, fail
 from search.settings import (
@@ -157,9 +158,11 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         rows = folder / "trials.jsonl"
         try:
             runs = earlier_runs(settings)
+            for line in machine.notes():
+                progress.say(line)
             with OwnSpaces(settings) as own:
                 weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
-                pictures, split = data.prepare(settings, os.cpu_count() or 1, progress.say)
+                pictures, split = data.prepare(settings, machine.cores(), progress.say)
                 progress.say(describe(split))
                 if resume:
                     check_same_data(folder / "split.json", split)
@@ -286,7 +289,7 @@ def search(
     setup = Setup(
         max(1, int(settings.cpus_per_trial)),
         settings.precision,
-        settings.worker_memory,
+        worker_memory(settings, cluster, progress.say),
         settings.name,
         cluster.resources.get("gpu", 0.0),
         settings.cache_dir,
@@ -308,8 +311,21 @@ def search(
         cluster.close()
 
 
+def worker_memory(settings: Settings, cluster: Any, say: Callable[[str], None]) -> float:
+    """GiB past which a worker is replaced: of a Ray started here, no more than the workers' share of the memory."""
+    if not cluster.ours or not machine.bounded():
+        return settings.worker_memory
+    if cluster.concurrency != settings.concurrency:
+        say(f"{cluster.workers()} workers are as many as the memory has room for; --concurrency overrules that")
+    most = machine.worker_memory(settings.worker_memory, cluster.workers(), machine.memory())
+    if most < settings.worker_memory:
+        say(f"a worker is replaced past {most:.1f} GiB, its share of the memory, not --worker-memory")
+    return most
+
+
 def report(settings: Settings, progress: Progress) -> int:
     """Writes the report and prints its summary; the exit status is 1 where no trial finished."""
+    from results.analysis import verdict
     from results.pages.document import write_report
 
     page = write_report(settings.folder)
@@ -319,10 +335,27 @@ def report(settings: Settings, progress: Progress) -> int:
         if best is None:
             progress.say(f"{family}: no result")
             continue
-        scored = f", test {test['accuracy']:.3f} ({test['low']:.3f} to {test['high']:.3f})" if test else ""
-        progress.say(f"{family}: {best['trial']}, validation {best['validation_accuracy']:.3f}{scored}")
+        usual = record["commonest"]
+        scored = (
+            f", test {test['accuracy']:.3f} ({test['low']:.3f} to {test['high']:.3f}){_beside(usual['test'], test)}"
+            if test
+            else ""
+        )
+        said = f"{family}: {best['trial']}, validation {best['validation_accuracy']:.3f}{_beside(usual['validation'])}"
+        progress.say(f"{said}{scored}")
+    progress.say(verdict.headline(results))
+    if uneven := verdict.imbalance(results["data"]):
+        progress.say(uneven)
     progress.say(f"report: {page}")
     return 0 if results["winner"] else 1
+
+
+def _beside(share: float | None, test: dict[str, Any] | None = None) -> str:
+    """What stands beside an accuracy: the share of the commonest class, and the balanced accuracy where it is known."""
+    even = ((test or {}).get("predictions") or {}).get("balanced_accuracy")
+    said = [] if even is None else [f"balanced {even:.3f}"]
+    said += [] if share is None else [f"commonest class alone {share:.3f}"]
+    return f" [{', '.join(said)}]" if said else ""
 
 
 def describe(split: dict[str, Any]) -> str:
@@ -350,6 +383,12 @@ def check_same_data(path: Path, split: dict[str, Any]) -> None:
             raise ValueError(
                 f"--resume needs the data that the run was begun with, and `{part}` of `{path}` is another now"
             )
+    if saved.get("levels", {}) != split["levels"]:
+        # An older version took other levels for black and white.
+        raise ValueError(
+            f"--resume needs pictures read as they were when the run was begun, with the levels {saved.get('levels')} "
+            f"of `{path}` for black and white, and they are {split['levels']} now; begin a new run"
+        )
 
 
 def check_same_code(path: Path, models: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import keras_tuner
 import numpy as np
 import optuna
 import pytest
@@ -20,7 +21,7 @@ from search import run as command
 from search.data.pictures import Pictures
 from search.settings import Settings, own_families
 from search.studies.hyperparameters import TrialHyperParameters, defaults
-from search.studies.own_spaces import OwnSpace, OwnSpaces, advice
+from search.studies.own_spaces import OwnSpace, OwnSpaces, advice, unused_of_fit
 from search.studies.study import fits
 from search.training import trial
 from search.training.own_models import Code, OwnModels, random_weights
@@ -114,16 +115,38 @@ def own(guide: Path, cache_dir: Path) -> Iterator[OwnSpaces]:
         # The first two are made for as many classes as there are.
         with pytest.raises(ValueError, match=r"`own_guide:instance` with its defaults: needs .* for 5 classes, got"):
             found.check(5)
+        fit = "the `fit` of `Conditional` is not run: its batch size counts, its shuffle does not"
         assert found.check(4) == [
             "build_model is `own_guide:build_model`: 24,620 weights, pictures of values 0..1, one-hot labels, "
             "batches of 32",
             *(
-                f"{family} is `own_guide:{family}`: 24,620 weights, pictures of values 0..255, sparse labels, batches "
-                "of 8"
+                line
                 for family in ("Conditional", "instance")
+                for line in (
+                    f"{family} is `own_guide:{family}`: 24,620 weights, pictures of values 0..255, sparse labels, "
+                    "batches of 8",
+                    f"{family}: {fit}",
+                )
             ),
         ]
         yield found
+
+
+class Weighted(keras_tuner.HyperModel):  # type: ignore[misc]
+    def build(self, hp: Any) -> Any:
+        return None
+
+    def fit(self, hp: Any, model: Any, *args: Any, callbacks: Any = (), **kwargs: Any) -> Any:
+        stop = keras.callbacks.EarlyStopping()
+        return model.fit(*args, class_weight={0: 1.0, 1: 9.0}, callbacks=[*callbacks, stop], **kwargs)
+
+
+def test_what_of_a_fit_is_not_honoured_is_named() -> None:
+    hp = keras_tuner.HyperParameters()
+    assert unused_of_fit(Weighted(), hp, 32, 2) == (
+        "the `fit` of `Weighted` is not run: its batch size counts, its class_weight and own callbacks do not"
+    )
+    assert unused_of_fit(lambda hp: None, hp, 32, 2) == ""
 
 
 def test_references_name_families() -> None:

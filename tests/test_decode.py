@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.delivery.picture import read_picture
+from results.delivery.picture import Levels, levels_of, read_picture
 from search.data.decode import Decoded, decode, difference_hash, fit_square
 from search.data.folder import read_folder
 
@@ -258,3 +258,84 @@ def test_the_hash_compares_neighbours_in_rows_and_in_columns() -> None:
 def test_impossible_shapes(drawn: Path, tmp_path: Path, shape: tuple[int, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         decode(read_folder(drawn), [shape], tmp_path, threads=1)
+
+
+def grey(*levels: float, kind: object = np.uint16) -> bytes:
+    """A TIFF of columns with these levels, 16 pixels high."""
+    row = np.repeat(np.array([levels]), 16 // len(levels), axis=1).repeat(16, axis=0)
+    return bytes_of(Image.fromarray(row.astype(kind)), "TIFF")  # type: ignore[call-overload]
+
+
+def colours_16(left: int, right: int) -> bytes:
+    """A PNG with 16 bits a channel, which Pillow reads but does not write: red of two levels, green and blue 0."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    line = b"\0" + b"".join(struct.pack(">HHH", level, 0, 0) for level in [left] * 8 + [right] * 8)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(16 * line)) + chunk(b"IEND", b"")
+
+
+def test_the_levels_of_more_than_8_bits_are_those_of_the_whole_set(tmp_path: Path) -> None:
+    files = {
+        "bright.tif": grey(0, 16_000), "dark.tif": grey(0, 1_000), "signed.tif": grey(1_000, 8_000, kind=np.int32),
+        "reals.tif": grey(0.0, 0.75, kind=np.float32), "grey.png": bytes_of(halves(3, 200, "L"), "PNG"),
+        "red.png": colours_16(0, 8_192),
+    }  # fmt: skip
+    folder = read_folder(written(tmp_path / "data", files))
+    decoded = decode(folder, [(8, "bilinear")], tmp_path, threads=2)
+    pack = np.load(tmp_path / "8-bilinear.npy")
+    shown = {
+        picture.path.name: (pack[row, 4, 1].tolist(), pack[row, 4, 6].tolist())
+        for row, picture in enumerate(folder.pictures)
+    }
+    assert decoded.levels == {"integer": Levels(0, 16_383), "float": Levels(0, 1)}
+    assert shown["bright.tif"] == ([0, 0, 0], [249, 249, 249])
+    assert shown["dark.tif"] == ([0, 0, 0], [16, 16, 16])
+    assert shown["signed.tif"] == ([16, 16, 16], [125, 125, 125])
+    assert shown["reals.tif"] == ([0, 0, 0], [191, 191, 191])
+    # Pictures of 8 bits stay as they are, whatever stands beside them.
+    assert shown["grey.png"] == ([3, 3, 3], [200, 200, 200])
+    # Of 16-bit colours Pillow gives the upper half: 32 of 63.
+    assert shown["red.png"] == ([0, 0, 0], [128, 0, 0])
+    decoded.save(tmp_path / "scan.npz")
+    assert Decoded.load(tmp_path / "scan.npz").levels == decoded.levels
+
+
+@pytest.mark.parametrize(
+    ("extremes", "expected"),
+    [
+        ([(0, 1023), (5, 400)], Levels(0, 1023)),
+        ([(0, 1024)], Levels(0, 2047)),
+        ([(0, 65535)], Levels(0, 65535)),
+        ([(0, 200)], Levels(0, 255)),
+        ([(0, 1)], Levels(0, 1)),
+        ([(0, 0)], Levels(0, 1)),
+        ([(0.0, 0.2)], Levels(0, 0.25)),
+        # Hounsfield units, and pictures scaled around 0.
+        ([(-1000, 3000)], Levels(-1024, 4095)),
+        ([(-1.0, 0.9)], Levels(-1, 1)),
+        ([(-80.0, -3.0)], Levels(-128, 0)),
+        # A thermal camera: a narrow range far from 0.
+        ([(29_000, 31_000), (29_500, 31_500)], Levels(29_000, 31_500)),
+        ([(700, 700)], Levels(0, 1023)),
+        # One picture with a hot pixel among a hundred, and among fewer.
+        ([(0, 4000)] * 99 + [(0, 65535)], Levels(0, 4095)),
+        ([(0, 4000)] * 98 + [(0, 65535)], Levels(0, 65535)),
+    ],
+)
+def test_black_and_white_are_told_from_the_range_in_use(extremes: list[tuple[float, float]], expected: Levels) -> None:
+    assert levels_of(extremes) == expected
+
+
+def test_full_16_bit_colours_are_as_pillow_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(colours_16(0, 65_535))
+    image, _ = read_picture(tmp_path / "1.png")
+    assert [image.getpixel((x, 3)) for x in (2, 12)] == [(0, 0, 0), (255, 0, 0)]
+
+
+def test_missing_values_are_black_and_no_level(tmp_path: Path) -> None:
+    (tmp_path / "1.tif").write_bytes(grey(-3.4e38, np.inf, np.nan, 0.5, kind=np.float32))
+    image, _ = read_picture(tmp_path / "1.tif")
+    assert [image.getpixel((x, 3)) for x in (1, 5, 9, 13)] == [(0,) * 3, (0,) * 3, (0,) * 3, (255,) * 3]

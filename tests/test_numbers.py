@@ -23,6 +23,7 @@ from results.analysis.numbers import (
     sample,
     spent,
     summarise,
+    tally,
     timeline,
     varied,
     wilson,
@@ -251,7 +252,7 @@ def test_confusion_per_class_and_calibration() -> None:
     truth = np.array([0, 0, 1, 1])
     counts = confusion(probabilities.argmax(axis=1), truth, 2)
     assert counts == [[2, 0], [1, 1]]
-    assert per_class(counts, ["cat", "dog"]) == [
+    assert per_class(tally(probabilities.argmax(axis=1), truth), ["cat", "dog"]) == [
         {"class": "cat", "pictures": 2, "accuracy": 1.0, "taken_for": None},
         {"class": "dog", "pictures": 2, "accuracy": 0.5, "taken_for": "cat"},
     ]

@@ -1,5 +1,6 @@
 """From a folder to arrays: what trials see, what they never see, and what is decoded only once."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from results.delivery.prediction import pixels_of, scale_of
+from results.pages.card import loading
 from search.data import demo
 from search.data.decode import fit_square
 from search.data.pictures import File, Pictures, locate, one_hot, prepare, shapes_needed, subset_digest
+from search.run import check_same_data
 from search.settings import DEMO, Settings
 
 
@@ -25,12 +29,12 @@ def said(settings: Settings) -> tuple[Pictures, dict[str, Any], list[str]]:
 def test_the_split_is_recorded(drawn: Path, cache_dir: Path) -> None:
     pictures, record, _ = said(Settings(data=str(drawn), image_sizes=(32,), cache_dir=str(cache_dir)))
     assert list(record) == [
-        *("data", "title", "digest", "seed", "classes", "sizes", "notes", "left_out", "duplicates"),
+        *("data", "title", "digest", "seed", "classes", "sizes", "notes", "levels", "left_out", "duplicates"),
         *("train", "validation", "test"),
     ]
     assert record["sizes"] == {"train": 60, "validation": 16, "test": 20}
     assert record["title"] == "dogs"
-    assert record["left_out"] == []
+    assert (record["left_out"], record["levels"]) == ([], {})
     assert len(pictures.classes) == 4
     train = record["train"]
     first, label = train[0]
@@ -224,3 +228,42 @@ def test_pictures_smaller_than_they_are_wanted_are_told(tmp_path: Path) -> None:
         "their shorter sides are of 20 to 23 pixels",
     ]
     assert said(replace(settings, image_sizes=(16, 20)))[1]["notes"] == []
+
+
+def test_pictures_of_14_bits_have_one_range_that_is_said_and_kept(tmp_path: Path) -> None:
+    chance = np.random.default_rng(5)
+    for number in range(24):
+        path = tmp_path / "scans" / f"class-{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(chance.integers(0, 4_000 + 500 * number, (40, 40)).astype(np.uint16)).save(path)
+    settings = Settings(data=str(tmp_path / "scans"), image_sizes=(32,), cache_dir=str(tmp_path / "cache"))
+    pictures, record, _ = said(settings)
+    assert record["levels"] == {"integer": [0.0, 16_383.0]}
+    (note,) = (note for note in record["notes"] if "8 bits" in note)
+    assert note.startswith("24 pictures have more than 8 bits a channel (integer levels, 0 to 15,")
+    assert note.endswith("): in all of them 0 is black and 16,383 is white")
+    # The same again from the cache, and for other sizes, whose pixels are decoded anew.
+    _, again, lines = said(replace(settings, image_sizes=(32, 48)))
+    assert (again, lines) == (record, ["decoding 24 pictures"])
+    # What the lines of the model's card make of a file is what a prediction and the training see.
+    (tmp_path / "split.json").write_text(json.dumps(record))
+    name, _ = record["test"][0]
+    read = pixels_of(tmp_path / "scans" / name, scale_of(tmp_path))
+    assert 60 < read.mean() < 120
+    lines_of_card = [
+        line.replace("picture.png", str(tmp_path / "scans" / name)) for line in loading("", record["levels"])
+    ]
+    told: dict[str, Any] = {"Image": Image, "np": np}
+    exec("\n".join(line for line in lines_of_card if line.startswith("picture")), told)
+    assert (told["picture"] == read).all()
+    row = int(pictures.test[0])
+    packed = np.asarray(fit_square(Image.fromarray(read), 32, "bilinear"))
+    assert (pictures.pixels(32)[row] == packed).all()
+
+
+def test_a_run_from_before_levels_were_measured_is_not_resumed_with_other_pixels(tmp_path: Path) -> None:
+    split: dict[str, Any] = {"digest": "1", "classes": [], "train": [], "validation": [], "test": []}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    check_same_data(tmp_path / "split.json", {**split, "levels": {}})
+    with pytest.raises(ValueError, match=r"the levels None of .* they are \{'integer': \[0, 4095\]\} now"):
+        check_same_data(tmp_path / "split.json", {**split, "levels": {"integer": [0, 4095]}})

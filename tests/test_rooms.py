@@ -8,8 +8,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # fmt: off
 FLOORS = (
     "results.terminal", "results.rows", "results.records", "results.markup", "results.analysis", "results.drawing",
-    "results.delivery", "results.pages", "results.commands", "results.__main__", "results.__init__",
-    "models", "spaces", "search.home", "search.settings", "search.data", "search.record", "search.training",
+    "results.delivery", "results.pages", "results.commands", "results.__main__", "results.__init__", "models", "spaces",
+    "search.home", "search.settings", "search.machine", "search.data", "search.record", "search.training",
     "search.studies", "search.cluster", "search.schedule", "search.progress", "search.explore", "search.run",
     "search.commands",
 )

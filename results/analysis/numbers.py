@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from results.records import broken_records, read_probabilities, read_record
+from results.records import SIDES, broken_records, read_probabilities, read_record
 from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Row, Rows, Trial, read_rows, smoothed
 
 # A fitted line that changes by less than this share of its mean over the whole curve is called flat.
@@ -25,6 +25,11 @@ LEAST_FOR_IMPORTANCE = 10
 MOST_FOR_IMPORTANCE = 1000
 # A number with at most this many different values is a choice, not a range.
 MOST_CHOICES = 6
+# With more classes the confusion is told by pairs: a matrix grows with the square of their number.
+MOST_CLASSES = 40
+MOST_CONFUSED = 60
+# Classes are called uneven where the rarest has less than this share of the commonest one's pictures.
+UNEVEN = 1 / 3
 # What a configuration says of a user's model that follows from its other values, beside what was chosen.
 DERIVED = ("model_parameters", "multiply_adds")
 MODEL = ("path", "seed", "parameters", "bytes", "latency_one", "latency_batch", "batch", "device")
@@ -292,7 +297,11 @@ def summarise(run_dir: Path) -> dict[str, Any]:
     names += [family for family in rows.families if family not in names]
     most = settings.get("ensemble")
     members = most if isinstance(most, int) else None
+    counts = class_counts(split)
+    usual = commonest(counts)
     families = {family: _family(run_dir, rows, family, split, sizes["test"], members) for family in names}
+    for record in families.values():
+        _beside_commonest(record, usual)
     classes = split.get("classes") or []
     return {
         "name": run_dir.resolve().name,
@@ -305,10 +314,12 @@ def summarise(run_dir: Path) -> dict[str, Any]:
             "classes": classes,
             "images": sum(sizes.values()),
             "split": sizes,
-            "counts": class_counts(split),
+            "counts": counts,
+            "commonest": usual,
             "left_out": split.get("left_out") or [],
             "duplicates": split.get("duplicates") or [],
             "notes": split.get("notes") or [],
+            "levels": split.get("levels") or {},
         },
         "families": families,
         "winner": choose_winner({family: record["best"] for family, record in families.items()}),
@@ -395,12 +406,56 @@ def _count(split: dict[str, Any], part: str) -> int:
 
 def class_counts(split: dict[str, Any]) -> list[dict[str, Any]]:
     """Pictures of each class in each part of the split, in the order of the classes."""
-    parts = ("train", "validation", "test")
+    parts = SIDES
     counted = {part: Counter(label for _, label in split.get(part) or []) for part in parts}
     return [
         {"class": name, **{part: counted[part][label] for part in parts}}
         for label, name in enumerate(split.get("classes") or [])
     ]
+
+
+def commonest(counts: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By side, and over `all` of them, the class with the most pictures and its share: what always naming it scores.
+
+    `class` is None where several have as many. A side without pictures is left out.
+    """
+    found = {}
+    for side, parts in {**{side: (side,) for side in SIDES}, "all": SIDES}.items():
+        pictures = [sum(record[part] for part in parts) for record in counts]
+        most = max(pictures, default=0)
+        if most:
+            alone = pictures.count(most) == 1
+            found[side] = {
+                "class": counts[pictures.index(most)]["class"] if alone else None,
+                **{"share": most / sum(pictures), "pictures": sum(pictures)},
+            }
+    return found
+
+
+def uneven(pictures: Sequence[int]) -> bool:
+    """Whether the rarest class has less than a third of the commonest one's pictures."""
+    return bool(pictures) and min(pictures) < UNEVEN * max(pictures)
+
+
+def _beside_commonest(record: dict[str, Any], usual: dict[str, dict[str, Any]]) -> None:
+    """Puts the share of the commonest class beside a family's accuracies, and whether its model is shown to beat it.
+
+    It is where the 95 % interval, of the test or else of the validation pictures, lies above that share.
+    """
+    shares = {side: usual[side]["share"] if side in usual else None for side in ("validation", "test")}
+    record["commonest"] = shares
+    test, best = record["test"], record["best"]
+    low: float | None = None
+    side = "test" if test is not None else "validation"
+    if test is not None:
+        test["commonest"] = shares["test"]
+        low = test["low"]
+    elif best is not None and side in usual:
+        low, _ = wilson(best["validation_accuracy"], usual[side]["pictures"])
+    share = shares[side]
+    record["above_commonest"] = None if low is None or share is None else low > share
+    if record["ensemble"] is not None:
+        record["ensemble"]["commonest"] = shares["test"]
 
 
 def overlap(split: dict[str, Any], settings: dict[str, Any], families: dict[str, Any]) -> bool:
@@ -566,7 +621,9 @@ def mean_interval(values: Sequence[float]) -> dict[str, Any]:
 def judge_predictions(run_dir: Path, family: str, split: dict[str, Any], seeds: Sequence[int]) -> dict[str, Any] | None:
     """Accuracy per class, confusion and calibration on the test pictures, from the probabilities of all seeds.
 
-    `confusion[i][j]` counts pictures of class i called j, summed over seeds. None where no usable file was saved.
+    `balanced_accuracy` is the mean of the accuracies of the classes. `confusion[i][j]` counts pictures of class i
+    called j, summed over seeds; with more than 40 classes it is None, and `confused` tells the pairs. None where no
+    usable file was saved.
     """
     classes = split.get("classes") or []
     labels = np.array([label for _, label in split.get("test") or []], dtype=int)
@@ -580,12 +637,16 @@ def judge_predictions(run_dir: Path, family: str, split: dict[str, Any], seeds: 
         return None
     stacked = np.concatenate(list(read.values()))
     truth = np.tile(labels, len(read))
-    counts = confusion(stacked.argmax(axis=1), truth, len(classes))
+    predicted = stacked.argmax(axis=1)
+    counts = tally(predicted, truth)
+    records = per_class(counts, classes, len(read))
     return {
         "seeds": list(read),
-        "accuracy": float((stacked.argmax(axis=1) == truth).mean()),
-        "confusion": counts,
-        "classes": per_class(counts, classes, len(read)),
+        "accuracy": float((predicted == truth).mean()),
+        "balanced_accuracy": balanced(records),
+        "confusion": confusion(predicted, truth, len(classes)) if len(classes) <= MOST_CLASSES else None,
+        "confused": confused(counts, classes),
+        "classes": records,
         "calibration": calibration(stacked, truth),
     }
 
@@ -629,22 +690,56 @@ def confusion(predicted: Any, truth: Any, classes: int) -> list[list[int]]:
     return [[int(count) for count in row] for row in counts]
 
 
-def per_class(counts: Sequence[Sequence[int]], classes: Sequence[str], seeds: int = 1) -> list[dict[str, Any]]:
-    """Accuracy of each class (its recall), with the class that it is most often taken for."""
-    found = []
-    for label, name in enumerate(classes):
-        row = counts[label]
-        total = sum(row)
-        others = [(-count, other) for other, count in enumerate(row) if other != label and count]
-        found.append(
-            {
-                "class": name,
-                "pictures": total // seeds,
-                "accuracy": row[label] / total if total else None,
-                "taken_for": classes[min(others)[1]] if others else None,
-            }
-        )
-    return found
+def tally(predicted: Any, truth: Any) -> dict[tuple[int, int], int]:
+    """Counts of pictures by true and predicted class, of those pairs that there are."""
+    return dict(Counter(zip(truth.tolist(), predicted.tolist(), strict=True)))
+
+
+def per_class(counts: dict[tuple[int, int], int], classes: Sequence[str], seeds: int = 1) -> list[dict[str, Any]]:
+    """Accuracy of each class (its recall), with the class that it is most often taken for, from a `tally`."""
+    totals = [0] * len(classes)
+    others: dict[int, tuple[int, int]] = {}
+    for (true, said), count in counts.items():
+        totals[true] += count
+        if said != true:
+            others[true] = min(others.get(true, (0, 0)), (-count, said))
+    return [
+        {
+            "class": name,
+            "pictures": totals[label] // seeds,
+            "accuracy": counts.get((label, label), 0) / totals[label] if totals[label] else None,
+            "taken_for": classes[others[label][1]] if label in others else None,
+        }
+        for label, name in enumerate(classes)
+    ]
+
+
+def balanced(records: Sequence[dict[str, Any]]) -> float | None:
+    """The mean of the accuracies of the classes that have pictures: no class counts more than another."""
+    known = [record["accuracy"] for record in records if record["accuracy"] is not None]
+    return statistics.fmean(known) if known else None
+
+
+def confused(counts: dict[tuple[int, int], int], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The 60 pairs of classes most often taken for each other: `there` counts the first taken for the second.
+
+    `share` is that of both classes' pictures; counts are sums over seeds.
+    """
+    totals: Counter[int] = Counter()
+    wrong: Counter[tuple[int, int]] = Counter()
+    for (true, said), count in counts.items():
+        totals[true] += count
+        if true != said:
+            wrong[min(true, said), max(true, said)] += count
+    most = sorted(wrong.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST_CONFUSED]
+    return [
+        {
+            "classes": [classes[one], classes[other]],
+            **{"there": counts.get((one, other), 0), "back": counts.get((other, one), 0)},
+            "share": count / (totals[one] + totals[other]),
+        }
+        for (one, other), count in most
+    ]
 
 
 def calibration(probabilities: Any, truth: Any) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from results.analysis import numbers
+from results.records import SIDES
+
 TITLES = {"scratch_pillow": "Pillow from scratch", "scratch_keras": "Keras from scratch", "mobilenet": "MobileNet"}
 # What the notebook study found on the ten best-represented Stanford Dogs breeds, in validation accuracy.
 STUDY = {
@@ -105,22 +108,78 @@ def gained(record: dict[str, Any]) -> float | None:
     return float(record["best"]["validation_accuracy"] - record["baseline"]["validation_accuracy"])
 
 
+def usual(data: dict[str, Any], side: str = "test") -> str:
+    """What always naming the commonest class scores: "always naming the commonest class, cat: 60.0 %"."""
+    found = data["commonest"].get(side)
+    if found is None:
+        return ""
+    named = f"the commonest class, {found['class']}" if found["class"] is not None else "one and the same class"
+    return f"always naming {named}: {percent(found['share'])}"
+
+
+def against_usual(summary: dict[str, Any], family: str) -> str:
+    """A sentence that sets a family's accuracy beside the share of the commonest class; empty where it is not known."""
+    record = summary["families"][family]
+    said = usual(summary["data"], "validation" if record["test"] is None else "test")
+    if not said:
+        return ""
+    if record["above_commonest"] is False:
+        return f" That is not shown to be better than {said}."
+    return f" For comparison, {said}."
+
+
+def imbalance(data: dict[str, Any]) -> str:
+    """That some classes have far fewer pictures than others; empty where they have not."""
+    counts = {entry["class"]: sum(entry[side] for side in SIDES) for entry in data["counts"]}
+    if not numbers.uneven(list(counts.values())):
+        return ""
+    most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    return (
+        f"The classes are uneven: {most} has {counts[most]:,} of {sum(counts.values()):,} pictures, {fewest} "
+        f"{counts[fewest]:,}. Accuracy says little about the rare ones; balanced accuracy, the mean over the classes, "
+        "counts all of them alike."
+    )
+
+
+def balanced(test: dict[str, Any] | None) -> float | None:
+    """The balanced accuracy on test, where the predictions were saved."""
+    return ((test or {}).get("predictions") or {}).get("balanced_accuracy")
+
+
 def headline(summary: dict[str, Any]) -> str:
-    """The winner in one sentence."""
+    """The winner in one sentence, and that it is no better than naming the commonest class where that is so."""
     winner = summary["winner"]
     if winner is None:
         return "No family has a trial to choose from yet."
     record = summary["families"][winner]
     test = record["test"]
+    doubt = against_usual(summary, winner) if record["above_commonest"] is False else ""
     if test is None:
         return (
             f"{title(winner)} leads with {percent(record['best']['validation_accuracy'])} validation accuracy; "
-            "it has not been scored on the test pictures."
+            f"it has not been scored on the test pictures.{doubt}"
         )
     spread = "" if test["low"] is None else f" (95 % interval {100 * test['low']:.1f} to {percent(test['high'])})"
     pictures = plural(test["pictures"], "test picture") if test["pictures"] else "test pictures of unknown number"
     wins = " wins: it" if len(summary["families"]) > 1 else ""
-    return f"{title(winner)}{wins} names {percent(test['accuracy'])} of {pictures} rightly{spread}."
+    told = f"{title(winner)}{wins} names {percent(test['accuracy'])} of {pictures} rightly{spread}."
+    return told + doubt
+
+
+def beside_headline(summary: dict[str, Any]) -> str:
+    """What the commonest class alone would give, in a sentence, where the headline does not say so."""
+    winner = summary["winner"]
+    known = winner is not None and summary["families"][winner]["above_commonest"] is not False
+    return against_usual(summary, winner) if known else ""
+
+
+def pair(found: dict[str, Any]) -> str:
+    """How often two classes are taken for each other."""
+    one, other = found["classes"]
+    return (
+        f"{one} was taken for {other} {plural(found['there'], 'time')}, {other} for {one} {found['back']:,} "
+        f"({percent(found['share'])} of both)"
+    )
 
 
 def effort(summary: dict[str, Any]) -> str:
@@ -140,9 +199,14 @@ def effort(summary: dict[str, Any]) -> str:
 
 def caveats(summary: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the table, most important first."""
-    said = []
+    said = [line for line in [imbalance(summary["data"])] if line]
     for family, record in summary["families"].items():
         name = title(family)
+        if record["above_commonest"] is False:
+            test, best = record["test"], record["best"]
+            reached = f"{interval(test)} on test" if test else f"{percent(best['validation_accuracy'])} on validation"
+            even = "" if balanced(test) is None else f"; its balanced accuracy is {percent(balanced(test))}"
+            said.append(f"{name}: {reached} is not shown to be better than always naming one class{even}.")
         if record["infeasible"]:
             said.append(f"{name}: {refused(record)}.")
         if record["trials"] == 0:
@@ -286,6 +350,8 @@ def paragraph(family: str, record: dict[str, Any]) -> str:
 def ensemble(family: str, found: dict[str, Any]) -> str:
     """What averaging several configurations gives beside the single model."""
     gain = found["accuracy"] - found["single"]
+    share = found.get("commonest")
+    alone = "" if share is None else f"; the commonest class alone gives {percent(share)}"
     members = ", ".join(
         f"{trial} {percent(accuracy)}" for trial, accuracy in zip(found["trials"], found["accuracies"], strict=True)
     )
@@ -293,7 +359,8 @@ def ensemble(family: str, found: dict[str, Any]) -> str:
         f"{title(family)}: the averaged probabilities of the best model and {plural(len(found['trials']), 'other')} "
         f"({members}) name {percent(found['accuracy'])} of {plural(found['pictures'], 'test picture')} rightly "
         f"(95 % Wilson interval {100 * found['low']:.1f} to {100 * found['high']:.1f}), {points(gain)} points against "
-        f"the single model's {percent(found['single'])}. Each answer then costs {len(found['trials']) + 1} models."
+        f"the single model's {percent(found['single'])}"
+        f"{alone}. Each answer then costs {len(found['trials']) + 1} models."
     )
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from results.delivery.prediction import Pixels, answer_of, class_names, load, pixels_of, winner
+from results.delivery.picture import Scale
+from results.delivery.prediction import Pixels, answer_of, class_names, load, pixels_of, scale_of, winner
 from results.records import read_record
 
 if TYPE_CHECKING:
@@ -87,12 +88,13 @@ def sample(run_dir: Path) -> tuple[list[Pixels], str]:
     root = Path(str(split.get("data") or ""))
     root = root.parent if root.is_file() else root  # the data may be a table, and names are paths beside it
     paths = [root / str(name) for name, _ in split.get("test") or []]
-    pictures = _readable(paths[:: max(1, len(paths) // CHECKED)][:CHECKED])
+    scale = scale_of(run_dir)
+    pictures = _readable(paths[:: max(1, len(paths) // CHECKED)][:CHECKED], scale)
     if pictures:
         return pictures, "test pictures"
     kept = sorted((run_dir / "mistakes").glob("*-wrong.jpg")) + sorted((run_dir / "mistakes").glob("*-nearest.jpg"))
     # Those are of the model's own size: made larger, so that the resizing is checked as well.
-    pictures = [np.asarray(Image.fromarray(picture).resize((201, 317))) for picture in _readable(kept[:CHECKED])]
+    pictures = [np.asarray(Image.fromarray(picture).resize((201, 317))) for picture in _readable(kept[:CHECKED], scale)]
     if pictures:
         return pictures, "pictures of the data that the run kept"
     raise ValueError(
@@ -100,11 +102,11 @@ def sample(run_dir: Path) -> tuple[list[Pixels], str]:
     )
 
 
-def _readable(paths: list[Path]) -> list[Pixels]:
+def _readable(paths: list[Path], scale: Scale) -> list[Pixels]:
     pictures = []
     for path in paths:
         try:
-            pictures.append(pixels_of(path))
+            pictures.append(pixels_of(path, scale))
         except ValueError:
             continue
     return pictures

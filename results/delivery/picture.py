@@ -1,6 +1,8 @@
 """One picture file, read as training and prediction alike see it; what may be wrong with it, and why."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,22 +36,80 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# The share of a set's pictures whose levels its range leaves out: one hot pixel must not darken all of the others.
+BEYOND = 0.01
+# A set whose levels lie within this share of the whole range is shown by its own lowest and highest level.
+NARROW = 0.25
+NO_DATA = 1e30  # floating-point levels beyond this stand for a missing value, as infinity does
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The grey levels that become black and white where pictures have more than 8 bits a channel."""
+
+    black: float
+    white: float
+
+    def eight_bits(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Levels of any type as 0 to 255, what lies outside cut; a missing value is black."""
+        told = np.empty(values.shape, np.uint8)
+        for band, into in zip(_bands(values), _bands(told), strict=True):
+            share = (_known(band, self.black) - self.black) / (self.white - self.black)
+            into[:] = np.rint(np.clip(share, 0.0, 1.0) * 255.0)
+        return told
+
+
+def levels_of(extremes: Sequence[tuple[float, float]]) -> Levels:
+    """The range that the pictures of a set use, from the lowest and highest level of each; not of an empty set.
+
+    Black is 0, or below it the power of two that holds the lowest level. White is the smallest power of two minus 1
+    that holds the highest level (4,095 for 12 bits), below 1 the power of two itself. A set that would fill less than
+    a quarter of that, as of a thermal camera, has its own lowest and highest level. Of a hundred pictures and more,
+    one in a hundred may lie outside.
+    """
+    spare = int(BEYOND * len(extremes))
+    low = sorted(low for low, _ in extremes)[spare]
+    high = sorted(high for _, high in extremes)[len(extremes) - 1 - spare]
+    black = -(2.0 ** math.ceil(math.log2(-low))) if low < 0 else 0.0
+    if high > 1:
+        white = 2.0 ** math.ceil(math.log2(high + 1)) - 1
+    elif high > 0:
+        white = 2.0 ** math.ceil(math.log2(high))
+    else:
+        white = 0.0 if black else 1.0
+    if 0 < high - low < NARROW * (white - black):
+        return Levels(low, high)
+    return Levels(black, white)
+
+
+def alone(kind: str, low: float, high: float) -> Levels:
+    """The range of a picture that belongs to no set: what it uses itself."""
+    return levels_of([(low, high)])
+
+
+# What is black and white in a picture, from its kind of levels (a set may hold both) and its lowest and highest one.
+Scale = Callable[[str, float, float], Levels]
+INTEGER, FLOAT = KINDS = ("integer", "float")
 
 
 def read_picture(
-    path: Path, draft_side: int = DRAFT_SIDE, hold: Callable[[int], None] = lambda needed: None
+    path: Path,
+    draft_side: int = DRAFT_SIDE,
+    hold: Callable[[int], None] = lambda needed: None,
+    scale: Scale = alone,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """One file as an upright RGB picture, the first frame of an animation, what is transparent over white.
 
     A large JPEG or JPEG 2000 comes back at a half, quarter or eighth of its size, its shorter side still at least
     `draft_side` pixels. The second value is the width and height of the file itself, upright. `hold` is called, once
-    the header is read, with the bytes of memory that the rest will take, and again where that was not all. Raises
-    ValueError, OSError and whatever Pillow's plugins raise for a file that cannot be read.
+    the header is read, with the bytes of memory that the rest will take, and again where that was not all. `scale` is
+    called for a picture of more than 8 bits a channel and says what of it is black and white. Raises ValueError,
+    OSError and whatever Pillow's plugins raise for a file that cannot be read.
     """
     try:
-        return _read(path, draft_side, hold, smaller=True)
+        return _read(path, draft_side, hold, scale, smaller=True)
     except _NoSmaller:
-        return _read(path, draft_side, hold, smaller=False)
+        return _read(path, draft_side, hold, scale, smaller=False)
 
 
 class _NoSmaller(Exception):
@@ -57,7 +117,7 @@ class _NoSmaller(Exception):
 
 
 def _read(
-    path: Path, draft_side: int, hold: Callable[[int], None], *, smaller: bool
+    path: Path, draft_side: int, hold: Callable[[int], None], scale: Scale, *, smaller: bool
 ) -> tuple[Image.Image, tuple[int, int]]:
     with Image.open(path, formats=_formats()) as image:
         width, height = image.size
@@ -70,6 +130,7 @@ def _read(
         if halvings:
             image.reduce = halvings  # type: ignore[method-assign, assignment]
         hold(_needed(image, width * height) >> 2 * halvings)
+        halved = _halved(image)
         try:
             image.load()
         except OSError:
@@ -77,7 +138,7 @@ def _read(
                 raise _NoSmaller from None
             raise
         turn = TURNS.get(_orientation(image))
-        picture = to_rgb(image)
+        picture = to_rgb(image, scale, halved=halved)
     if turn is None:
         return picture, (width, height)
     # Not ImageOps.exif_transpose: it writes the EXIF block anew, which fails where another of its entries is damaged.
@@ -86,12 +147,19 @@ def _read(
     return upright, (height, width) if sideways else (width, height)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as 8-bit RGB: 16 bits scaled to 8, what is transparent laid over white."""
+def to_rgb(image: Image.Image, scale: Scale = alone, *, halved: bool = False) -> Image.Image:
+    """Any mode as 8-bit RGB: more bits scaled to 8, what is transparent laid over white.
+
+    Of 16-bit colours Pillow keeps the upper half alone (`halved`): these are scaled by what is left.
+    """
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        kind = FLOAT if image.mode == "F" else INTEGER
+        return Image.fromarray(scale(kind, *_extremes(values, kind)).eight_bits(values)).convert("RGB")
+    if halved:
+        image = _stretched(image, scale)
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_eight_bits(image)).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, WHITE), layer).convert("RGB")
@@ -148,24 +216,37 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey levels of more than 8 bits, or of floating point, as 8 bits.
+def _halved(image: Image.Image) -> bool:
+    """Whether an opened file has 16-bit colours, of which Pillow's modes hold 8 bits."""
+    tiles: Any = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return isinstance(raw, str) and ";16" in raw and image.mode in ("L", "LA", "RGB", "RGBA", "RGBX")
 
-    I;16 spans 0 to 65,535. The modes I and F do not name their range: it is taken as the smallest of 1 (F only), 255
-    and 65,535 that holds the brightest pixel, else that pixel itself.
-    """
-    values = np.asarray(image)
-    levels = np.empty(values.shape, np.uint8)
-    if image.mode.startswith("I;16"):
-        span = 65535.0
-    else:
-        spans = [1.0, 255.0, 65535.0][image.mode == "I" :]
-        peak = max(float(np.nan_to_num(band, posinf=0.0, neginf=0.0).max()) for band in _bands(values))
-        span = next((span for span in spans if peak <= span), peak)
-    for band, told in zip(_bands(values), _bands(levels), strict=True):
-        finite = np.nan_to_num(band.astype(np.float64), posinf=0.0, neginf=0.0)
-        told[:] = np.rint(np.clip(finite / span, 0.0, 1.0) * 255.0)
-    return levels
+
+def _stretched(image: Image.Image, scale: Scale) -> Image.Image:
+    """The upper halves of 16-bit levels, scaled as the whole ones would be; transparency stays."""
+    opaque = image.getbands()[-1] not in ("A", "X")
+    extremes = [image.getextrema()] if len(image.getbands()) == 1 else list(image.getextrema())
+    colours: Any = extremes if opaque else extremes[:-1]
+    low, high = (257.0 * pick(end) for pick, end in zip((min, max), zip(*colours, strict=True), strict=True))
+    table = scale(INTEGER, low, high).eight_bits(257.0 * np.arange(256)[None])[0].tolist()
+    return image.point(table * len(colours) + ([] if opaque else list(range(256))))
+
+
+def _extremes(values: NDArray[Any], kind: str) -> tuple[float, float]:
+    """The lowest and highest level; 0 and 0 where every value is missing."""
+    ends = [
+        (float(known.min()), float(known.max()))
+        for band in _bands(values)
+        if len(known := band[np.abs(band) < NO_DATA] if kind == FLOAT else band.ravel())
+    ]
+    return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (0.0, 0.0)
+
+
+def _known(band: NDArray[Any], missing: float) -> NDArray[np.float64]:
+    numbers = band.astype(np.float64)
+    return np.where(np.abs(numbers) < NO_DATA, numbers, missing)  # What is not a number is not below anything.
 
 
 def _bands(values: NDArray[Any]) -> Iterator[NDArray[Any]]:

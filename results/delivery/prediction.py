@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from results.analysis.numbers import best_trial, choose_winner
 from results.delivery.framework import import_keras
-from results.delivery.picture import read_picture, reason_of
-from results.records import read_object, split_problem
+from results.delivery.picture import Levels, Scale, alone, read_picture, reason_of
+from results.records import read_object, read_record, split_problem
 from results.rows import Rows, read_rows
 from results.terminal import plain
 
@@ -39,10 +39,11 @@ def predict(
     classes = class_names(run_dir)
     if top < 1:
         raise ValueError(f"needs 1 class or more to show, got {top}")
+    scale = scale_of(run_dir)
     model = load(run_dir, family or winner(run_dir))
     for path in paths:
         try:
-            picture = pixels_of(path)
+            picture = pixels_of(path, scale)
         except ValueError as error:
             yield {"picture": str(path), "error": str(error)}
             continue
@@ -83,14 +84,17 @@ def found(wanted: Sequence[str]) -> Iterator[Path]:
                 yield one
 
 
-def pixels_of(path: Path) -> Pixels:
-    """A file as uint8 (height, width, 3), read as it was for training; raises ValueError where it cannot be read."""
+def pixels_of(path: Path, scale: Scale = alone) -> Pixels:
+    """A file as uint8 (height, width, 3), read as it was for training; raises ValueError where it cannot be read.
+
+    `scale` is that of the run, and by default each picture's own.
+    """
     if path.exists() and not path.is_file():  # Opening a pipe would wait for ever.
         raise ValueError("not a regular file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return np.asarray(read_picture(path)[0])
+            return np.asarray(read_picture(path, scale=scale)[0])
     except Exception as error:  # A damaged file can raise nearly anything from inside Pillow's plugins.
         raise ValueError(reason_of(error)) from error
 
@@ -103,6 +107,15 @@ def class_names(run_dir: Path) -> list[str]:
     if problem or not split.get("classes"):
         raise ValueError(f"needs the class names of a run, got none in `{path}`{problem and f': {problem}'}")
     return list(split["classes"])
+
+
+def scale_of(run_dir: Path) -> Scale:
+    """What is black and white in pictures of more than 8 bits a channel, as it was for the pictures of a run.
+
+    A picture of a kind that the run had none of is told from its own levels.
+    """
+    known = {kind: Levels(*ends) for kind, ends in read_record(run_dir / "split.json").get("levels", {}).items()}
+    return lambda kind, low, high: known.get(kind) or alone(kind, low, high)
 
 
 def winner(run_dir: Path) -> str:

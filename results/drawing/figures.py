@@ -6,6 +6,7 @@ Plotly reads markup in any text, so every name that comes from the user passes t
 
 import html
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,19 +26,83 @@ GRID = "rgba(128,136,150,0.22)"
 GAP = 0.18  # of a figure's height between panels that have an axis each
 MOST_EFFECTS = 5
 MOST_CLASSES = 40
+MOST_PAIRS = 30
 
 Curve = dict[str, Any]
 
 
+# Pixels of what stands between a label and its axis, of a line of text, of an axis title.
+APART, LINE, HEADING = 12, 18, 24
+# Pixels of a letter of a label, in the wider of the fonts that browsers take.
+LETTERS = {**dict.fromkeys("fijlrtI.,:;'|!()[] -/", 5.0), **dict.fromkeys("mwMW@%", 12.5)}
+SMALL, CAPITAL, DOUBLE = 8.0, 9.0, 14.0
+
+
 @dataclass(frozen=True)
 class Figure:
-    """A drawing for `Plotly.newPlot`, with what a reader who cannot see it is told (`alt`)."""
+    """A drawing for `Plotly.newPlot`, with what a reader who cannot see it is told (`alt`).
+
+    Its margins have room for its labels. Plotly can make that room itself, by drawing again and again, and where the
+    number of ticks then changes with the room it gives up with a warning.
+    """
 
     title: str
     alt: str
     caption: str
     data: list[dict[str, Any]]
     layout: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.layout["margin"] = margins(self.data, self.layout)
+
+
+def margins(data: Sequence[dict[str, Any]], layout: dict[str, Any]) -> dict[str, float]:
+    """The margins of a layout, made wide enough for the labels and titles of the axes on its left and lower edge."""
+    found: dict[str, float] = dict(layout["margin"])
+    for name, axis in layout.items():
+        letter, edge = name[0], {"x": "b", "y": "l"}.get(name[0], "")
+        if name[1:5] != "axis" or not _on_edge(letter, axis, layout):
+            continue
+        longest = max(map(_width, _labels(letter, name, axis, data)), default=0.0)
+        if letter == "y":
+            room = longest
+        else:
+            # A slanting label reaches down by its length, a level one by a line.
+            room = longest * math.sin(math.radians(abs(axis.get("tickangle", 0)))) + LINE * bool(longest)
+        titled = HEADING if axis.get("title", {}).get("text") else 0
+        found[edge] = max(found[edge], math.ceil(room + APART + titled))
+    return found
+
+
+def _on_edge(letter: str, axis: dict[str, Any], layout: dict[str, Any]) -> bool:
+    """Whether the labels of an axis lie outside of all panels, on the left or below."""
+    other = str(axis.get("anchor", "y" if letter == "x" else "x"))
+    across = layout.get(f"{other[0]}axis{other[1:]}", {})
+    return float(across.get("domain", (0.0, 1.0))[0]) == 0.0
+
+
+def _labels(letter: str, name: str, axis: dict[str, Any], data: Sequence[dict[str, Any]]) -> list[str]:
+    """The labels of an axis, or one as long as the longest of them."""
+    if axis.get("showticklabels") is False:
+        return []
+    if "ticktext" in axis:
+        return list(axis["ticktext"])
+    if "%" in axis.get("tickformat", ""):
+        return ["100.0%"]
+    own = letter + name[5:]
+    values = [value for trace in data if trace.get(f"{letter}axis", letter) == own for value in trace.get(letter) or ()]
+    numbers = [abs(value) for value in values if isinstance(value, int | float)]
+    longest = [f"-{max(numbers):,.1f}"] if numbers else []
+    return [*(value for value in values if isinstance(value, str)), *longest]
+
+
+def _width(text: str) -> float:
+    """Pixels of a label, rather too many; letters of East Asia and emoji are wider than others."""
+    return sum(
+        LETTERS.get(letter)
+        or (DOUBLE if unicodedata.east_asian_width(letter) in "WF" else CAPITAL if letter.isupper() else SMALL)
+        for letter in html.unescape(text)
+    )
 
 
 def colour(family: str, families: Sequence[str] = ()) -> str:
@@ -48,22 +113,22 @@ def colour(family: str, families: Sequence[str] = ()) -> str:
     return SPARE_COLOURS[strangers.index(family) % len(SPARE_COLOURS)] if family in strangers else SPARE_COLOURS[0]
 
 
-def label(text: object) -> str:
+def label(text: object, most: int = 40) -> str:
     """Text that Plotly shows as it is, cut at 40 characters."""
     plain = " ".join(str(text).split())
-    return html.escape(plain if len(plain) <= 40 else plain[:39] + "\N{HORIZONTAL ELLIPSIS}", quote=False)
+    return html.escape(plain if len(plain) <= most else plain[: most - 1] + "\N{HORIZONTAL ELLIPSIS}", quote=False)
 
 
 def _axis(title: str = "", **more: Any) -> dict[str, Any]:
     named: dict[str, Any] = {"title": {"text": title, "standoff": 8, "font": {"size": 12.5}}} if title else {}
     # Unseen ticks keep the labels off the bars.
     ticks = {"ticks": "outside", "ticklen": 5, "tickcolor": "rgba(0,0,0,0)"}
-    return {"gridcolor": GRID, "zeroline": False, "automargin": True, **ticks, **named, **more}
+    return {"gridcolor": GRID, "zeroline": False, **ticks, **named, **more}
 
 
 def _layout(height: int, **more: Any) -> dict[str, Any]:
     return {
-        **{"height": height, "margin": {"l": 8, "r": 12, "t": 12, "b": 8}, "hovermode": "closest"},
+        **{"height": height, "margin": {"l": 8, "r": 20, "t": 12, "b": 8}, "hovermode": "closest"},
         **{"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "showlegend": False},
         "font": {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 12.5, "color": GREY},
         "hoverlabel": {"bgcolor": "#20242c", "bordercolor": "#20242c", "font": {"color": "#f4f5f7"}, "align": "left"},
@@ -80,7 +145,9 @@ def _head(text: str, x: str, y: str) -> dict[str, Any]:
 
 def blank() -> dict[str, Any]:
     """The layout that the page itself fills when a trial is looked at."""
-    return {"data": [], "layout": _layout(260, xaxis=_axis(""), yaxis=_axis(""), showlegend=True, legend=LEGEND)}
+    sides = {"l": 64, "r": 20, "t": 40, "b": 48}
+    layout = _layout(300, xaxis=_axis(""), yaxis=_axis(""), showlegend=True, legend=LEGEND, margin=sides)
+    return {"data": [], "layout": layout}
 
 
 LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0}
@@ -117,7 +184,7 @@ def progress(series: dict[str, list[dict[str, Any]]], ends: dict[str, float], by
             yaxis=_axis("", tickformat=".0%", rangemode="tozero"),
             showlegend=True,
             legend=LEGEND,
-            margin={"l": 8, "r": 12, "t": 40, "b": 8},
+            margin={"l": 8, "r": 20, "t": 40, "b": 8},
         ),
     )
 
@@ -183,7 +250,7 @@ def curves(family: str, trials: Sequence[Trial], total: int, best: str | None, b
             annotations=heads,
             showlegend=True,
             legend={**LEGEND, "y": 1.09, "traceorder": "reversed"},
-            margin={"l": 8, "r": 12, "t": 64, "b": 8},
+            margin={"l": 8, "r": 20, "t": 64, "b": 8},
             xaxis=_axis("", domain=left, anchor="y", matches="x3", showticklabels=False, **whole),
             yaxis=_axis("", domain=upper, anchor="x", tickformat=".0%", range=[0, 1.02]),
             xaxis2=_axis("", domain=right, anchor="y2", matches="x4", showticklabels=False, **whole),
@@ -267,7 +334,7 @@ def timeline(spans: Sequence[dict[str, Any]], families: Sequence[str], total: in
             barmode="overlay",
             showlegend=True,
             legend=LEGEND,
-            margin={"l": 8, "r": 12, "t": 40, "b": 8},
+            margin={"l": 8, "r": 20, "t": 40, "b": 8},
             xaxis=_axis("minutes into the run", rangemode="tozero"),
             yaxis=_axis(
                 "",
@@ -312,7 +379,7 @@ def spent(seconds: dict[str, dict[str, float]]) -> Figure | None:
             barmode="stack",
             showlegend=True,
             legend={**LEGEND, "traceorder": "normal"},
-            margin={"l": 8, "r": 12, "t": 40, "b": 8},
+            margin={"l": 8, "r": 20, "t": 40, "b": 8},
             xaxis=_axis("minutes"),
             yaxis=_axis("", autorange="reversed", showgrid=False),
         ),
@@ -418,7 +485,7 @@ def depth(points: Sequence[dict[str, Any]], accent: str) -> Figure | None:
         _layout(
             340,
             annotations=[_head("validation accuracy", "x", "y"), _head("seconds per epoch", "x2", "y2")],
-            margin={"l": 8, "r": 12, "t": 30, "b": 8},
+            margin={"l": 8, "r": 20, "t": 30, "b": 8},
             xaxis=_axis("unfrozen blocks", domain=[0, 0.46]),
             yaxis=_axis("", tickformat=".0%"),
             xaxis2=_axis("unfrozen blocks", domain=[0.56, 1], anchor="y2"),
@@ -457,6 +524,41 @@ def confusion(family: str, counts: Sequence[Sequence[int]], classes: Sequence[st
     )
 
 
+def confused(family: str, pairs: Sequence[dict[str, Any]], classes: int, accent: str) -> Figure | None:
+    """The pairs of classes most often taken for each other, where a matrix of all would be too large."""
+    shown = list(pairs)[:MOST_PAIRS]
+    if not shown:
+        return None
+    places = list(range(len(shown)))
+    names = [" / ".join(label(name, 22) for name in pair["classes"]) for pair in shown]
+    return Figure(
+        "Most often taken for each other",
+        f"The {len(shown)} pairs of {classes:,} classes that {verdict.title(family)} takes for each other most often: "
+        + "; ".join(verdict.pair(pair) for pair in shown[:10])
+        + ".",
+        "Test pictures of either class that were taken for the other, all seeds together: the first "
+        f"{len(shown)} pairs of {classes:,} classes. results.json has more of them, and every class.",
+        [
+            {
+                **{
+                    "type": "bar",
+                    "orientation": "h",
+                    "y": places,
+                    "x": [pair["there"] + pair["back"] for pair in shown],
+                },
+                **{"marker": {"color": accent}, "width": 0.7},
+                "text": [verdict.pair({**pair, "classes": list(map(label, pair["classes"]))}) for pair in shown],
+                **{"textposition": "none", "hovertemplate": "%{text}<extra></extra>"},
+            }
+        ],
+        _layout(
+            76 + 24 * len(shown),
+            xaxis=_axis("test pictures", rangemode="tozero"),
+            yaxis=_axis("", tickvals=places, ticktext=names, range=[len(shown) - 0.5, -0.5], showgrid=False),
+        ),
+    )
+
+
 def faded(accent: str, opacity: float) -> str:
     """An accent colour seen through."""
     red, green, blue = (int(accent[place : place + 2], 16) for place in (1, 3, 5))
@@ -489,7 +591,7 @@ def per_class(judged: dict[str, list[dict[str, Any]]], order: Sequence[str], acc
             90 + 26 * len(shown),
             showlegend=True,
             legend=LEGEND,
-            margin={"l": 8, "r": 12, "t": 40, "b": 8},
+            margin={"l": 8, "r": 20, "t": 40, "b": 8},
             xaxis=_axis("", tickformat=".0%", range=[-0.02, 1.02]),
             yaxis=_axis("", tickvals=places, ticktext=[label(name) for name in shown], range=[len(shown) - 0.5, -0.5]),
         ),
@@ -528,7 +630,7 @@ def reliability(judged: dict[str, dict[str, Any]], accents: dict[str, str]) -> F
             380,
             showlegend=True,
             legend=LEGEND,
-            margin={"l": 8, "r": 12, "t": 56, "b": 8},
+            margin={"l": 8, "r": 20, "t": 56, "b": 8},
             xaxis=_axis("how sure", tickformat=".0%", range=[0, 1.02]),
             yaxis=_axis("how often right", tickformat=".0%", range=[0, 1.04]),
         ),
@@ -579,7 +681,7 @@ def seeds(families: dict[str, dict[str, Any]], accents: dict[str, str]) -> Figur
             110 + 54 * len(names),
             showlegend=True,
             legend=LEGEND,
-            margin={"l": 8, "r": 12, "t": 56, "b": 8},
+            margin={"l": 8, "r": 20, "t": 56, "b": 8},
             xaxis=_axis("", tickformat=".0%"),
             yaxis=_axis("", range=[len(names) - 0.5, -0.5], type="category"),
         ),
@@ -694,7 +796,7 @@ def model_costs(
             260 * -(-len(shown) // 2) + 40,
             showlegend=True,
             legend=LEGEND,
-            margin={"l": 8, "r": 12, "t": 40, "b": 8},
+            margin={"l": 8, "r": 20, "t": 40, "b": 8},
             **axes,
         ),
     )
@@ -771,7 +873,7 @@ def trial_costs(
             360 if len(shown) < 3 else 600,
             showlegend=True,
             legend=LEGEND,
-            margin={"l": 8, "r": 12, "t": 40, "b": 8},
+            margin={"l": 8, "r": 20, "t": 40, "b": 8},
             **axes,
         ),
     )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from results.analysis import verdict
-from results.pages.tables import cell, cost_cells, cost_heads, table
+from results.pages.tables import MOST_FILES, cell, cost_cells, cost_heads, table
 
 STANFORD_DOGS = (
     "Stanford Dogs (Khosla, Jayadevaprakash, Yao and Fei-Fei 2011), made of ImageNet pictures: for research and "
@@ -22,7 +22,7 @@ def card(summary: dict[str, Any], family: str) -> str:
         "",
         "## Use",
         "",
-        *("    " + line for line in loading(f"{family}.keras")),
+        *("    " + line for line in loading(f"{family}.keras", data["levels"])),
         "",
         "The file takes uint8 pictures (n, height, width, 3) of any size, holds its own resizing and treatment, loads "
         "in Keras's safe mode and needs nothing of Pedigree. The probabilities are in the order of the classes below.",
@@ -32,6 +32,12 @@ def card(summary: dict[str, Any], family: str) -> str:
         f"- Test accuracy: {cell(verdict.interval(test))}. {cell(test['method'])}."
         if test
         else "- Not scored on test.",
+        *(
+            [f"- Balanced test accuracy, the mean over the classes: {verdict.percent(verdict.balanced(test))}."]
+            if verdict.balanced(test) is not None
+            else []
+        ),
+        *(f"- {cell(line.strip())}" for line in [verdict.against_usual(summary, family)] if line),
         *(
             [f"- Mean over {verdict.plural(len(test['seeds']), 'seed')}; this file is that of one seed."]
             if test
@@ -49,8 +55,12 @@ def card(summary: dict[str, Any], family: str) -> str:
         worst = sorted(judged["classes"], key=lambda entry: (entry["accuracy"] is None, entry["accuracy"]))
         lines += table(
             ("Class", "Test accuracy", "Most often taken for"),
-            [[entry["class"], verdict.percent(entry["accuracy"]), entry["taken_for"] or "none"] for entry in worst],
+            [
+                [entry["class"], verdict.percent(entry["accuracy"]), entry["taken_for"] or "none"]
+                for entry in worst[:MOST_FILES]
+            ],
         )
+        lines += ["", f"The classes above are the worst {MOST_FILES} of {len(worst):,}."] * (len(worst) > MOST_FILES)
     entries = [entry for entry in summary["costs"] if entry["family"] == family]
     lines += ["", *table(cost_heads(entries)[1:7], [cells[1:7] for cells in cost_cells(entries)]), ""]
     lines += [
@@ -63,6 +73,7 @@ def card(summary: dict[str, Any], family: str) -> str:
     dogs = "stanford" in f"{data['title']} {data['source']}".lower().replace("-", " ")
     licence = STANFORD_DOGS if dogs else "not recorded; whoever passes the model on has to know it."
     lines += [f"- Licence of the data: {licence}"]
+    lines += [f"- {cell(line)}" for line in [verdict.imbalance(data)] if line]
     lines += [f"- Classes: {cell(', '.join(map(str, data['classes'])))}.", "", "## Limits", ""]
     if summary["overlap"] and family == "mobilenet":
         lines += [
@@ -80,13 +91,25 @@ def card(summary: dict[str, Any], family: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def loading(path: str) -> list[str]:
-    """The lines of Python that classify a JPEG with the exported file and nothing of Pedigree."""
+def loading(path: str, levels: dict[str, Any] | None = None) -> list[str]:
+    """The lines of Python that classify a picture with the exported file and nothing of Pedigree.
+
+    `levels` are black and white of the run's pictures, by kind, where these had more than 8 bits a channel.
+    """
+    read = ['picture = np.asarray(Image.open("picture.jpg").convert("RGB"))']
+    if levels:
+        black, white = next(iter(levels.values()))
+        read = [
+            'picture = np.asarray(Image.open("picture.png"), float)',
+            f"# {black:.17g} is black and {white:.17g} is white in the pictures that it learnt from.",
+            f"picture = np.clip((picture - {black:.17g}) / {white - black:.17g}, 0, 1) * 255",
+            "picture = np.repeat(picture.round().astype(np.uint8)[..., None], 3, axis=-1)",
+        ]
     return [
         "import keras, numpy as np",
         "from PIL import Image",
         f'model = keras.saving.load_model("{path}")',
-        'picture = np.asarray(Image.open("picture.jpg").convert("RGB"))',
+        *read,
         "probabilities = np.asarray(model(picture[None]))[0]",
         "print(probabilities.argmax(), probabilities.max())",
     ]

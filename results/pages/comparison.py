@@ -128,6 +128,9 @@ def overview(summaries: Sequence[dict[str, Any]]) -> list[list[str]]:
             verdict.interval(summary["families"][summary["winner"]]["test"]) if summary["winner"] else verdict.NOT_KNOWN
             for summary in summaries
         ],
+        "Commonest class alone, test": [
+            verdict.percent(summary["data"]["commonest"].get("test", {}).get("share")) for summary in summaries
+        ],
         "Trials": [f"{sum(record['trials'] for record in s['families'].values()):,}" for s in summaries],
         "Epochs": [f"{sum(record['epochs'] for record in s['families'].values()):,}" for s in summaries],
         "Time": [verdict.duration(summary["seconds"]) for summary in summaries],
@@ -156,6 +159,8 @@ def accuracies(families: Sequence[str], summaries: Sequence[dict[str, Any]]) -> 
                 *(verdict.interval(record["test"]) if record else verdict.NOT_KNOWN for record in records),
             ]
         )
+        evens = [verdict.balanced(record["test"]) if record else None for record in records]
+        lines.append([f"{verdict.title(family)}, balanced test", *map(verdict.percent, evens)])
     return lines
 
 
@@ -247,7 +252,7 @@ def best_figure(family: str, names: Sequence[str], runs: Sequence[tuple[dict[str
             )
     layout = {
         **figures.blank()["layout"],
-        **{"height": 320, "margin": {"l": 8, "r": 12, "t": 40, "b": 8}, "showlegend": True},
+        **{"height": 320, "margin": {"l": 8, "r": 20, "t": 40, "b": 8}, "showlegend": True},
     }
     layout["xaxis"] = {**layout["xaxis"], "title": {"text": "minutes into the run"}, "rangemode": "tozero"}
     layout["yaxis"] = {**layout["yaxis"], "tickformat": ".0%", "rangemode": "tozero"}

@@ -15,17 +15,20 @@ from results.pages.card import card
 from results.pages.markdown import markdown
 from results.pages.mistakes import read_mistakes
 from results.pages.tables import (
+    CLASS_HEADS,
     COMPARISON_HEADS,
     COUNT_HEADS,
     DEPTH_HEADS,
     FAMILY_HEADS,
     MOST_FILES,
     MOST_FRONT,
+    class_cells,
     compared,
     cost_cells,
     cost_facts,
     cost_heads,
     count_cells,
+    count_note,
     cut,
     data_notes,
     depth_cells,
@@ -33,6 +36,7 @@ from results.pages.tables import (
     front_cells,
     front_heads,
     repetition,
+    worst_first,
 )
 from results.records import read_record
 from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Rows, read_rows
@@ -107,6 +111,7 @@ def page(run_dir: Path, summary: dict[str, Any], rows: Rows) -> str:
     )
     links = "".join(f'<li><a href="#{name}">{heading}</a></li>' for name, heading in SECTIONS.items())
     accent = drawn.accents.get(summary["winner"], "currentcolor")
+    usual = text(verdict.beside_headline(summary))
     room = resources.files("results")
     from plotly.offline import get_plotlyjs
 
@@ -117,7 +122,8 @@ def page(run_dir: Path, summary: dict[str, Any], rows: Rows) -> str:
         '</head><body><a class="skip" href="#verdict">To the verdict</a>'
         f'<header style="--accent:{accent}">'
         f'<p class="eyebrow">Pedigree, report of run <b>{text(summary["name"])}</b></p>'
-        f'<h1>{text(verdict.headline(summary))}</h1><p class="effort">{text(verdict.effort(summary))}</p></header>'
+        f"<h1>{text(verdict.headline(summary))}</h1>"
+        f'<p class="effort">{text(verdict.effort(summary))}{usual}</p></header>'
         f'<nav aria-label="Sections"><ul>{links}</ul></nav><main>{body}</main>'
         '<dialog id="trial" aria-labelledby="trial-name"><form method="dialog"><button>Close</button></form>'
         '<h3 id="trial-name"></h3><div></div></dialog>'
@@ -193,10 +199,14 @@ def _card(family: str, record: dict[str, Any], accent: str, won: bool) -> str:
         share, of = best["validation_accuracy"], "validation accuracy; not scored on test"
     else:
         share, of = None, "no usable trial"
+    if test is not None and test["commonest"] is not None:
+        of += f"; the commonest class alone {verdict.percent(test['commonest'])}"
     facts = [
         ("In the study", verdict.STUDY.get(family, verdict.NOT_KNOWN)),
         ("Baseline, validation", verdict.percent(baseline and baseline["validation_accuracy"])),
         ("Best, validation", verdict.percent(best and best["validation_accuracy"])),
+        ("Commonest, validation", verdict.percent(record["commonest"]["validation"])),
+        ("Balanced, test", verdict.percent(verdict.balanced(test))),
         ("Gained", f"{verdict.points(verdict.gained(record))} points"),
         ("Gap", f"{verdict.points(best and best['overfit_gap'])} points"),
         ("Validation loss", verdict.NOT_KNOWN if best is None else best["loss_trend"]["trend"] or "too short to say"),
@@ -302,20 +312,25 @@ def _trust(summary: dict[str, Any], drawn: Drawn, *, data_page: bool) -> str:
             + grid(
                 "Difference: validation minus test. Choosing by validation accuracy pushes it up; that the final "
                 "models also learnt from the validation pictures pushes it down.",
-                ("Family", "Best, validation", "Test (95 % interval)", "Difference, points", "By seed"),
+                (
+                    *("Family", "Best, validation", "Test (95 % interval)", "Difference, points"),
+                    *("Balanced, test", "Commonest class alone (validation, test)", "By seed"),
+                ),
                 [
                     [
                         verdict.title(family),
                         verdict.percent(record["best"] and record["best"]["validation_accuracy"]),
                         verdict.interval(record["test"]),
                         verdict.points(record["test"]["gap"]),
+                        verdict.percent(verdict.balanced(record["test"])),
+                        ", ".join(verdict.percent(record["commonest"][side]) for side in ("validation", "test")),
                         ", ".join(
                             f"{seed['seed']}: {verdict.percent(seed['accuracy'])}" for seed in record["test"]["seeds"]
                         ),
                     ]
                     for family, record in scored.items()
                 ],
-                (1, 3),
+                (1, 3, 4),
             )
             + "".join(f'<p class="of">{text(method)}.</p>' for method in methods)
             + "</div>"
@@ -324,27 +339,23 @@ def _trust(summary: dict[str, Any], drawn: Drawn, *, data_page: bool) -> str:
         parts.append("<p>No family has been scored on the test pictures.</p>")
     if judged:
         leader = summary["winner"] if summary["winner"] in judged else next(iter(judged))
-        worst = sorted(judged[leader]["classes"], key=lambda record: (record["accuracy"] is None, record["accuracy"]))
+        worst = worst_first(judged[leader]["classes"])
         by_class = {family: found["classes"] for family, found in judged.items()}
         classes = [record["class"] for record in worst]
         parts.append(drawn.add("classes", figures.per_class(by_class, classes, drawn.accents)))
         listed = grid(
-            f"Test accuracy of {verdict.title(leader)} by class, the worst first.",
-            ("Class", "Test pictures", "Accuracy", "Most often taken for"),
-            [
-                [
-                    record["class"],
-                    f"{record['pictures']:,}",
-                    verdict.percent(record["accuracy"]),
-                    record["taken_for"] or verdict.NOT_KNOWN,
-                ]
-                for record in worst
-            ],
+            f"Test accuracy of {verdict.title(leader)} by class, the worst first{cut(len(worst))}.",
+            CLASS_HEADS,
+            class_cells(worst[:MOST_FILES]),
             (1, 2),
         )
         parts.append(f'<details class="sheet"><summary>Accuracy by class as a table</summary>{listed}</details>')
         calibrations = {family: found["calibration"] for family, found in judged.items()}
-        matrix = figures.confusion(leader, judged[leader]["confusion"], data["classes"], drawn.accents[leader])
+        matrix: Figure | None
+        if judged[leader]["confusion"] is not None:
+            matrix = figures.confusion(leader, judged[leader]["confusion"], data["classes"], drawn.accents[leader])
+        else:
+            matrix = figures.confused(leader, judged[leader]["confused"], len(data["classes"]), drawn.accents[leader])
         parts.append(
             '<div class="pair">'
             + drawn.add("confusion", matrix)
@@ -417,7 +428,8 @@ def _cost(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
         parts.append(drawn.add("costs", figures.model_costs(entries, costs.MODEL_COSTS, costs.PRINTED, drawn.accents)))
         listed = grid(
             "Each family's exported model, which takes raw pictures. Latency: the fastest of repeated calls in the "
-            "process that trained it. On the front: no other family's model is as accurate for less.",
+            "process that trained it. On the front: no other family's model is as accurate for less."
+            + (f" On test, {verdict.usual(summary['data'])}." if verdict.usual(summary["data"]) else ""),
             cost_heads(entries),
             cost_cells(entries),
             (1, 2, 3, 4, 5),
@@ -454,7 +466,7 @@ def _data(data: dict[str, Any], *, data_page: bool) -> str:
         "<h3>The pictures</h3>",
         items(data_notes(data)),
         grid(
-            "Pictures of each class in each part of the split.",
+            f"{count_note(data) or 'Pictures of each class'} in each part of the split.",
             COUNT_HEADS,
             count_cells(data),
             (1, 2, 3, 4),

@@ -1,18 +1,18 @@
 """The data page: what a folder of pictures holds, drawn from `exploration.json` alone."""
 
 import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from results.analysis import verdict
+from results.analysis import numbers, verdict
 from results.drawing import svg
 from results.markup import grid, items, text, write_aside
 
 ACCENT = "#0c958a"
 MOST_FILES = 200
-# A class with less than this share of the largest one's pictures is called out.
-FEW = 1 / 3
+MOST_CLASSES = 200  # that a table lists: the commonest and the rarest
 
 
 def write_exploration(folder: Path) -> Path:
@@ -66,10 +66,15 @@ def remarks(record: dict[str, Any]) -> list[str]:
     """What somebody who is about to search should know, as far as the numbers tell."""
     counts = {entry["class"]: entry["pictures"] for entry in record["classes"]}
     most = max(counts.values())
-    few = [name for name, count in counts.items() if count < FEW * most]
+    few = [name for name, count in counts.items() if numbers.uneven([count, most])]
     said = [f"A search of this data is refused: {record['obstacle']}."] if record.get("obstacle") else []
     said += [str(note) for note in record["notes"]]
     if few:
+        share = most / sum(counts.values())
+        said.append(
+            f"Always naming {max(counts, key=counts.__getitem__)} would be right for {verdict.percent(share)} of the "
+            "pictures: an accuracy near that means nothing, balanced accuracy counts all classes alike."
+        )
         said.append(
             f"Uneven classes: {', '.join(few[:8])}{' and others' if len(few) > 8 else ''} "
             f"{'have' if len(few) > 1 else 'has'} less than a third of the largest class's pictures."
@@ -94,13 +99,14 @@ def _classes(record: dict[str, Any]) -> str:
         f'<tr><th scope="row">{text(entry["class"])}</th><td class="n">{entry["pictures"]:,}</td>'
         f'<td class="wide"><i class="level" style="width:{100 * entry["pictures"] / most:.1f}%"></i></td>'
         f'<td class="n">{entry["unreadable"] or ""}</td></tr>'
-        for entry in sorted(record["classes"], key=lambda entry: -int(entry["pictures"]))
+        for entry in sorted(listed(record["classes"]), key=lambda entry: -int(entry["pictures"]))
     )
     return (
         f'<aside class="caveats" aria-label="Remarks"><h3>Before you search</h3>{items(remarks(record))}</aside>'
         '<div class="sheet scroll" tabindex="0"><table><caption>Readable pictures of each class, and files that look '
-        'like pictures and cannot be read.</caption><thead><tr><th scope="col">Class</th><th scope="col" class="n">'
-        'Pictures</th><th scope="col"></th><th scope="col" class="n">Unreadable</th></tr></thead>'
+        f'like pictures and cannot be read{_cut(record)}.</caption><thead><tr><th scope="col">Class</th>'
+        '<th scope="col" class="n">Pictures</th><th scope="col"></th><th scope="col" class="n">Unreadable</th></tr>'
+        "</thead>"
         f"<tbody>{bars}</tbody></table></div>"
     )
 
@@ -114,9 +120,13 @@ def _sizes(record: dict[str, Any]) -> str:
     shapes = svg.histogram(svg.bins(ratios), "width over height", "Pictures by width over height.", ACCENT)
     lines = [
         [entry["class"], *("{2:,} ({0:,} to {4:,})".format(*entry[side]) for side in ("width", "height"))]
-        for entry in record["classes"]
+        for entry in listed(record["classes"])
     ]
-    table = grid("Median width and height of each class, smallest to largest.", ("Class", "Width", "Height"), lines)
+    table = grid(
+        f"Median width and height of each class, smallest to largest{_cut(record)}.",
+        ("Class", "Width", "Height"),
+        lines,
+    )
     cut = f" {len(sizes):,} of {record['pictures']:,} pictures." if len(sizes) < record["pictures"] else ""
     return (
         f'<div class="pair"><figure class="sheet"><h3>Width and height</h3>{drawn}<figcaption>The files themselves, '
@@ -134,7 +144,7 @@ def _colours(record: dict[str, Any]) -> str:
             f'<td class="n">{level:.0f}</td>' for level in (*entry["mean"], entry["brightness"], entry["contrast"])
         )
         + "</tr>"
-        for entry in record["classes"]
+        for entry in listed(record["classes"])
     )
     heads = "".join(
         f'<th scope="col" class="n">{name}</th>' for name in ("Red", "Green", "Blue", "Brightness", "Contrast")
@@ -145,15 +155,32 @@ def _colours(record: dict[str, Any]) -> str:
         "From 0 on the left to 255 on the right, over at most 500 pictures.</figcaption></figure>"
         '<div class="sheet scroll" tabindex="0"><table><caption>Mean level of each channel, mean brightness, and '
         "contrast: the mean standard deviation within a picture. Classes that differ here can be told apart without "
-        'looking at shapes.</caption><thead><tr><th scope="col">Class</th><th scope="col"></th>'
+        f'looking at shapes{_cut(record)}.</caption><thead><tr><th scope="col">Class</th><th scope="col"></th>'
         f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
+def listed(classes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All classes in their order, or of many the commonest and the rarest ones."""
+    if len(classes) <= MOST_CLASSES:
+        return list(classes)
+    order = sorted(range(len(classes)), key=lambda place: -int(classes[place]["pictures"]))
+    kept = {*order[: MOST_CLASSES // 2], *order[-(MOST_CLASSES // 2) :]}
+    return [entry for place, entry in enumerate(classes) if place in kept]
+
+
+def _cut(record: dict[str, Any]) -> str:
+    count = len(record["classes"])
+    half = MOST_CLASSES // 2
+    return f"; the {half} commonest and the {half} rarest of {count:,} classes" if count > MOST_CLASSES else ""
+
+
 def _samples(record: dict[str, Any]) -> str:
-    return "".join(
+    drawn = [entry for entry in record["classes"] if entry["sheet"] is not None]
+    few = f"<p>{len(drawn):,} of {len(record['classes']):,} classes.</p>" if len(drawn) < len(record["classes"]) else ""
+    return few + "".join(
         f'<figure class="sheet"><h3>{text(entry["class"])}</h3>{_sheet(entry["sheet"], entry["sampled"])}</figure>'
-        for entry in record["classes"]
+        for entry in drawn
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from results.analysis import numbers, verdict
 from results.pages.tables import (
+    CLASS_HEADS,
     COMPARISON_HEADS,
     COUNT_HEADS,
     CURVE_HEADS,
@@ -12,13 +13,16 @@ from results.pages.tables import (
     FAMILY_HEADS,
     MOST_FILES,
     MOST_FRONT,
+    MOST_PAIRS,
     MOST_STEPS,
     STEP_HEADS,
     cell,
+    class_cells,
     compared,
     cost_cells,
     cost_heads,
     count_cells,
+    count_note,
     curve_cells,
     cut,
     data_notes,
@@ -30,6 +34,7 @@ from results.pages.tables import (
     step_cells,
     table,
     test_sentence,
+    worst_first,
 )
 from results.rows import Rows
 
@@ -41,7 +46,7 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
         "",
         f"**{cell(verdict.headline(summary))}**",
         "",
-        cell(verdict.effort(summary)),
+        cell(verdict.effort(summary) + verdict.beside_headline(summary)),
         "",
     ]
     lines += ["## Families", ""]
@@ -78,8 +83,16 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
             for family, record in summary["families"].items()
             if record["ensemble"]
         ]
+        lines += _confused(summary, scored)
     if summary["costs"]:
-        lines += ["", "## Cost", "", *table(cost_heads(summary["costs"]), cost_cells(summary["costs"]))]
+        lines += [
+            "",
+            "## Cost",
+            "",
+            *[f"On test, {cell(line)}." for line in [verdict.usual(summary["data"])] if line],
+            "",
+        ]
+        lines += [*table(cost_heads(summary["costs"]), cost_cells(summary["costs"]))]
     found = summary["pareto"]
     if found["trials"]:
         shown = cut(len(found["trials"]), MOST_FRONT)
@@ -93,6 +106,7 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
     if summary["data"]["classes"]:
         lines += [*(f"- {cell(note)}" for note in data_notes(summary["data"])), ""]
         lines += table(COUNT_HEADS, count_cells(summary["data"]))
+        lines += ["", f"{count_note(summary['data'])}."] * bool(count_note(summary["data"]))
         listed = summary["data"]["left_out"][:MOST_FILES]
         if listed:
             lines += ["", f"Files left out{cut(len(summary['data']['left_out']))}:", ""]
@@ -103,3 +117,21 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
     lines += [f"    {' '.join(str(summary['environment'].get('command') or 'not recorded').split())}", ""]
     lines += [f"- {cell(key)}: {cell(fact)}" for key, fact in repetition(summary)]
     return "\n".join(lines) + "\n"
+
+
+def _confused(summary: dict[str, Any], scored: dict[str, Any]) -> list[str]:
+    """The pairs of classes that the leader takes for each other most often, and the classes that it knows least."""
+    judged = {family: test["predictions"] for family, test in scored.items() if test["predictions"]}
+    if not judged:
+        return []
+    leader = summary["winner"] if summary["winner"] in judged else next(iter(judged))
+    found = judged[leader]
+    lines = ["", f"What {cell(verdict.title(leader))} confuses, all seeds together:", ""]
+    if not found["confused"]:
+        lines.append("- nothing.")
+    lines += [f"- {cell(verdict.pair(pair))}." for pair in found["confused"][:MOST_PAIRS]]
+    worst = worst_first(found["classes"])[:MOST_PAIRS]
+    return [
+        *(*lines, "", f"Its worst {len(worst)} of {len(found['classes']):,} classes:", ""),
+        *table(CLASS_HEADS, class_cells(worst)),
+    ]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from results.analysis import costs, verdict
+from results.records import SIDES
 from results.rows import FINISHED, Row
 
 FAMILY_HEADS = (
@@ -16,6 +17,8 @@ FAMILY_HEADS = (
     "Gap, points",
     "Validation loss",
     "Test (95 % interval)",
+    "Balanced, test",
+    "Commonest class alone (validation, test)",
     "Trials",
 )
 
@@ -32,6 +35,8 @@ def family_cells(family: str, record: dict[str, Any]) -> list[str]:
         verdict.points(best and best["overfit_gap"]),
         verdict.NOT_KNOWN if best is None else verdict.trend(best),
         verdict.interval(record["test"]),
+        verdict.percent(verdict.balanced(record["test"])),
+        ", ".join(verdict.percent(record["commonest"][side]) for side in ("validation", "test")),
         verdict.states(record),
     ]
 
@@ -59,11 +64,44 @@ MOST_FILES = 200
 
 
 def count_cells(data: dict[str, Any]) -> list[list[str]]:
-    """Pictures of each class by part of the split, under `COUNT_HEADS`."""
-    parts = ("train", "validation", "test")
+    """Pictures of each class by part of the split, under `COUNT_HEADS`; of many classes those with the fewest."""
+    counts = data["counts"]
+    if len(counts) > MOST_FILES:
+        counts = sorted(counts, key=lambda record: sum(record[part] for part in SIDES))[:MOST_FILES]
     return [
-        [record["class"], *(f"{record[part]:,}" for part in parts), f"{sum(record[part] for part in parts):,}"]
-        for record in data["counts"]
+        [record["class"], *(f"{record[part]:,}" for part in SIDES), f"{sum(record[part] for part in SIDES):,}"]
+        for record in counts
+    ]
+
+
+def count_note(data: dict[str, Any]) -> str:
+    """Which classes `count_cells` lists, where it does not list all of them."""
+    total = len(data["counts"])
+    return f"The {MOST_FILES} of {total:,} classes with the fewest pictures" if total > MOST_FILES else ""
+
+
+CLASS_HEADS = ("Class", "Test pictures", "Accuracy", "Most often taken for")
+
+
+# The most pairs and classes that report.md lists.
+MOST_PAIRS = 10
+
+
+def worst_first(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Classes by their accuracy, the lowest first; those without test pictures last."""
+    return sorted(records, key=lambda record: (record["accuracy"] is None, record["accuracy"]))
+
+
+def class_cells(records: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Classes under `CLASS_HEADS`."""
+    return [
+        [
+            record["class"],
+            f"{record['pictures']:,}",
+            verdict.percent(record["accuracy"]),
+            record["taken_for"] or verdict.NOT_KNOWN,
+        ]
+        for record in records
     ]
 
 
@@ -257,7 +295,9 @@ def repetition(summary: dict[str, Any]) -> list[tuple[str, str]]:
 def test_sentence(test: dict[str, Any]) -> str:
     """The test accuracy of a family with its seeds and the method of its interval."""
     seeds = ", ".join(f"seed {seed['seed']} {verdict.percent(seed['accuracy'])}" for seed in test["seeds"])
-    return f"{verdict.interval(test)}; {seeds}. {test['method']}."
+    even = "" if verdict.balanced(test) is None else f"; balanced {verdict.percent(verdict.balanced(test))}"
+    usual = "" if test["commonest"] is None else f"; the commonest class alone {verdict.percent(test['commonest'])}"
+    return f"{verdict.interval(test)}{even}{usual}; {seeds}. {test['method']}."
 
 
 def cut(count: int, most: int = MOST_FILES) -> str:

@@ -6,13 +6,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from results.delivery.picture import DRAFT_SIDE, MAX_PIXELS, read_picture, reason_of
+from results.delivery.picture import (
+    DRAFT_SIDE,
+    FLOAT,
+    KINDS,
+    MAX_PIXELS,
+    Levels,
+    Scale,
+    levels_of,
+    read_picture,
+    reason_of,
+)
 from search.data.cache import new_array
 from search.data.folder import Folder
 
@@ -36,6 +47,22 @@ class Decoded:
     hashes: NDArray[np.uint64]  # difference hashes (pictures, 2), 0 where not readable
     width: NDArray[np.int32]  # pixels of the file, after its EXIF turn
     height: NDArray[np.int32]
+    low: NDArray[np.float64]  # lowest level of a picture of more than 8 bits a channel, else not a number
+    high: NDArray[np.float64]  # highest level of such a picture
+    floating: NDArray[np.bool_]  # whether its levels are floating-point numbers
+
+    def deep(self, kind: str) -> NDArray[np.int64]:
+        """The rows of the pictures of more than 8 bits a channel whose levels are of a kind."""
+        return np.flatnonzero(~np.isnan(self.high) & (self.floating == (kind == FLOAT)))
+
+    @property
+    def levels(self) -> dict[str, Levels]:
+        """What is black and white in all of these pictures, by kind; empty where all have 8 bits a channel."""
+        return {
+            kind: levels_of(list(zip(self.low[rows].tolist(), self.high[rows].tolist(), strict=True)))
+            for kind in KINDS
+            if len(rows := self.deep(kind))
+        }
 
     def save(self, path: Path) -> None:
         """Writes all of it to one .npz file."""
@@ -47,6 +74,9 @@ class Decoded:
             hashes=self.hashes,
             width=self.width,
             height=self.height,
+            low=self.low,
+            high=self.high,
+            floating=self.floating,
         )
 
     @classmethod
@@ -59,6 +89,9 @@ class Decoded:
                 hashes=file["hashes"],
                 width=file["width"],
                 height=file["height"],
+                low=file["low"],
+                high=file["high"],
+                floating=file["floating"],
             )
 
 
@@ -77,8 +110,9 @@ def decode(
     """Decodes every picture once and writes one uint8 array (pictures, size, size, 3) per (size, filter).
 
     Row i is `folder.pictures[i]`; the rows of unreadable pictures are zeros. A row does not depend on the other shapes
-    asked for, up to a size of 1,024. `progress` is called with the pictures done and their number. Raises ValueError
-    for an unknown filter.
+    asked for, up to a size of 1,024. Pictures of more than 8 bits a channel are measured first and decoded by the range
+    that all of them use. `progress` is called with the pictures done and their number. Raises ValueError for an unknown
+    filter.
     """
     for size, name in shapes:
         if name not in FILTERS:
@@ -94,27 +128,39 @@ def decode(
     hashes = np.zeros((count, 2), np.uint64)
     width = np.zeros(count, np.int32)
     height = np.zeros(count, np.int32)
+    low, high = np.full((2, count), np.nan)
+    floating = np.zeros(count, np.bool_)
     room = _Room(ROOM)
 
-    def fill(row: int, least: int) -> None:
+    def fill(row: int, least: int, scale: Scale) -> None:
         with ExitStack() as held:
 
             def hold(needed: int) -> None:
                 held.close()
                 held.enter_context(room.taken(max(needed, least)))
 
-            image, (width[row], height[row]) = read_picture(folder.pictures[row].path, draft_side, hold)
+            image, (width[row], height[row]) = read_picture(folder.pictures[row].path, draft_side, hold, scale)
             for (size, name), pack in packs.items():
                 pack[row] = np.asarray(fit_square(image, size, name))
             hashes[row] = difference_hash(image)
 
-    def decode_one(row: int) -> str | None:
+    def measured(row: int) -> Scale:
+        def scale(kind: str, darkest: float, brightest: float) -> Levels:
+            low[row], high[row], floating[row] = darkest, brightest, kind == FLOAT
+            raise _Deep
+
+        return scale
+
+    def decode_one(row: int, scale: Scale | None = None) -> str | None:
+        scale = scale or measured(row)
         # A damaged file can raise nearly anything from inside Pillow's plugins; none of it may stop the search.
         try:
             try:
-                fill(row, 0)
+                fill(row, 0, scale)
             except MemoryError:
-                fill(row, ROOM)  # Others may have held the memory: once more, with all of the room.
+                fill(row, ROOM, scale)  # Others may have held the memory: once more, with all of the room.
+        except _Deep:
+            pass
         except Exception as error:
             for pack in packs.values():
                 pack[row] = 0
@@ -133,9 +179,18 @@ def decode(
                 reasons[folder.pictures[row].name] = reason
             if progress is not None and ((row + 1) % PROGRESS_STEP == 0 or row + 1 == count):
                 progress(row + 1, count)
+        # What is black and white is known now that all are measured.
+        decoded = Decoded(readable, reasons, hashes, width, height, low, high, floating)
+        known = decoded.levels
+        deep = [row for kind in known for row in decoded.deep(kind).tolist()]
+        by_kind = partial(decode_one, scale=lambda kind, darkest, brightest: known[kind])
+        for row, reason in zip(deep, workers.map(by_kind, deep), strict=True):
+            if reason is not None:
+                reasons[folder.pictures[row].name] = reason
+                readable[row] = False
     for pack in packs.values():
         pack.flush()
-    return Decoded(readable, reasons, hashes, width, height)
+    return decoded
 
 
 def fit_square(image: Image.Image, size: int, resize_filter: str) -> Image.Image:
@@ -161,6 +216,10 @@ def difference_hash(image: Image.Image) -> NDArray[np.uint64]:
     grey = np.asarray(grid)
     brighter = np.stack([grey[:8, 1:] > grey[:8, :8], grey[1:, :8] > grey[:8, :8]])
     return np.packbits(brighter.reshape(2, 64), axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+class _Deep(Exception):
+    """A picture of more than 8 bits a channel, which waits until those beside it are measured."""
 
 
 class _Room:

@@ -30,7 +30,7 @@ Shape = tuple[int, str]  # side in pixels, resize filter
 
 FILTER = "bilinear"  # what Keras's Resizing does, so that the exported model sees what training saw
 # Part of every key below: raise it when the same input would give other arrays.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,8 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
         "seed": settings.seed,
         "classes": list(folder.classes),
         "sizes": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        "notes": [*folder.notes, *split.notes],
+        "notes": [*folder.notes, *level_notes(decoded, names), *split.notes],
+        "levels": {kind: [known.black, known.white] for kind, known in decoded.levels.items()},
         "left_out": sorted(left_out, key=lambda item: item["name"]),
         "duplicates": _duplicates(groups, names, decoded.readable),
         **{
@@ -329,6 +330,24 @@ def decode_folder(
         for shape, key in keys.items()
     }
     return decoding.Decoded.load(scan_place / "scan.npz"), packs
+
+
+def level_notes(decoded: decoding.Decoded, names: Sequence[str]) -> list[str]:
+    """What is black and white in pictures of more than 8 bits a channel, in a sentence for each kind of levels."""
+    said = []
+    for kind, known in decoded.levels.items():
+        rows = decoded.deep(kind)
+        low, high = decoded.low[rows], decoded.high[rows]
+        outside = rows[(low < known.black) | (high > known.white)]
+        cut = (
+            f"; {len(outside)} of them go beyond and are cut there, first `{names[outside[0]]}`" if len(outside) else ""
+        )
+        used = f"{kind} levels, {low.min():,.10g} to {high.max():,.10g}"
+        said.append(
+            f"{len(rows):,} picture{'s have' if len(rows) > 1 else ' has'} more than 8 bits a channel ({used}): "
+            f"in all of them {known.black:,.10g} is black and {known.white:,.10g} is white{cut}"
+        )
+    return said
 
 
 def _move(packed: Path, place: Path) -> None:

@@ -29,6 +29,7 @@ from search.training.own_models import CLASSES, TARGETS, OwnModels, described, p
 from search.training.worker import end_with_parent, resident
 
 BATCH_SIZE = "batch_size"
+GIVEN = ("x", "y", "validation_data", "epochs", "callbacks", "verbose")  # what a `fit` is called with
 USUAL_BATCH = 32  # where nobody says anything, as in `keras.Model.fit`
 
 
@@ -50,6 +51,7 @@ class Built:
     multiply_adds: float = 0.0  # millions, of one picture
     told: str = ""  # what the model is, where it was looked at
     error: str = ""  # why there is none
+    unused: str = ""  # what of a `fit` of the hypermodel's own is not honoured, where there is one
 
 
 Answer = Callable[[Asked], Any]
@@ -93,6 +95,7 @@ class OwnSpaces:
                     advised = advice(built.error)
                     raise ValueError(f"--hypermodel cannot use `{reference}` with its defaults: {built.error}{advised}")
             told.append(f"{family} is `{reference}`: {built.told}")
+            told += [f"{family}: {built.unused}"] if built.unused else []
         if self._process is not None:
             self.models = replace(self.models, code=self._process.code())
         return told
@@ -313,7 +316,8 @@ def _built(pipe: Connection, models: OwnModels, family: str, size: int, classes:
                 f"{own.model.count_params():,} weights, pictures of values {own.pixel_range}, {own.labels} labels, "
                 f"batches of {values.get(BATCH_SIZE, USUAL_BATCH)}"
             )
-        return Built(values, model.count_params(), round(multiply_adds(model), 3), told)
+        unused = unused_of_fit(hypermodel, hp, size, classes) if check else ""
+        return Built(values, model.count_params(), round(multiply_adds(model), 3), told, unused=unused)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:  # whatever a `build` does
@@ -343,16 +347,37 @@ def _batch_size(hypermodel: Any, hp: Any, size: int, classes: int) -> int | None
 
     Nothing is trained: its `fit` is followed, on two black pictures, as far as the call of the model's `fit`.
     """
+    found = _asked_of_fit(hypermodel, hp, size, classes).get(BATCH_SIZE, hp.values.get(BATCH_SIZE))
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+
+
+def unused_of_fit(hypermodel: Any, hp: Any, size: int, classes: int) -> str:
+    """What a `fit` of the hypermodel's own wants beside its batch size, which is not done; empty without one."""
+    if not _own_fit(hypermodel):
+        return ""
+    asked = _asked_of_fit(hypermodel, hp, size, classes)
+    names = [name for name in asked if name not in GIVEN and name != BATCH_SIZE]
+    names += ["own callbacks"] * bool(asked.get("callbacks"))
+    wanted = f"its {' and '.join(names)}" if names else "what else it does"
+    verb = "do" if len(names) > 1 else "does"
+    return f"the `fit` of `{type(hypermodel).__name__}` is not run: its batch size counts, {wanted} {verb} not"
+
+
+def _own_fit(hypermodel: Any) -> bool:
     import keras_tuner
 
+    return getattr(type(hypermodel), "fit", keras_tuner.HyperModel.fit) is not keras_tuner.HyperModel.fit
+
+
+def _asked_of_fit(hypermodel: Any, hp: Any, size: int, classes: int) -> dict[str, Any]:
+    """The named arguments with which a `fit` of the hypermodel's own would train; empty without one."""
     recorder = _Recorder()
-    if getattr(type(hypermodel), "fit", keras_tuner.HyperModel.fit) is not keras_tuner.HyperModel.fit:
+    if _own_fit(hypermodel):
         x, y = np.zeros((2, size, size, 3), np.float32), one_hot(np.zeros(2, np.int64), classes)
         # `_Fitted`, or what a `fit` makes of being called so.
         with contextlib.suppress(Exception):
             hypermodel.fit(hp, recorder, x, y, validation_data=(x, y), epochs=1, callbacks=[], verbose=0)
-    found = recorder.named.get(BATCH_SIZE, hp.values.get(BATCH_SIZE))
-    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+    return recorder.named
 
 
 if __name__ == "__main__":

@@ -211,6 +211,8 @@ def difference(run: Earlier, settings: Settings, split: Mapping[str, Any]) -> st
         return "it had other pictures"
     if any(run.split.get(part) != split[part] for part in ("train", "validation")):
         return "it had its pictures split otherwise"
+    if run.split.get("levels", {}) != split.get("levels", {}):
+        return "it read pictures of more than 8 bits a channel otherwise"
     if Aims.of(settings).timed:
         return "latencies are those of the machine that measured them"
     if run.settings.epochs != settings.epochs:
