@@ -19,6 +19,11 @@ STANFORD_DOGS = "stanford-dogs"
 
 PIXEL_RANGES = ("auto", "0..1", "0..255")
 
+# The settings that are paths, each with those of its values that are none.
+PATHS: dict[str, tuple[str, ...]] = {
+    "data": (DEMO, STANFORD_DOGS), "weights": ("imagenet", "none"), "runs_dir": (), "cache_dir": ("",),
+}  # fmt: skip
+
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -34,6 +39,25 @@ def default_cache() -> str:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     # Absolute, because workers run in another folder.
     return str(Path(own or Path(base) / "pedigree").expanduser().absolute())
+
+
+def placed(values: Mapping[str, Any], *folders: Path) -> dict[str, Any]:
+    """The values with every path absolute, so that it means the same in whatever folder the run goes on.
+
+    Args:
+        folders: from where a relative path may be meant: the first in which it leads to something, else the first. By
+            default the current one.
+    """
+    paths = {name: values[name] for name in PATHS if isinstance(values.get(name), str)}
+    return {**values, **{name: _placed(text, folders) for name, text in paths.items() if text not in PATHS[name]}}
+
+
+def _placed(text: str, folders: Sequence[Path]) -> str:
+    path = Path(os.path.expanduser(text))
+    if path.is_absolute():
+        return str(path)
+    places = [folder / path for folder in folders or (Path.cwd(),)]
+    return str(next((place for place in places if place.exists()), places[0]))
 
 
 @dataclass(frozen=True)
@@ -251,11 +275,12 @@ def _check(holds: bool, field: str, rule: str, value: object) -> None:
         raise ValueError(f"`{field}` needs {rule}, got {value!r}")
 
 
-# What may change when a run is resumed: how much is done, which may only grow, and where and how it is done.
+# What may change when a run is resumed: how much is done, which may only grow, where and how it is done, and where its
+# data lies, of which the digest then shows that it is the same.
 GROWING = ("trials", "time_budget", "ensemble")
 FREE = (
-    "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory", "dashboard",
-    "max_failures", "trial_timeout",
+    "data", "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory",
+    "dashboard", "max_failures", "trial_timeout",
 )  # fmt: skip
 
 

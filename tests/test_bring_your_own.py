@@ -337,8 +337,9 @@ def test_a_run_goes_on_with_the_code_it_was_begun_with(tmp_path: Path) -> None:
     def models(content: bytes) -> OwnModels:
         return OwnModels({"net": "module:Net"}, code=Code({"module.py": content}))
 
-    command.check_same_code(tmp_path / "hypermodels.json", models(b"one"))
-    command.check_same_code(tmp_path / "hypermodels.json", models(b"one"))
+    told = command.check_same_code(tmp_path / "hypermodels.json", models(b"one"))
+    (tmp_path / "hypermodels.json").write_text(told)
+    assert command.check_same_code(tmp_path / "hypermodels.json", models(b"one")) == told
     with pytest.raises(ValueError, match=r"--resume needs the code that the run was begun with, and `module\.py` is"):
         command.check_same_code(tmp_path / "hypermodels.json", models(b"other"))
 
