@@ -112,6 +112,7 @@ def explore(given: Mapping[str, Any]) -> int:
 
 def run(settings: Settings, began: float, command: Sequence[str], *, resume: bool = False, note: str = "") -> int:
     """One run from beginning to end, or from where it was left; `note` is said once it surely goes on."""
+    from search.cluster import joins
     from search.data import pictures as data
     from search.data.cache import locked, write_aside
     from search.studies.own_spaces import OwnSpaces
@@ -151,7 +152,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         rows = folder / "trials.jsonl"
         try:
             runs = earlier_runs(settings)
-            with OwnSpaces(settings) as own:
+            with OwnSpaces(settings, shared=joins(settings)) as own:
                 weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
                 pictures, split = data.prepare(settings, os.cpu_count() or 1, progress.say)
                 progress.say(describe(split))
@@ -246,7 +247,7 @@ def search(
 
     `earlier` are the rows of a run that is resumed.
     """
-    from search.cluster import connect
+    from search.cluster import connect, joins
     from search.data.cache import write_aside
     from search.record.journal import Journal
     from search.record.live import LivePage
@@ -297,6 +298,7 @@ def search(
         settings.cache_dir,
         settings.trial_timeout,
         own.models,
+        os.getcwd() if own.models.references and not joins(settings) else "",
     )
     try:
         with progress.live(journal), LivePage(settings, journal):
@@ -550,8 +552,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     add(what, "--families", f"families, separated by commas, from {', '.join(FAMILIES)}", names, metavar="A,B")
     add(
-        what, "--hypermodel", "a family of your own: package.module:Name of a keras_tuner.HyperModel or of a function "
-        "build(hp); alone, or beside those that --families names", names, action="extend", metavar="M:N",
+        what, "--hypermodel", "a family of your own: package.module:Name or path/to/file.py:Name of a keras_tuner."
+        "HyperModel or of a function build(hp); alone, or beside those that --families names", names,
+        action="extend", metavar="M:N",
     )  # fmt: skip
     add(what, "--pixel-range", f"of the pictures that hypermodels are fed: {', '.join(PIXEL_RANGES)}", metavar="R")
     add(what, "--trials", "configurations of each family", whole, metavar="N")

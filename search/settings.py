@@ -25,6 +25,7 @@ PATHS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
+_FILE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?((.+\.py):(?:\w+\.)*(\w+))", re.DOTALL)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LATENCY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s)")
@@ -49,7 +50,18 @@ def placed(values: Mapping[str, Any], *folders: Path) -> dict[str, Any]:
             default the current one.
     """
     paths = {name: values[name] for name in PATHS if isinstance(values.get(name), str)}
-    return {**values, **{name: _placed(text, folders) for name, text in paths.items() if text not in PATHS[name]}}
+    own = {"hypermodel": tuple(_reference(text, folders) for text in values.get("hypermodel", ()))}
+    return {
+        **values,
+        **{name: _placed(text, folders) for name, text in paths.items() if text not in PATHS[name]},
+        **(own if "hypermodel" in values else {}),
+    }
+
+
+def _reference(text: str, folders: Sequence[Path]) -> str:
+    """A hypermodel's reference, with the whole path of the file where it names one."""
+    found = _FILE.fullmatch(text)
+    return f"{text[: found.start(3)]}{_placed(found[3], folders)}{text[found.end(3) :]}" if found else text
 
 
 def _placed(text: str, folders: Sequence[Path]) -> str:
@@ -67,7 +79,8 @@ class Settings:
     data: str = DEMO  # a folder of class folders, `stanford-dogs`, or `demo`
     classes: int | None = None  # keep the N best-represented; None keeps all (10 for stanford-dogs)
     families: tuple[str, ...] = FAMILIES  # which kinds of model are searched
-    hypermodel: tuple[str, ...] = ()  # families of the user's own: `package.module:Name`, or `FAMILY=` and that
+    # Families of the user's own: `package.module:Name` or `path/to/file.py:Name`, with `FAMILY=` in front or not.
+    hypermodel: tuple[str, ...] = ()
     pixel_range: str = "auto"  # of the pictures that these are fed: 0..1, 0..255, or auto: as their first layers want
     trials: int = 20  # configurations of each family
     epochs: int = 9  # budget of a full trial
@@ -200,17 +213,18 @@ class Settings:
 
 
 def own_families(references: Sequence[str]) -> dict[str, str]:
-    """The families that hypermodels make, by name, each with its `package.module:Name`.
+    """The families that hypermodels make, by name, each with its `package.module:Name` or `path/to/file.py:Name`.
 
     Raises ValueError for a reference of another form and for names that are taken or cannot name a file.
     """
     own: dict[str, str] = {}
     for reference in references:
-        found = _REFERENCE.fullmatch(reference)
+        found = _REFERENCE.fullmatch(reference) or _FILE.fullmatch(reference)
         if found is None:
-            _check(False, "hypermodel", "a form such as package.module:Name or family=package.module:Name", reference)
+            forms = "a form such as package.module:Name, path/to/file.py:Name or family=package.module:Name"
+            _check(False, "hypermodel", forms, reference)
             continue
-        family = found[1] or found[3]
+        family = found[1] or found[found.re.groups]
         named = "names of letters, digits and underscores that start with a letter: put `family=` in front of others"
         _check(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,49}", family) is not None, "hypermodel", named, reference)
         # On some file systems `Net.keras` and `net.keras` are one file.

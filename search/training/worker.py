@@ -64,6 +64,7 @@ class Setup:
     cache_dir: str = ""  # of every node; empty: each node's own default
     timeout: float | None = None  # seconds without a sign of life after which a trial is ended
     own: OwnModels = field(default_factory=OwnModels)  # the user's hypermodels
+    folder: str = ""  # where jobs run, that of the command; empty: where the worker is
 
 
 class WorkerDied(Exception):
@@ -150,10 +151,12 @@ class Worker:
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         self._process = subprocess.Popen(
             # The run's name is for those who look at the processes of a node.
-            [sys.executable, "-m", "search.training.worker", str(theirs.fileno()), self._setup.run],
+            [sys.executable, "-P", "-m", "search.training.worker", str(theirs.fileno()), self._setup.run],
             pass_fds=[theirs.fileno()],
             env=environment,
             stdin=subprocess.DEVNULL,
+            # A hypermodel may open files by relative paths, as it did when its `build` was checked.
+            cwd=self._setup.folder or None,
         )
         theirs.close()
         ours.send((self._setup, self._pictures))
