@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from results.commands import EXAMPLES, add_commands, follow
+from results.commands import EXAMPLES, add_commands, follow, until_unread
 from search import run
 
 SEARCH_EXAMPLES = {
@@ -18,6 +18,10 @@ SEARCH_EXAMPLES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 2 for what the user has to change."""
+    return until_unread(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] in (["search"], ["explore"]) and not {"-h", "--help"} & set(given):
         # Parsed by the script's own parser, so that both say and do the same.

@@ -25,6 +25,7 @@ if __name__ == "__main__" and not __package__:
     _here = Path(__file__).resolve().parent
     sys.path[0:1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
 
+from results.commands import until_unread
 from search.progress import Progress, fail
 from search.settings import (
     DEMO,
@@ -79,6 +80,8 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
         script = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]
         command = [*(called.split() or script), *(sys.argv[1:] if arguments is None else arguments)]
         return run(settings, began, command, resume=bool(resume or extend), note=note)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         return fail(told(error))
     except KeyboardInterrupt:
@@ -687,4 +690,4 @@ def _number(kind: Callable[[str], Number], text: str, rule: str) -> Number:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_unread(main))

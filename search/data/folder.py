@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from results.delivery.files import OTHER_FILES
+from results.delivery.files import printable as _printable
+
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SIDE_FOLDERS = {
     "train": TRAIN,
@@ -21,20 +24,6 @@ SIDE_FOLDERS = {
     "testing": TEST,
 }
 
-# Only what is surely no picture: a picture under any other wrong name is still read, by its content.
-# fmt: off
-OTHER_FILES = frozenset({
-    ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg",
-    ".log", ".html", ".htm", ".css", ".js", ".py", ".pyc", ".ipynb", ".sh", ".bat", ".pdf", ".doc", ".docx", ".xls",
-    ".xlsx", ".ppt", ".pptx", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".npy", ".npz", ".mat",
-    ".h5", ".hdf5", ".pkl", ".pt", ".pth", ".onnx", ".keras", ".parquet", ".db", ".sqlite", ".lnk", ".url", ".mp3",
-    ".wav", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".svg", ".eps",
-})
-# fmt: on
-
-# Control characters, line and paragraph separators, and what turns the direction of a line: in a message or a table
-# these would write over what stands beside the name.
-UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
 WORDNET_ID = re.compile(r"^n\d{8}[-_]")
 OUTSIDE = "lies outside the class folders"
 READERS = 8  # Hashing waits for the disk more than for the processor.
@@ -275,9 +264,3 @@ def _read(path: Path) -> tuple[str, str]:
 
 def _name(path: Path, root: Path) -> str:
     return _printable(path.relative_to(root).as_posix())
-
-
-def _printable(name: str) -> str:
-    # A name that is not UTF-8 comes from the system with lone surrogates, which no terminal or JSON reader takes.
-    told = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), told)
