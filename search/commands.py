@@ -43,6 +43,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=f"examples:\n{examples}\n\nshell completion: pedigree --print-completion bash > FILE",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"pedigree {version()}")
     import shtab
 
     shtab.add_argument_to(parser, "--print-completion", help="print a completion script for bash, zsh or tcsh")
@@ -51,6 +52,13 @@ def command_line() -> argparse.ArgumentParser:
     run.add_options(commands.add_parser("explore", help="look at data without searching: data.html"))
     add_commands(commands)
     return parser
+
+
+def version() -> str:
+    """The version of the code that runs, which need not be the one that is installed."""
+    from pedigree import __version__
+
+    return __version__
 
 
 if __name__ == "__main__":

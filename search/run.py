@@ -4,6 +4,19 @@ DATA is a folder with one folder of pictures per class, `stanford-dogs`, or `dem
 download). The run's folder, report included, is runs/NAME.
 """
 
+import importlib
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    if not __package__:
+        # Run as a script, Python looks for modules in this file's folder first: `search/` is no place to import from.
+        # Its parent is, unless `ray submit` has copied the file away from the project.
+        _here = Path(__file__).resolve().parent
+        sys.path[0:1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
+    # Under the name that it has where it is installed, which no module of a user's has.
+    sys.exit(importlib.import_module("pedigree.search.run").script())
+
 import argparse
 import errno
 import json
@@ -11,19 +24,11 @@ import os
 import platform
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any, TypeVar
-
-if __name__ == "__main__" and not __package__:
-    # Run as a script, Python looks for modules in this file's folder first: `search/` is no place to import from. Its
-    # parent is, unless `ray submit` has copied the file away from the project.
-    _here = Path(__file__).resolve().parent
-    sys.path[0:1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
 
 from results.commands import until_unread
 from search.progress import Progress, fail
@@ -689,5 +694,6 @@ def _number(kind: Callable[[str], Number], text: str, rule: str) -> Number:
         raise argparse.ArgumentTypeError(f"needs {rule}, got {text!r}") from None
 
 
-if __name__ == "__main__":
-    sys.exit(until_unread(main))
+def script() -> int:
+    """This file as a program."""
+    return until_unread(main)

@@ -203,7 +203,7 @@ class Process:
             JAX_PLATFORMS="cpu", TF_CPP_MIN_LOG_LEVEL="3",
         )  # fmt: skip
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "search.studies.own_spaces", str(theirs.fileno())],
+            [sys.executable, "-P", "-c", f"from {__name__} import main; main()", str(theirs.fileno())],
             pass_fds=[theirs.fileno()], env=environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -379,8 +379,6 @@ def _batch_size(hypermodel: Any, hp: Any, size: int, classes: int) -> int | None
     return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
 
 
-if __name__ == "__main__":
-    # Under this name the module would be another one than the one whose classes go through the pipe.
-    from search.studies import own_spaces
-
-    own_spaces.serve(Connection(int(sys.argv[1])))
+def main() -> None:
+    """The process's beginning: its end of the pipe is the file whose number it is given."""
+    serve(Connection(int(sys.argv[1])))

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     from models.own_model import OwnModel
 
-# What the project's own packages are called: no module of a user's is, while they are on the path.
 ROOMS = ("models", "results", "search", "spaces")
+# What the project's own packages are called, and no module of a user's: one name, where these are imported by it.
+OURS = ("pedigree",) if __name__.startswith("pedigree.") else ROOMS
 CLASSES = "classes"  # what a build function may ask its `hp` for, beside `image_size`
 FILLED = ("input_shape", CLASSES, "num_classes")  # arguments that a class or a build function may have
 
@@ -192,8 +193,8 @@ def find(reference: str) -> Any:
     Raises ValueError that says where the way ends.
     """
     module_name, _, path = reference.rpartition(":")
-    for room in ROOMS:
-        importlib.import_module(room)
+    for package in OURS:
+        importlib.import_module(package)
     try:
         target: Any = _of_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module does when it is imported
@@ -293,7 +294,7 @@ def snapshot() -> Code:
     places = []
     for name, module in sorted(sys.modules.items()):
         path = getattr(module, "__file__", None)
-        if name.startswith("__") or name.split(".")[0] in ROOMS or not path or not _is_own(path):
+        if name.startswith("__") or name.split(".")[0] in OURS or not path or not _is_own(path):
             continue
         below = name.replace(".", "/") + ("/__init__.py" if hasattr(module, "__path__") else ".py")
         if path.endswith(f"/{below}"):
@@ -348,7 +349,7 @@ TARGETS: dict[str, Callable[[Indices, int], Array]] = {"one-hot": one_hot, "spar
 
 def _taken(module: str) -> str:
     top = module.split(".")[0]
-    return f" (`{top}` is a package of Pedigree's own: the module needs another name)" if top in ROOMS else ""
+    return f" (`{top}` is a package of Pedigree's own: the module needs another name)" if top in OURS else ""
 
 
 def _is_own(path: str) -> bool:

@@ -151,7 +151,7 @@ class Worker:
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         self._process = subprocess.Popen(
             # The run's name is for those who look at the processes of a node.
-            [sys.executable, "-P", "-m", "search.training.worker", str(theirs.fileno()), self._setup.run],
+            [sys.executable, "-P", "-c", f"from {__name__} import main; main()", str(theirs.fileno()), self._setup.run],
             pass_fds=[theirs.fileno()],
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -310,8 +310,6 @@ def resident(process: int) -> int:
         return 0
 
 
-if __name__ == "__main__":
-    # Under this name the module would be another one than the one whose classes arrive through the pipe.
-    from search.training import worker
-
-    worker.serve(Connection(int(sys.argv[1])))
+def main() -> None:
+    """The child's beginning: its end of the pipe is the file whose number it is given."""
+    serve(Connection(int(sys.argv[1])))
