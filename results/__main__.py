@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from results.commands import HELP, add_commands, compare, follow, report
+from results.commands import HELP, add_commands, compare, follow, report, until_unread
 from results.terminal import path, prepare
 
 
@@ -38,4 +38,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_unread(main))

@@ -1,6 +1,8 @@
 """The commands that read a run folder, for `python -m results` and for `pedigree` alike."""
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 from results.terminal import at_home, path
 
 Command = Callable[[argparse.Namespace], int]
+UNREAD = 141  # exit status, as shells give it to what a closed pipe ended
 
 EXAMPLES = {
     "report": "pedigree report runs/dogs",
@@ -118,7 +121,23 @@ def follow(given: argparse.Namespace) -> int:
     """Runs the command that was parsed; 2, with the message alone, for what the user has to change."""
     try:
         status: int = given.command(given)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return status
+
+
+def until_unread(command: Callable[[], int]) -> int:
+    """Runs a command whose reader may go away, as `head` does: the command then ends without a word, like others do."""
+    try:
+        try:
+            return command()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still held back would fail once more, and loudly, when Python ends.
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return UNREAD

@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ def text(words: object) -> str:
     """Words as they are, safe in markup and in attributes."""
     # A line never ends between a number and its sign.
     return html.escape(str(words)).replace(" %", "&nbsp;%")
+
+
+def beside(name: str) -> str:
+    """The content of a file of this package, whatever the package is called where it is installed."""
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
 def embedded(value: Any) -> str:

@@ -123,6 +123,11 @@ class Cluster:
             ray.shutdown()
 
 
+def joins(settings: Settings) -> bool:
+    """Whether a search is meant for a cluster that stands, and not for a Ray that it starts on this machine."""
+    return _address(settings) != LOCAL
+
+
 def connect(settings: Settings) -> Cluster:
     """Starts Ray on this machine, or joins `settings.address`; raises ValueError where no trial would fit."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

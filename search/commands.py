@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from results.commands import EXAMPLES, add_commands, follow
+from results.commands import EXAMPLES, add_commands, follow, until_unread
 from results.terminal import prepare
 from search import run
 
@@ -20,6 +20,10 @@ SEARCH_EXAMPLES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 2 for what the user has to change."""
     prepare(whole=arguments is None)
+    return until_unread(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] in (["search"], ["explore"]) and not {"-h", "--help"} & set(given):
         # Parsed by the script's own parser, so that both say and do the same.
@@ -41,6 +45,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=f"examples:\n{examples}\n\nshell completion: pedigree --print-completion bash > FILE",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"pedigree {version()}")
     import shtab
 
     shells = ", ".join(shtab.SUPPORTED_SHELLS)
@@ -50,6 +55,13 @@ def command_line() -> argparse.ArgumentParser:
     run.add_options(commands.add_parser("explore", help="look at data without searching: data.html"))
     add_commands(commands)
     return parser
+
+
+def version() -> str:
+    """The version of the code that runs, which need not be the one that is installed."""
+    from pedigree import __version__
+
+    return __version__
 
 
 if __name__ == "__main__":

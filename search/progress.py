@@ -24,10 +24,13 @@ class Progress:
         self.console = console or Console()
         self.journal: Journal | None = None
         self._log: Path | None = None
+        self._unlogged = ""  # lines from before there was a log
 
     def log_to(self, path: Path) -> None:
-        """From here on every line also goes to this file, with the time of day."""
+        """Every line so far, and every other from here on, also goes to this file, with the time of day."""
         self._log = path
+        self._append(self._unlogged)
+        self._unlogged = ""
 
     def say(self, line: str) -> None:
         """One line for people: above the live block, and to the log."""
@@ -51,10 +54,17 @@ class Progress:
 
     def note(self, line: str) -> None:
         """One line for the log alone."""
-        if self._log is not None:
-            # A full disk ends the search through its rows, which matter, and not through this line.
-            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
-                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        timed = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n"
+        if self._log is None:
+            self._unlogged += timed
+        else:
+            self._append(timed)
+
+    def _append(self, lines: str) -> None:
+        assert self._log is not None
+        # A full disk ends the search through its rows, which matter, and not through this line.
+        with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
+            log.write(lines)
 
     @contextmanager
     def live(self, journal: Journal) -> Iterator[None]:

@@ -4,6 +4,20 @@ DATA is a folder with one folder of pictures per class, a table of labels (.csv,
 `stanford-dogs`, or `demo` (the default: drawn pictures, no download). The run's folder, report included, is runs/NAME.
 """
 
+import importlib
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    if not __package__:
+        # Run as a script, Python looks for modules in this file's folder first: `search/` is no place to import from.
+        # Its parent is, unless `ray submit` has copied the file away from the project.
+        _here = Path(__file__).resolve().parent
+        # Under PYTHONSAFEPATH it does not look there.
+        sys.path[0 : 0 if sys.flags.safe_path else 1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
+    # Under the name that it has where it is installed, which no module of a user's has.
+    sys.exit(importlib.import_module("pedigree.search.run").script())
+
 import argparse
 import errno
 import json
@@ -11,21 +25,13 @@ import os
 import platform
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any, TypeVar
 
-if __name__ == "__main__" and not __package__:
-    # Run as a script, Python looks for modules in this file's folder first: `search/` is no place to import from. Its
-    # parent is, unless `ray submit` has copied the file away from the project.
-    _here = Path(__file__).resolve().parent
-    # Under PYTHONSAFEPATH it does not look there.
-    sys.path[0 : 0 if sys.flags.safe_path else 1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
-
+from results.commands import until_unread
 from results.delivery.framework import backend
 from results.terminal import at_home, prepare
 from search import machine
@@ -36,6 +42,7 @@ from search.settings import (
     FAMILIES,
     LABELS_FROM,
     OBJECTIVES,
+    PATHS,
     PIXEL_RANGES,
     PRECISIONS,
     STANFORD_DOGS,
@@ -44,6 +51,7 @@ from search.settings import (
     default_cache,
     latency,
     own_families,
+    placed,
     resumed,
     seconds,
 )
@@ -73,16 +81,19 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
         resume, extend = given.pop("resume", None), given.pop("extend", None)
         if resume and extend:
             raise ValueError("--extend goes on with its run by itself; give --resume or --extend")
+        note = ""
         if extend:
             settings = extended(Path(extend), given)
-            print(
+            note = (
                 f"{extend}: {settings.trials} trials of each family in all; --resume goes on, --extend would add more"
             )
         else:
             settings = continued(Path(resume), given) if resume else begun(given)
         script = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]
         command = [*(called.split() or script), *(sys.argv[1:] if arguments is None else arguments)]
-        return run(settings, began, command, resume=bool(resume or extend))
+        return run(settings, began, command, resume=bool(resume or extend), note=note)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         return fail(told(error))
     except KeyboardInterrupt:
@@ -121,9 +132,9 @@ def check_folders(settings: Settings, runs: Path) -> None:
     check_folder(settings.cache, "--cache-dir" if settings.cache_dir else "--cache-dir, or PEDIGREE_CACHE,")
 
 
-def run(settings: Settings, began: float, command: Sequence[str], *, resume: bool = False) -> int:
-    """One run from beginning to end, or from where it was left."""
-    from search.cluster import check_reachable
+def run(settings: Settings, began: float, command: Sequence[str], *, resume: bool = False, note: str = "") -> int:
+    """One run from beginning to end, or from where it was left; `note` is said once it surely goes on."""
+    from search.cluster import check_reachable, joins
     from search.data import pictures as data
     from search.data.cache import locked, write_aside
     from search.studies.own_spaces import OwnSpaces
@@ -150,34 +161,51 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         for left in folder.rglob("*.part"):
             # Of a driver that was killed while it wrote.
             left.unlink()
-        # From here on the run can be resumed, whatever ends it.
-        write_aside(folder / "settings.json", settings.to_json())
-        progress.log_to(folder / "log.txt")
-        if homeless:
-            progress.say(homeless)
+        records: dict[str, str] = {"settings.json": settings.to_json()}
+        goes_on = not resume
+
+        def keep() -> None:
+            """Writes down what the run is from now on; one that is resumed stays as it was until it surely goes on."""
+            nonlocal goes_on
+            goes_on = True
+            for name, content in records.items():
+                write_aside(folder / name, content)
+            progress.log_to(folder / "log.txt")
+            for line in (homeless, note):
+                if line:
+                    progress.say(line)
+
+        if not resume:
+            # From here on the run can be resumed, whatever ends it.
+            keep()
         rows = folder / "trials.jsonl"
         try:
             runs = earlier_runs(settings)
             for line in machine.notes():
                 progress.say(line)
-            with OwnSpaces(settings) as own:
+            with OwnSpaces(settings, shared=joins(settings)) as own:
                 weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
                 pictures, split = data.prepare(settings, machine.cores(), progress.say)
                 progress.say(describe(split))
                 if resume:
                     check_same_data(folder / "split.json", split)
-                write_aside(folder / "split.json", json.dumps(split))
+                records["split.json"] = json.dumps(split)
                 for line in own.check(len(pictures.classes)):
                     progress.say(line)
                 if own.models.references:
-                    check_same_code(folder / "hypermodels.json", own.models)
+                    records["hypermodels.json"] = check_same_code(folder / "hypermodels.json", own.models)
+                if not resume:
+                    keep()
                 prior = learnt(settings, runs, split, weights, own.spaces(), progress.say)
                 earlier = rows_before(rows, settings, weights, own) if rows.exists() else None
                 if earlier and earlier.skipped:
                     progress.say(f"{earlier.skipped} lines of {rows} are no rows of this run and are passed over")
-                search(settings, progress, pictures, weights, own, prior, began, command, earlier)
+                search(settings, progress, pictures, weights, own, prior, began, command, keep, earlier)
         except KeyboardInterrupt:
-            progress.say(f"interrupted; python search/run.py --resume {shlex.quote(str(folder))} goes on")
+            if goes_on:
+                progress.say(f"interrupted; python search/run.py --resume {shlex.quote(str(folder))} goes on")
+            else:
+                progress.say("interrupted before the run went on: it is as it was; give the same command again")
             return INTERRUPTED
         except BaseException:
             if not resume and not (rows.exists() and rows.stat().st_size):
@@ -243,10 +271,14 @@ def search(
     prior: Any,
     began: float,
     command: Sequence[str],
+    keep: Callable[[], None],
     earlier: Any = None,
 ) -> None:
-    """Starts Ray and runs the experiment; `earlier` are the rows of a run that is resumed."""
-    from search.cluster import connect
+    """Starts Ray and runs the experiment; `keep` is called once nothing can refuse it any more.
+
+    `earlier` are the rows of a run that is resumed.
+    """
+    from search.cluster import connect, joins
     from search.data.cache import write_aside
     from search.record.journal import Journal
     from search.record.live import LivePage
@@ -268,6 +300,7 @@ def search(
     if earlier and course.nothing_left():
         mirror.close()
         journal.close()
+        keep()
         progress.say("nothing is left to do in this run; only its report is written again")
         return
     try:
@@ -276,6 +309,7 @@ def search(
         mirror.close()
         journal.close()
         raise
+    keep()
     if not (settings.folder / "environment.json").exists():
         write_aside(settings.folder / "environment.json", json.dumps(environment(command, cluster.devices), indent=2))
     pictures = cluster.ship(pictures, weights)
@@ -296,6 +330,7 @@ def search(
         settings.trial_timeout,
         own.models,
         backend(),
+        os.getcwd() if own.models.references and not joins(settings) else "",
     )
     try:
         with progress.live(journal), LivePage(settings, journal):
@@ -381,7 +416,8 @@ def check_same_data(path: Path, split: dict[str, Any]) -> None:
     for part in ("digest", "classes", "train", "validation", "test"):
         if saved.get(part) != split[part]:
             raise ValueError(
-                f"--resume needs the data that the run was begun with, and `{part}` of `{path}` is another now"
+                f"--resume needs the data that the run was begun with, and `{part}` of `{path}` is another in "
+                f"`{split['data']}` now"
             )
     if saved.get("levels", {}) != split["levels"]:
         # An older version took other levels for black and white.
@@ -391,10 +427,8 @@ def check_same_data(path: Path, split: dict[str, Any]) -> None:
         )
 
 
-def check_same_code(path: Path, models: Any) -> None:
-    """Writes down what the hypermodels are; raises ValueError where a resumed run was begun with other code."""
-    from search.data.cache import write_aside
-
+def check_same_code(path: Path, models: Any) -> str:
+    """What is written down of the hypermodels; raises ValueError where a resumed run was begun with other code."""
     files = models.code.digests()
     if path.exists():
         saved = json.loads(path.read_text(encoding="utf-8"))["files"]
@@ -405,7 +439,7 @@ def check_same_code(path: Path, models: Any) -> None:
                     "or begin a new run"
                 )
         files = saved | files
-    write_aside(path, json.dumps({"families": dict(models.references), "files": files}, indent=2))
+    return json.dumps({"families": dict(models.references), "files": files}, indent=2)
 
 
 def environment(command: Sequence[str], devices: dict[str, Any]) -> dict[str, Any]:
@@ -444,7 +478,8 @@ def options(arguments: Sequence[str] | None) -> dict[str, Any]:
 
 def begun(given: Mapping[str, Any]) -> Settings:
     """The settings of a new run; without a name it is called after its data and the time."""
-    settings = Settings(**{**(DEMO_SETTINGS if given.get("data", DEMO) == DEMO else {}), **searched(given)})
+    base: dict[str, Any] = {"runs_dir": Settings.runs_dir, **(DEMO_SETTINGS if given.get("data", DEMO) == DEMO else {})}
+    settings = Settings(**placed({**base, **searched(given)}))
     if settings.name:
         return settings
     return replace(settings, name=f"{stem_of(settings)}-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -470,7 +505,8 @@ def extended(folder: Path, given: Mapping[str, Any]) -> Settings:
     """The settings of a run that is resumed with more trials than it had: `trials` are those to add to each family."""
     from results.rows import read_rows
 
-    saved = continued(folder, {}, "--extend")
+    moved = {name: given[name] for name in ("data",) if name in given}
+    saved = continued(folder, moved, "--extend")
     more = given.get("trials")
     if more is None:
         raise ValueError("--extend needs --trials, the number of configurations to add to each family")
@@ -488,17 +524,41 @@ def extended(folder: Path, given: Mapping[str, Any]) -> Settings:
 
 
 def continued(folder: Path, given: Mapping[str, Any], option: str = "--resume") -> Settings:
-    """The settings of a run that is resumed: those it was begun with, and what may change of them."""
-    saved = folder / "settings.json"
-    if not saved.is_file():
-        raise FileNotFoundError(f"{option} needs the folder of a run, and there is no `{saved}`")
+    """The settings of a run that is resumed: those it was begun with, and what may change of them.
+
+    Raises ValueError or OSError that names the way out for a run whose data is not where it was.
+    """
+    path = folder / "settings.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{option} needs the folder of a run, and there is no `{path}`")
     try:
-        settings = Settings.from_json(saved.read_text(encoding="utf-8"))
+        saved = Settings.from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"`{saved}` is not what a search wrote: {error}") from error
-    if "hypermodel" in given:
-        given = searched(given)
-    return resumed(replace(settings, runs_dir=str(folder.resolve().parent), name=folder.resolve().name), given)
+        raise ValueError(f"`{path}` is not what a search wrote: {error}") from error
+    here = folder.resolve()
+    # Runs of earlier versions kept paths as they were given, relative to the folder where the search was started.
+    paths = placed({name: getattr(saved, name) for name in PATHS}, *started_in(here, saved.runs_dir), Path.cwd())
+    saved = replace(saved, **{**paths, "runs_dir": str(here.parent), "name": here.name})
+    settings = resumed(saved, placed(searched(given) if "hypermodel" in given else given))
+    if settings.data not in PATHS["data"] and not Path(settings.data).exists():
+        raise FileNotFoundError(
+            f"{option} needs the data that the run was begun with, and there is nothing at `{settings.data}`; if it "
+            f"lies elsewhere now, say where: {option} {shlex.quote(str(folder))} DATA"
+        )
+    if settings.data != saved.data and not (folder / "split.json").exists():
+        raise ValueError(
+            f"{option} knows data that was moved by what `split.json` says of it, and there is no "
+            f"`{folder / 'split.json'}`: `data` needs to be `{saved.data}`, got `{settings.data}`"
+        )
+    return settings
+
+
+def started_in(run: Path, runs_dir: str) -> list[Path]:
+    """The folder in which the search of a run was started, if its relative `runs_dir` still leads from there to it."""
+    below = Path(runs_dir).parts
+    if Path(runs_dir).is_absolute() or ".." in below or run.parent.parts[len(run.parent.parts) - len(below) :] != below:
+        return []
+    return [Path(*run.parent.parts[: len(run.parent.parts) - len(below)])]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -564,8 +624,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     add(what, "--families", f"families, separated by commas, from {', '.join(FAMILIES)}", names, metavar="A,B")
     add(
-        what, "--hypermodel", "a family of your own: package.module:Name of a keras_tuner.HyperModel or of a function "
-        "build(hp); alone, or beside those that --families names", names, action="extend", metavar="M:N",
+        what, "--hypermodel", "a family of your own: package.module:Name or path/to/file.py:Name of a keras_tuner."
+        "HyperModel or of a function build(hp); alone, or beside those that --families names", names,
+        action="extend", metavar="M:N",
     )  # fmt: skip
     add(what, "--pixel-range", f"of the pictures that hypermodels are fed: {', '.join(PIXEL_RANGES)}", metavar="R")
     add(what, "--trials", "configurations of each family", whole, metavar="N")
@@ -626,7 +687,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=at_home,
         metavar="RUN",
         help="go on with the run of this folder: finished trials stay, the others go on from their last rung; of the "
-        "settings only more --trials, a longer --time-budget and where it runs may change",
+        "settings only more --trials, a longer --time-budget, where it runs and where DATA lies may change",
     )
     kept.add_argument(
         "--extend",
@@ -699,5 +760,6 @@ def _number(kind: Callable[[str], Number], text: str, rule: str) -> Number:
         raise argparse.ArgumentTypeError(f"needs {rule}, got {text!r}") from None
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def script() -> int:
+    """This file as a program."""
+    return until_unread(main)

@@ -27,7 +27,13 @@ TRUNK_RULE = (
     f"take {SMALLEST} and more: leave it out, as with --families scratch_pillow,scratch_keras)"
 )
 
+# The settings that are paths, each with those of its values that are none.
+PATHS: dict[str, tuple[str, ...]] = {
+    "data": (DEMO, STANFORD_DOGS), "weights": ("imagenet", "none"), "runs_dir": (), "cache_dir": ("",),
+}  # fmt: skip
+
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
+_FILE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?((.+\.py):(?:\w+\.)*(\w+))", re.DOTALL)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LATENCY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s)")
@@ -51,6 +57,36 @@ def default_cache() -> str:
     return str(Path(os.path.expanduser(given or f"{base}/pedigree")).absolute())
 
 
+def placed(values: Mapping[str, Any], *folders: Path) -> dict[str, Any]:
+    """The values with every path absolute, so that it means the same in whatever folder the run goes on.
+
+    Args:
+        folders: from where a relative path may be meant: the first in which it leads to something, else the first. By
+            default the current one.
+    """
+    paths = {name: values[name] for name in PATHS if isinstance(values.get(name), str)}
+    own = {"hypermodel": tuple(_reference(text, folders) for text in values.get("hypermodel", ()))}
+    return {
+        **values,
+        **{name: _placed(text, folders) for name, text in paths.items() if text not in PATHS[name]},
+        **(own if "hypermodel" in values else {}),
+    }
+
+
+def _reference(text: str, folders: Sequence[Path]) -> str:
+    """A hypermodel's reference, with the whole path of the file where it names one."""
+    found = _FILE.fullmatch(text)
+    return f"{text[: found.start(3)]}{_placed(found[3], folders)}{text[found.end(3) :]}" if found else text
+
+
+def _placed(text: str, folders: Sequence[Path]) -> str:
+    path = Path(os.path.expanduser(text))
+    if path.is_absolute():
+        return str(path)
+    places = [folder / path for folder in folders or (Path.cwd(),)]
+    return str(next((place for place in places if place.exists()), places[0]))
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that decides what a run does; `settings.json` is this record."""
@@ -62,7 +98,8 @@ class Settings:
     resplit: bool = False  # cut the sides anew where the data is already split
     label_from: str = "auto"  # top: folders directly below the data are classes; parent: those that hold the pictures
     families: tuple[str, ...] = FAMILIES  # which kinds of model are searched
-    hypermodel: tuple[str, ...] = ()  # families of the user's own: `package.module:Name`, or `FAMILY=` and that
+    # Families of the user's own: `package.module:Name` or `path/to/file.py:Name`, with `FAMILY=` in front or not.
+    hypermodel: tuple[str, ...] = ()
     pixel_range: str = "auto"  # of the pictures that these are fed: 0..1, 0..255, or auto: as their first layers want
     trials: int | None = None  # configurations of each family at most; None: as many as the time budget allows
     epochs: int | None = None  # of a full trial; None: as many as the time budget allows, 9 without one
@@ -200,17 +237,18 @@ class Settings:
 
 
 def own_families(references: Sequence[str]) -> dict[str, str]:
-    """The families that hypermodels make, by name, each with its `package.module:Name`.
+    """The families that hypermodels make, by name, each with its `package.module:Name` or `path/to/file.py:Name`.
 
     Raises ValueError for a reference of another form and for names that are taken or cannot name a file.
     """
     own: dict[str, str] = {}
     for reference in references:
-        found = _REFERENCE.fullmatch(reference)
+        found = _REFERENCE.fullmatch(reference) or _FILE.fullmatch(reference)
         if found is None:
-            _check(False, "hypermodel", "a form such as package.module:Name or family=package.module:Name", reference)
+            forms = "a form such as package.module:Name, path/to/file.py:Name or family=package.module:Name"
+            _check(False, "hypermodel", forms, reference)
             continue
-        family = found[1] or found[3]
+        family = found[1] or found[found.re.groups]
         named = "names of letters, digits and underscores that start with a letter: put `family=` in front of others"
         _check(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,49}", family) is not None, "hypermodel", named, reference)
         # On some file systems `Net.keras` and `net.keras` are one file.
@@ -275,11 +313,12 @@ def _check(holds: bool, field: str, rule: str, value: object) -> None:
         raise ValueError(f"`{field}` needs {rule}, got {value!r}")
 
 
-# What may change when a run is resumed: how much is done, which may only grow, and where and how it is done.
+# What may change when a run is resumed: how much is done, which may only grow, where and how it is done, and where its
+# data lies, of which the digest then shows that it is the same.
 GROWING = ("trials", "time_budget", "ensemble")
 FREE = (
-    "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory", "dashboard",
-    "max_failures", "trial_timeout",
+    "data", "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory",
+    "dashboard", "max_failures", "trial_timeout",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from search.studies.hyperparameters import TrialHyperParameters, defaults
 from search.studies.own_spaces import OwnSpace, OwnSpaces, advice, unused_of_fit
 from search.studies.study import fits
 from search.training import trial
-from search.training.own_models import Code, OwnModels, random_weights
+from search.training.own_models import Code, OwnModels, foreign_code, random_weights, snapshot
 
 pytestmark = pytest.mark.filterwarnings(
     # Keras 3.15 reads TensorFlow's variables in a way of which NumPy 2 warns.
@@ -59,6 +59,8 @@ class Conditional(keras_tuner.HyperModel):
         self.input_shape, self.classes, self.activation = input_shape, num_classes, activation
 
     def build(self, hp):
+        with open("activation.txt") as file:
+            assert file.read() == self.activation
         kind = hp.Choice("kind", ["mlp", "cnn", "broken"])
         inputs = keras.Input(self.input_shape)
         x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
@@ -83,6 +85,13 @@ class Conditional(keras_tuner.HyperModel):
         return model.fit(*args, batch_size=hp.Choice("batch_size", [8, 16]), shuffle=hp.Boolean("shuffle"), **kwargs)
 
 
+def turned(hp):
+    layers_ = [layers.Lambda(lambda x: x[:, ::-1], name="turn"), layers.Flatten(), layers.Dense(4, "softmax")]
+    model = keras.Sequential(layers_)
+    model.compile("adam", "categorical_crossentropy")
+    return model
+
+
 def needs_more(hp, width):
     return None
 
@@ -99,6 +108,8 @@ def guide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("user")
     (folder / "own_guide.py").write_text(GUIDE)
     (folder / "blocks.py").write_text(BLOCKS)
+    # Opened by a relative path: where builds are checked, and where trials run.
+    (folder / "activation.txt").write_text("relu")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.syspath_prepend(folder)
@@ -108,8 +119,8 @@ def guide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def own(guide: Path, cache_dir: Path) -> Iterator[OwnSpaces]:
     settings = Settings(
-        families=("build_model", "Conditional", "instance"), image_sizes=(32,), cache_dir=str(cache_dir),
-        hypermodel=("own_guide:build_model", "own_guide:Conditional", "own_guide:instance"),
+        families=("build_model", "Conditional", "instance", "turned"), image_sizes=(32,), cache_dir=str(cache_dir),
+        hypermodel=("own_guide:build_model", "own_guide:Conditional", "own_guide:instance", "own_guide:turned"),
     )  # fmt: skip
     with OwnSpaces(settings) as found:
         # The first two are made for as many classes as there are.
@@ -128,6 +139,10 @@ def own(guide: Path, cache_dir: Path) -> Iterator[OwnSpaces]:
                     f"{family}: {fit}",
                 )
             ),
+            "turned is `own_guide:turned`: 12,292 weights, pictures of values 0..255, one-hot labels, batches of 32",
+            "turned can be searched, but its saved model will not load without its code (Lambda `turn`): `predict` and "
+            "`export` will refuse it, and only `keras.saving.load_model` beside that code reads it; layers and "
+            "operations of Keras's own need no code",
         ]
         yield found
 
@@ -151,12 +166,14 @@ def test_what_of_a_fit_is_not_honoured_is_named() -> None:
 
 def test_references_name_families() -> None:
     assert own_families(["a.b:Net", "tiny=a:outer.build"]) == {"Net": "a.b:Net", "tiny": "a:outer.build"}
+    files = own_families(["my nets/a-b.py:Net", "tiny=../c.py:outer.build"])
+    assert files == {"Net": "my nets/a-b.py:Net", "tiny": "../c.py:outer.build"}
 
 
 @pytest.mark.parametrize(
     ("references", "message"),
     [
-        (["a.b.Net"], r"a form such as package\.module:Name or family=package\.module:Name, got 'a\.b\.Net'"),
+        (["a.b.Net"], r"package\.module:Name, path/to/file\.py:Name or family=package\.module:Name, got 'a\.b\.Net'"),
         (["a:_net"], "start with a letter: put `family=` in front of others, got 'a:_net'"),
         (["a:build", "b:Build"], "names of their own: put `family=` in front, `Build` is taken, got 'b:Build'"),
         (["a:mobilenet"], "`mobilenet` is taken"),
@@ -191,6 +208,96 @@ def test_hypermodels_are_searched_alone_or_beside_what_is_named() -> None:
 def test_what_is_no_hypermodel_is_refused(guide: Path, reference: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OwnModels({"net": reference}).resolve("net")
+
+
+def test_a_file_of_any_name_is_a_hypermodels_home(guide: Path, tmp_path: Path) -> None:
+    # Called as a package that Pedigree has, and beside another file.
+    (tmp_path / "my nets").mkdir()
+    (tmp_path / "my nets/models.py").write_text("from beside_it import Net\n\nmine = __name__\n")
+    (tmp_path / "my nets/beside_it.py").write_text(
+        "import keras_tuner\n\n\nclass Net(keras_tuner.HyperModel):\n    pass\n"
+    )
+    reference = f"{tmp_path}/my nets/models.py:Net"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", list(sys.path))
+        found, filled = OwnModels({"net": reference}).resolve("net")
+        assert (found.__name__, filled) == ("Net", [])
+        assert sys.path[0] == f"{tmp_path}/my nets"
+        code = snapshot()
+    assert code.origins["models.py"] == f"{tmp_path}/my nets/models.py"
+    assert code.origins["beside_it.py"] == f"{tmp_path}/my nets/beside_it.py"
+    assert f"{tmp_path}/my nets" in code.places
+    with pytest.raises(ValueError, match=f"needs a file that is there, and there is no `{tmp_path}/other.py`"):
+        OwnModels({"net": f"{tmp_path}/other.py:Net"}).resolve("net")
+
+
+def test_a_machine_without_the_file_imports_its_copy(tmp_path: Path) -> None:
+    here, content = str(tmp_path / "gone/net.py"), b"def build(hp):\n    return None\n"
+    code = Code({"net.py": content}, {"net.py": here}, (str(tmp_path / "gone"),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", list(sys.path))
+        code.importable(tmp_path / "cache")
+        build, _ = OwnModels({"net": f"{here}:build"}).resolve("net")
+    assert Path(build.__code__.co_filename).is_relative_to(tmp_path / "cache")
+
+
+def test_a_path_of_a_hypermodel_is_kept_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = command.parse(["demo", "--hypermodel", "nets/a.py:One,two=b.py:Two,c:Three"])
+    assert settings.hypermodel == (f"{tmp_path}/nets/a.py:One", f"two={tmp_path}/b.py:Two", "c:Three")
+    assert settings.families == ("One", "two", "Three")
+
+
+@keras.saving.register_keras_serializable("mine")
+class Halved(keras.layers.Layer):  # type: ignore[misc]
+    def call(self, x: Any) -> Any:
+        return x / 2
+
+
+class Widened(keras.layers.Layer):  # type: ignore[misc]
+    def __init__(self, table: Any) -> None:
+        super().__init__()
+        self.table = table
+
+    def call(self, x: Any) -> Any:
+        return x + self.table
+
+    def get_config(self) -> dict[str, Any]:
+        raise NotImplementedError("of no one's concern")
+
+
+@pytest.mark.parametrize(
+    ("layer", "needed"),
+    [
+        (keras.layers.Rescaling(0.5), ""),
+        (keras.layers.Lambda(lambda x: x / 2, name="half"), "Lambda `half`"),
+        (Halved(), "`Halved`"),
+    ],
+)
+def test_code_that_a_saved_model_would_need_is_named(layer: Any, needed: str, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.Sequential([layer]), keras.layers.Dense(2)])
+    assert foreign_code(model, tmp_path) == needed
+    assert list(tmp_path.iterdir()) == []
+    assert keras.saving.get_registered_object("mine>Halved") is Halved
+
+
+def test_a_model_that_cannot_be_saved_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NotImplementedError, match="of no one's concern"):
+        foreign_code(keras.Sequential([keras.Input((4,)), Widened(3.0)]), tmp_path)
+
+
+def test_on_a_cluster_a_relative_path_is_refused_before_any_trial(guide: Path, cache_dir: Path) -> None:
+    settings = Settings(
+        families=("Conditional",), hypermodel=("own_guide:Conditional",), image_sizes=(32,), cache_dir=str(cache_dir)
+    )
+    with (
+        OwnSpaces(settings, shared=True) as found,
+        pytest.raises(
+            ValueError,
+            match=r"FileNotFoundError: .*'activation\.txt' \(own_guide\.py, .*; on a cluster .* empty folder",
+        ),
+    ):
+        found.check(4)
 
 
 def test_a_module_that_fails_says_where(guide: Path) -> None:
@@ -373,8 +480,9 @@ def test_a_run_goes_on_with_the_code_it_was_begun_with(tmp_path: Path) -> None:
     def models(content: bytes) -> OwnModels:
         return OwnModels({"net": "module:Net"}, code=Code({"module.py": content}))
 
-    command.check_same_code(tmp_path / "hypermodels.json", models(b"one"))
-    command.check_same_code(tmp_path / "hypermodels.json", models(b"one"))
+    told = command.check_same_code(tmp_path / "hypermodels.json", models(b"one"))
+    (tmp_path / "hypermodels.json").write_text(told)
+    assert command.check_same_code(tmp_path / "hypermodels.json", models(b"one")) == told
     with pytest.raises(ValueError, match=r"--resume needs the code that the run was begun with, and `module\.py` is"):
         command.check_same_code(tmp_path / "hypermodels.json", models(b"other"))
 

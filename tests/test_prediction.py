@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -11,8 +12,11 @@ import pytest
 from PIL import Image
 
 from results.__main__ import main
+from results.commands import until_unread
+from results.delivery.notes import without_notes
 from results.delivery.prediction import found, pixels_of
 from results.pages.card import loading
+from search.data.folder import read_folder
 
 
 def pictures_of(run: Path, most: int) -> list[tuple[Path, str]]:
@@ -117,6 +121,90 @@ def test_files_folders_and_globs(tmp_path: Path) -> None:
     assert [path.name for path in found([str(tmp_path / "*.jpg")])] == ["[x].jpg", "b.jpg"]
     # A file whose name looks like a pattern is itself, and no picture comes twice.
     assert [path.name for path in found([str(tmp_path / "[x].jpg"), str(tmp_path / "[x].jpg")])] == ["[x].jpg"]
+    # What a pattern finds may be a folder.
+    assert [path.name for path in found([str(tmp_path / "inn*")])] == ["c.webp"]
+
+
+def test_a_folder_is_read_as_a_search_reads_it(tmp_path: Path) -> None:
+    cats = tmp_path / "cats"
+    for name in (
+        "scan.jfif",
+        "0001",
+        "phone.HEIC",
+        "inner/x.pic",
+        "._scan.jfif",
+        ".DS_Store",
+        ".ipynb_checkpoints/1.png",
+    ):
+        (cats / name).parent.mkdir(parents=True, exist_ok=True)
+        (cats / name).write_bytes(b"some bytes of a picture")
+    (cats / "labels.csv").write_text("a,b")
+    (tmp_path / "dogs").mkdir()
+    (tmp_path / "dogs/1.jpg").write_text("one")
+    (cats / "link").symlink_to(tmp_path / "dogs")
+    below = [path.relative_to(tmp_path).as_posix() for path in found([str(tmp_path)])]
+    assert below == ["cats/0001", "cats/inner/x.pic", "cats/phone.HEIC", "cats/scan.jfif", "dogs/1.jpg"]
+    assert sorted(below) == [picture.name for picture in read_folder(tmp_path).pictures]
+
+
+@pytest.mark.parametrize(
+    ("name", "begin", "reason"),
+    [
+        ("a.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC pictures are not read; save it as JPEG or PNG"),
+        ("a.jpg", b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL pictures are not read; save it as JPEG or PNG"),
+        ("a", b"\0" * 128 + b"DICM\x02\0", "DICOM pictures are not read; save it as JPEG or PNG"),
+        ("a.heic", b"no such thing", "not a picture in a format that Pillow reads"),
+    ],
+)
+def test_a_picture_in_a_foreign_format_is_named(name: str, begin: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(begin + b"\0" * 200)
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        pixels_of(tmp_path / name)
+
+
+def test_names_that_are_no_text_are_shown_as_escapes(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As an archive of a Latin-1 system leaves them where everything else is UTF-8.
+    folder = os.path.join(os.fsencode(tmp_path), "Caf\xe9".encode("latin-1"))
+    os.mkdir(folder)
+    with open(os.path.join(folder, b"a\n.png"), "wb") as file:
+        Image.new("RGB", (40, 40), "red").save(file, "PNG")
+    assert main(["predict", str(trained_run), str(tmp_path), "--json"]) == 0
+    (line,) = capsys.readouterr().out.encode().splitlines()
+    assert json.loads(line)["picture"] == rf"{tmp_path}/Caf\xe9/a\n.png"
+    assert main(["predict", str(trained_run), os.fsdecode(folder + b"-gone")]) == 2
+    assert rf"got nothing at `{tmp_path}/Caf\xe9-gone`" in capsys.readouterr().err
+
+
+def test_notes_of_tensorflow_are_held_back_and_nothing_else_is(capfd: pytest.CaptureFixture[str]) -> None:
+    notes = (
+        b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+        b"I0000 00:00:1795817011.259555   25822 port.cc:153] oneDNN custom operations are on.\n"
+        b"2026-01-31 12:00:00.123456: W external/local_xla/gpu.cc:31] no GPU\n"
+    )
+    with without_notes():
+        os.write(2, notes + b"I have something to say\n")
+    assert capfd.readouterr().err == "I have something to say\n"
+    with contextlib.suppress(ImportError), without_notes():
+        os.write(2, notes)
+        raise ImportError
+    assert capfd.readouterr().err == notes.decode()
+
+
+def test_a_command_ends_without_a_word_when_its_reader_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(lines: int) -> int:
+        for _ in range(lines):
+            print("a line of what was asked for")
+        return 0
+
+    for lines in (1, 10_000):  # held back until the end, and more than is held back
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "w") as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            assert until_unread(lambda lines=lines: told(lines)) == 141  # type: ignore[misc]
+            monkeypatch.undo()
 
 
 def test_a_picture_is_upright_and_over_white(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def test_lines_go_to_the_console_and_the_log(tmp_path: Path) -> None:
     shown = progress.console.file
     assert isinstance(shown, io.StringIO)
     assert shown.getvalue() == "before the log\nmobilenet-003 failed: [red] is no colour here\n"
-    first, second = (tmp_path / "log.txt").read_text().splitlines()
+    before, first, second = (tmp_path / "log.txt").read_text().splitlines()
+    assert before.endswith(" before the log")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d mobilenet-003 failed: \[red\] is no colour here", first)
     assert second.endswith(" for the log alone")
 

@@ -459,6 +459,91 @@ def test_a_time_budget_leaves_room_for_the_retraining(ray_cluster: None, drawn: 
     assert (tmp_path / "runs/small/report.html").is_file()
 
 
+def contents(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.iterdir() if path.is_file() and path.name != "lock"}
+
+
+def begun_in(folder: Path, **values: Any) -> Path:
+    """The folder of a run of an earlier version, whose settings are as they were given."""
+    run = folder / "outputs/runs/old"
+    run.mkdir(parents=True)
+    settings = Settings(**{"data": "pictures/dogs", "runs_dir": "outputs/runs", "name": "old", **values})
+    (run / "settings.json").write_text(settings.to_json())
+    return run
+
+
+def test_the_paths_of_a_run_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = command.parse(["dogs/", "--weights", "trunks", "--runs-dir", "out"])
+    assert (settings.data, settings.weights, settings.runs_dir) == tuple(
+        f"{tmp_path}/{name}" for name in ("dogs", "trunks", "out")
+    )
+    assert command.parse([]).data == "demo"
+    assert command.parse(["stanford-dogs"]).runs_dir == f"{tmp_path}/runs"
+
+
+def test_relative_paths_of_an_old_run_are_from_where_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun_in(tmp_path / "home")
+    (tmp_path / "home/pictures/dogs").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert command.continued(run, {}).data == f"{tmp_path}/home/pictures/dogs"
+    # A run folder that was copied is asked from the current folder.
+    copied = shutil.copytree(run, tmp_path / "copied")
+    monkeypatch.chdir(tmp_path / "home")
+    assert command.continued(copied, {}).data == f"{tmp_path}/home/pictures/dogs"
+
+
+def test_data_that_is_gone_may_be_named_where_it_is_now(tmp_path: Path) -> None:
+    run = begun_in(tmp_path, data=str(tmp_path / "gone"))
+    (tmp_path / "moved").mkdir()
+    for option in ("--resume", "--extend"):
+        with pytest.raises(FileNotFoundError, match=f"nothing at `{tmp_path}/gone`; .*: {option} {run} DATA"):
+            command.continued(run, {}, option)
+    with pytest.raises(ValueError, match=rf"there is no `{run}/split\.json`: `data` needs to be `{tmp_path}/gone`"):
+        command.continued(run, {"data": str(tmp_path / "moved")})
+    (run / "split.json").write_text("{}")
+    assert command.continued(run, {"data": str(tmp_path / "moved")}).data == f"{tmp_path}/moved"
+    assert command.extended(run, {"data": str(tmp_path / "moved"), "trials": 2}).trials == 22
+
+
+def test_a_run_goes_on_with_data_that_was_moved(whole: Path, odd: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(whole, tmp_path / "run")
+    settings = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps(settings | {"data": str(tmp_path / "gone")}))
+    moved = shutil.copytree(odd, tmp_path / "moved")
+    assert command.main(["--resume", str(run), str(moved)]) == 0
+    for name in ("settings.json", "split.json"):
+        assert json.loads((run / name).read_text())["data"] == str(moved)
+    assert "nothing is left to do in this run" in (run / "log.txt").read_text()
+
+
+def test_a_run_that_cannot_go_on_stays_as_it_was(
+    whole: Path, odd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(whole, tmp_path / "run")
+    before = contents(run)
+    other = shutil.copytree(odd, tmp_path / "other")
+    (picture, *_) = other.glob("*/read-grey.png")
+    Image.open(picture).rotate(90).save(picture)
+    assert command.main(["--extend", str(run), str(other), "--trials", "3"]) == 2
+    assert f"`digest` of `{run}/split.json` is another in `{other}` now" in capsys.readouterr().err
+    assert contents(run) == before
+
+
+def test_a_run_that_no_machine_can_take_further_keeps_its_settings(
+    ray_cluster: None, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(whole, tmp_path / "run")
+    before = contents(run)
+    assert command.main(["--extend", str(run), "--trials", "3", "--cpus-per-trial", "64"]) == 2
+    assert "a trial needs 64 CPU" in capsys.readouterr().err
+    assert {name: found for name, found in contents(run).items() if name != "optuna.log"} == {
+        name: found for name, found in before.items() if name != "optuna.log"
+    }
+
+
 @pytest.mark.slow
 def test_a_run_is_extended_and_another_begins_with_what_it_found(
     ray_cluster: None, whole: Path, odd: Path, tmp_path: Path

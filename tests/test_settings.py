@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.settings import Settings, default_cache, seconds
+from search.settings import Settings, default_cache, placed, resumed, seconds
 
 
 def test_the_defaults_hold() -> None:
@@ -125,3 +125,29 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert default_cache() == "/mine"
     assert Settings().cache == Path("/mine")
     assert Settings(cache_dir="/given").cache == Path("/given")
+
+
+def test_paths_are_kept_absolute_and_words_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/her")
+    given = {"data": "pictures/dogs", "weights": "./w.h5", "runs_dir": "~/runs", "cache_dir": "/cache", "name": "runs"}
+    assert placed(given) == {
+        "data": f"{tmp_path}/pictures/dogs", "weights": f"{tmp_path}/w.h5", "runs_dir": "/home/her/runs",
+        "cache_dir": "/cache", "name": "runs",
+    }  # fmt: skip
+    words = {"data": "stanford-dogs", "weights": "none", "cache_dir": ""}
+    assert placed(words) == words
+
+
+def test_a_relative_path_is_meant_from_where_it_leads_to_something(tmp_path: Path) -> None:
+    (tmp_path / "second/dogs").mkdir(parents=True)
+    folders = (tmp_path / "first", tmp_path / "second")
+    assert placed({"data": "dogs"}, *folders) == {"data": f"{tmp_path}/second/dogs"}
+    assert placed({"data": "cats"}, *folders) == {"data": f"{tmp_path}/first/cats"}
+
+
+def test_a_resumed_run_may_have_its_data_elsewhere_and_no_other_seed() -> None:
+    saved = Settings(data="/old/dogs", seed=1)
+    assert resumed(saved, {"data": "/new/dogs"}) == Settings(data="/new/dogs", seed=1)
+    with pytest.raises(ValueError, match="`seed` needs the value that the run was begun with, 1, got 2"):
+        resumed(saved, {"seed": 2})

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from results.delivery.files import format_of
+
 # Raster formats only: Pillow would hand an EPS file to Ghostscript, a program that runs what it is given.
 FORMATS = (
     "JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA", "PCX", "SGI", "ICO",
@@ -119,7 +121,7 @@ class _NoSmaller(Exception):
 def _read(
     path: Path, draft_side: int, hold: Callable[[int], None], scale: Scale, *, smaller: bool
 ) -> tuple[Image.Image, tuple[int, int]]:
-    with Image.open(path, formats=_formats()) as image:
+    with _opened(path) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise Image.DecompressionBombError
@@ -147,6 +149,19 @@ def _read(
     return upright, (height, width) if sideways else (width, height)
 
 
+class ForeignFormatError(UnidentifiedImageError):
+    """A picture in a format that is not read here."""
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path, formats=_formats())
+    except UnidentifiedImageError:
+        if name := format_of(path):
+            raise ForeignFormatError(f"{name} pictures are not read; save it as JPEG or PNG") from None
+        raise
+
+
 def to_rgb(image: Image.Image, scale: Scale = alone, *, halved: bool = False) -> Image.Image:
     """Any mode as 8-bit RGB: more bits scaled to 8, what is transparent laid over white.
 
@@ -171,6 +186,8 @@ def reason_of(error: Exception) -> str:
     match error:
         case Image.DecompressionBombError() | Image.DecompressionBombWarning():
             return f"more than {MAX_PIXELS:,} pixels"
+        case ForeignFormatError():
+            return str(error)
         case UnidentifiedImageError():
             return "not a picture in a format that Pillow reads"
         case OSError(strerror=str() as problem):

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.analysis.numbers import best_trial, choose_winner
+from results.delivery.files import pictures_below, printable
 from results.delivery.framework import import_keras
+from results.delivery.notes import without_notes
 from results.delivery.picture import Levels, Scale, alone, read_picture, reason_of
 from results.records import read_object, read_record, split_problem
 from results.rows import Rows, read_rows
@@ -21,10 +23,6 @@ if TYPE_CHECKING:
     import keras
 
 Pixels = NDArray[np.uint8]
-
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".tga", ".ico"}
-)
 
 
 def predict(
@@ -45,12 +43,12 @@ def predict(
         try:
             picture = pixels_of(path, scale)
         except ValueError as error:
-            yield {"picture": str(path), "error": str(error)}
+            yield {"picture": printable(str(path)), "error": str(error)}
             continue
         probabilities = answer_of(model, picture, len(classes))
         order = np.argsort(-probabilities, kind="stable")[:top]
         likely = [{"class": classes[label], "probability": float(probabilities[label])} for label in order]
-        yield {"picture": str(path), "classes": likely}
+        yield {"picture": printable(str(path)), "classes": likely}
 
 
 def answer_of(model: "keras.Model", picture: Pixels, classes: int) -> NDArray[np.float64]:
@@ -67,21 +65,20 @@ def answer_of(model: "keras.Model", picture: Pixels, classes: int) -> NDArray[np
 
 
 def found(wanted: Sequence[str]) -> Iterator[Path]:
-    """The picture files that names, folders and globs stand for, each once."""
+    """The picture files that names, folders and globs stand for, each once; folders are read as a search reads them."""
     seen: set[Path] = set()
     for name in wanted:
-        path = Path(name)
-        if path.is_dir():
-            paths = sorted(inner for inner in path.rglob("*") if inner.suffix.lower() in SUFFIXES and inner.is_file())
-        else:
-            # A name that is there is itself, whatever signs of a pattern are in it.
-            paths = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(name, recursive=True))]
+        # A name that is there is itself, whatever signs of a pattern are in it.
+        there = [Path(name)] if Path(name).exists() else [Path(at) for at in sorted(glob.glob(name, recursive=True))]
+        paths = [path for one in there for path in (pictures_below(one) if one.is_dir() else (one,))]
         if not paths:
-            raise FileNotFoundError(f"needs a picture, a folder of pictures or a glob, got nothing at `{name}`")
-        for one in paths:
-            if one not in seen:
-                seen.add(one)
-                yield one
+            raise FileNotFoundError(
+                f"needs a picture, a folder of pictures or a glob, got nothing at `{printable(name)}`"
+            )
+        for path in paths:
+            if path not in seen:
+                seen.add(path)
+                yield path
 
 
 def pixels_of(path: Path, scale: Scale = alone) -> Pixels:
@@ -89,6 +86,8 @@ def pixels_of(path: Path, scale: Scale = alone) -> Pixels:
 
     `scale` is that of the run, and by default each picture's own.
     """
+    if path.is_dir():
+        raise ValueError("a folder that cannot be listed")
     if path.exists() and not path.is_file():  # Opening a pipe would wait for ever.
         raise ValueError("not a regular file")
     try:
@@ -142,7 +141,8 @@ def load(run_dir: Path, family: str) -> "keras.Model":
     exported = exported_families(run_dir, read_rows(run_dir / "trials.jsonl"))
     if family not in exported:
         raise ValueError(f"`{run_dir}` has models of {', '.join(exported)}, got {family!r}")
-    keras = import_keras()
+    with without_notes():
+        keras = import_keras()
     path = run_dir / "models" / f"{family}.keras"
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)

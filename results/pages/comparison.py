@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from results.analysis import numbers, verdict
 from results.drawing import figures
 from results.drawing.figures import Figure
-from results.markup import embedded, grid, items, text, write_aside
+from results.markup import beside, embedded, grid, items, text, write_aside
 from results.records import read_probabilities, read_record
 from results.rows import Rows, read_rows
 
@@ -41,7 +40,6 @@ def comparison_page(runs: Sequence[tuple[dict[str, Any], Rows, Path]]) -> str:
     families = list(dict.fromkeys(family for summary in summaries for family in summary["families"]))
     drawn = {f"best-{family}": best_figure(family, names, runs) for family in families}
     drawn = {name: figure for name, figure in drawn.items() if figure.data}
-    room = resources.files("results")
     from plotly.offline import get_plotlyjs
 
     sheets = "".join(
@@ -61,7 +59,7 @@ def comparison_page(runs: Sequence[tuple[dict[str, Any], Rows, Path]]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{text(', '.join(names))}</title><style>{room.joinpath('report.css').read_text('utf-8')}</style></head>"
+        f"<title>{text(', '.join(names))}</title><style>{beside('report.css')}</style></head>"
         f'<body><header><p class="eyebrow">Pedigree, {len(runs)} runs side by side</p>'
         f"<h1>{text(headline(names, summaries))}</h1></header><main>"
         f'<section><h2>What can be compared</h2><aside class="caveats">{items(cautions(names, summaries))}</aside>'

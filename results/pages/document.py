@@ -1,7 +1,6 @@
 """The documents of a run: results.json, report.md and report.html, written beside its rows."""
 
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from results.analysis.switches import switches
 from results.drawing import figures
 from results.drawing.figures import Figure
 from results.drawing.plates import draw_plates
-from results.markup import embedded, grid, items, text, write_aside
+from results.markup import beside, embedded, grid, items, text, write_aside
 from results.pages.card import card
 from results.pages.markdown import markdown
 from results.pages.mistakes import read_mistakes
@@ -112,13 +111,12 @@ def page(run_dir: Path, summary: dict[str, Any], rows: Rows) -> str:
     links = "".join(f'<li><a href="#{name}">{heading}</a></li>' for name, heading in SECTIONS.items())
     accent = drawn.accents.get(summary["winner"], "currentcolor")
     usual = text(verdict.beside_headline(summary))
-    room = resources.files("results")
     from plotly.offline import get_plotlyjs
 
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{text(summary['name'])}: report</title><style>{room.joinpath('report.css').read_text('utf-8')}</style>"
+        f"<title>{text(summary['name'])}: report</title><style>{beside('report.css')}</style>"
         '</head><body><a class="skip" href="#verdict">To the verdict</a>'
         f'<header style="--accent:{accent}">'
         f'<p class="eyebrow">Pedigree, report of run <b>{text(summary["name"])}</b></p>'
@@ -132,7 +130,7 @@ def page(run_dir: Path, summary: dict[str, Any], rows: Rows) -> str:
         '<script type="application/json" id="figure-data">'
         f"{embedded(drawn.figures | {'blank': figures.blank()})}</script>"
         f'<script type="application/json" id="trial-data">{embedded(_listed(summary, rows, drawn.accents))}</script>'
-        f"<script>{get_plotlyjs()}</script><script>{room.joinpath('report.js').read_text('utf-8')}</script>"
+        f"<script>{get_plotlyjs()}</script><script>{beside('report.js')}</script>"
         "</body></html>\n"
     )
 

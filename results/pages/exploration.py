@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from results.analysis import numbers, verdict
 from results.drawing import svg
-from results.markup import grid, items, text, write_aside
+from results.markup import beside, grid, items, text, write_aside
 
 ACCENT = "#0c958a"
 MOST_FILES = 200
@@ -40,7 +39,7 @@ def data_page(record: dict[str, Any]) -> str:
         f'<section id="{name}" aria-labelledby="{name}-head"><h2 id="{name}-head">{heading}</h2>{part}</section>'
         for name, (heading, part) in sections.items()
     )
-    style = resources.files("results").joinpath("report.css").read_text("utf-8")
+    style = beside("report.css")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from results.analysis import numbers, verdict
 from results.drawing import figures, svg
-from results.markup import grid, text, write_aside
+from results.markup import beside, grid, text, write_aside
 from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Rows, Trial
 
 RELOAD = 15  # seconds between two looks of the browser
@@ -53,7 +52,7 @@ def live_page(name: str, rows: Rows, settings: dict[str, Any], seconds: float, *
     wanted = len(families) * int(settings.get("trials") or 0)
     state = "is running" if running else "has stopped; its report has not been written"
     reload = f'<meta http-equiv="refresh" content="{RELOAD}">' if running else ""
-    style = resources.files("results").joinpath("report.css").read_text("utf-8")
+    style = beside("report.css")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">{reload}<link rel="icon" href="data:,">'

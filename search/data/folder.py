@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from results.delivery.files import OTHER_FILES
+from results.delivery.files import printable as _printable
 from search.data.layout import (
     CLUTTER,
     TEST,
@@ -32,20 +34,6 @@ from search.data.table import Labels, Table, is_table, match, read_table
 
 SIDES = (TRAIN, VALIDATION, TEST)
 
-# Only what is surely no picture: a picture under any other wrong name is still read, by its content.
-# fmt: off
-OTHER_FILES = frozenset({
-    ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg",
-    ".log", ".html", ".htm", ".css", ".js", ".py", ".pyc", ".ipynb", ".sh", ".bat", ".pdf", ".doc", ".docx", ".xls",
-    ".xlsx", ".ppt", ".pptx", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".npy", ".npz", ".mat",
-    ".h5", ".hdf5", ".pkl", ".pt", ".pth", ".onnx", ".keras", ".parquet", ".db", ".sqlite", ".lnk", ".url", ".mp3",
-    ".wav", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".svg", ".eps",
-})
-# fmt: on
-
-# Control characters, line and paragraph separators, and what turns the direction of a line: in a message or a table
-# these would write over what stands beside the name.
-UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
 WORDNET_ID = re.compile(r"^n\d{8}[-_]")
 OUTSIDE = "lies outside the class folders"
 READERS = 8  # Hashing waits for the disk more than for the processor.
@@ -686,9 +674,3 @@ def _name(path: Path, root: Path) -> str:
 
 def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count:,} files"
-
-
-def _printable(name: str) -> str:
-    # A name that is not UTF-8 comes from the system with lone surrogates, which no terminal or JSON reader takes.
-    told = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), told)

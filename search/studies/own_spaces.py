@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from search.data.pictures import one_hot
 from search.settings import Settings, own_families
 from search.studies.hyperparameters import drawn_hyperparameters
-from search.training.own_models import CLASSES, TARGETS, OwnModels, described, preset, snapshot
+from search.training.own_models import CLASSES, TARGETS, OwnModels, described, foreign_code, preset, snapshot
 from search.training.worker import end_with_parent, resident
 
 BATCH_SIZE = "batch_size"
@@ -52,6 +53,7 @@ class Built:
     told: str = ""  # what the model is, where it was looked at
     error: str = ""  # why there is none
     unused: str = ""  # what of a `fit` of the hypermodel's own is not honoured, where there is one
+    foreign: str = ""  # what of its code a saved model would not bring, where it was looked at
 
 
 Answer = Callable[[Asked], Any]
@@ -62,16 +64,20 @@ class OwnSpaces:
     """The hypermodels of a run and the process that their `build` runs in; without hypermodels there is none.
 
     Raises ValueError for a reference that leads to no hypermodel.
+
+    Args:
+        shared: whether the trials run on a cluster, whose machines need not have the current folder.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shared: bool = False) -> None:
         self.models = OwnModels(own_families(settings.hypermodel), settings.weights == "none", settings.pixel_range)
         self._settings = settings
         self._classes = 0
         self._spaces: dict[str, OwnSpace] = {}
         self._process: Process | None = None
+        self._shared = shared
         if self.models.references:
-            self._process = Process(self.models, settings.cache)
+            self._process = Process(self.models, settings.cache, shared=shared)
 
     def __enter__(self) -> "OwnSpaces":
         return self
@@ -92,10 +98,18 @@ class OwnSpaces:
             for size in sorted({min(self._settings.image_sizes), max(self._settings.image_sizes)}):
                 built = self.built(family, size, lambda asked: asked.default, check=True)
                 if built.error:
-                    advised = advice(built.error)
-                    raise ValueError(f"--hypermodel cannot use `{reference}` with its defaults: {built.error}{advised}")
+                    raise ValueError(
+                        f"--hypermodel cannot use `{reference}` with its defaults: {built.error}{advice(built.error)}"
+                        f"{in_no_folder(built.error, self._shared)}"
+                    )
             told.append(f"{family} is `{reference}`: {built.told}")
             told += [f"{family}: {built.unused}"] if built.unused else []
+            if built.foreign:
+                told.append(
+                    f"{family} can be searched, but its saved model will not load without its code ({built.foreign}): "
+                    "`predict` and `export` will refuse it, and only `keras.saving.load_model` beside that code reads "
+                    "it; layers and operations of Keras's own need no code"
+                )
         if self._process is not None:
             self.models = replace(self.models, code=self._process.code())
         return told
@@ -109,7 +123,7 @@ class OwnSpaces:
 
     def built(self, family: str, size: int, answer: Answer, *, check: bool = False) -> Built:
         """One `build`, which gets the value of each parameter that it asks for from `answer`."""
-        process = self._process = self._process or Process(self.models, self._settings.cache)
+        process = self._process = self._process or Process(self.models, self._settings.cache, shared=self._shared)
         try:
             built = process.build((family, size, self._classes, check), answer)
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -190,12 +204,12 @@ class OwnSpace:
 
 
 class Process:
-    """The driver's handle on the process that runs `build`.
+    """The driver's handle on the process that runs `build`: in the current folder, or `shared` in an empty one.
 
     Raises ValueError where a reference leads to no hypermodel.
     """
 
-    def __init__(self, models: OwnModels, cache: Path) -> None:
+    def __init__(self, models: OwnModels, cache: Path, *, shared: bool = False) -> None:
         self._pipe, theirs = Pipe()
         # Without a GPU: nothing is trained there, and a process that holds one takes memory from the trials.
         environment = dict(
@@ -203,21 +217,21 @@ class Process:
             JAX_PLATFORMS="cpu", TF_CPP_MIN_LOG_LEVEL="3",
         )  # fmt: skip
         process = subprocess.Popen(
-            [sys.executable, "-m", "search.studies.own_spaces", str(theirs.fileno())],
+            [sys.executable, "-P", "-c", f"from {__name__} import main; main()", str(theirs.fileno())],
             pass_fds=[theirs.fileno()], env=environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         theirs.close()
         self.number = process.pid
         self.end = weakref.finalize(self, _end, process, self._pipe)
-        self._pipe.send((models, cache))
+        self._pipe.send((models, cache, os.getcwd(), shared))
         try:
             error: str = self._pipe.recv()
         except EOFError:
             error = "--hypermodel needs a process that imports Keras and the module, and it ended without a word"
         if error:
             self.end()
-            raise ValueError(error)
+            raise ValueError(f"{error}{in_no_folder(error, shared)}")
 
     def build(self, request: tuple[str, int, int, bool], answer: Answer) -> Built:
         """One `build` from its first parameter to its end."""
@@ -240,6 +254,13 @@ class Process:
         return self._pipe.recv()
 
 
+def in_no_folder(error: str, shared: bool) -> str:
+    """What to do where a file was not found because trials on a cluster have no folder of their user's."""
+    if not shared or "FileNotFoundError" not in error:
+        return ""
+    return "; on a cluster a hypermodel runs in an empty folder: give files that every machine has by their whole path"
+
+
 def _end(process: "subprocess.Popen[bytes]", pipe: Connection) -> None:
     pipe.close()
     process.kill()
@@ -250,12 +271,20 @@ def serve(pipe: Connection) -> None:
     """The process's whole life: builds until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    models, cache = pipe.recv()
+    models, cache, folder, shared = pipe.recv()
     # As `python -m` would; whoever was started with `python FILE` has that file's folder there instead.
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, folder)
     from search.training import devices
 
     devices.prepare(1, "float32")
+    with tempfile.TemporaryDirectory() if shared else contextlib.nullcontext(folder) as here:
+        os.chdir(here)
+        _serve(pipe, models, cache)
+
+
+def _serve(pipe: Connection, models: OwnModels, cache: Path) -> None:
+    from search.training import devices
+
     try:
         models.code.importable(cache)
         for family in models.references:
@@ -269,11 +298,13 @@ def serve(pipe: Connection) -> None:
             request = pipe.recv()
         except (EOFError, ConnectionResetError):
             return
-        pipe.send(snapshot() if request is None else _built(pipe, models, *request))
+        pipe.send(snapshot() if request is None else _built(pipe, models, cache, *request))
         devices.forget_models()
 
 
-def _built(pipe: Connection, models: OwnModels, family: str, size: int, classes: int, check: bool) -> Built:
+def _built(
+    pipe: Connection, models: OwnModels, cache: Path, family: str, size: int, classes: int, check: bool
+) -> Built:
     import keras
 
     from models.own_model import adopt, multiply_adds
@@ -302,7 +333,7 @@ def _built(pipe: Connection, models: OwnModels, family: str, size: int, classes:
         batch = _batch_size(hypermodel, hp, size, classes)
         if batch is not None:
             values[BATCH_SIZE] = batch
-        told = ""
+        told = foreign = ""
         if check:
             try:
                 own = adopt(model, size, classes, models.pixel_range)
@@ -316,8 +347,12 @@ def _built(pipe: Connection, models: OwnModels, family: str, size: int, classes:
                 f"{own.model.count_params():,} weights, pictures of values {own.pixel_range}, {own.labels} labels, "
                 f"batches of {values.get(BATCH_SIZE, USUAL_BATCH)}"
             )
+            try:
+                foreign = foreign_code(own.exported(), cache)
+            except Exception as error:  # of layers that do not say how they are saved
+                return Built(error=f"its model cannot be saved: {described(error)}")
         unused = unused_of_fit(hypermodel, hp, size, classes) if check else ""
-        return Built(values, model.count_params(), round(multiply_adds(model), 3), told, unused=unused)
+        return Built(values, model.count_params(), round(multiply_adds(model), 3), told, unused=unused, foreign=foreign)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:  # whatever a `build` does
@@ -380,8 +415,6 @@ def _asked_of_fit(hypermodel: Any, hp: Any, size: int, classes: int) -> dict[str
     return recorder.named
 
 
-if __name__ == "__main__":
-    # Under this name the module would be another one than the one whose classes go through the pipe.
-    from search.studies import own_spaces
-
-    own_spaces.serve(Connection(int(sys.argv[1])))
+def main() -> None:
+    """The process's beginning: its end of the pipe is the file whose number it is given."""
+    serve(Connection(int(sys.argv[1])))

@@ -7,15 +7,19 @@ else: no callbacks, class weights, data of its own making, or parameters that on
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
+import re
 import sys
 import sysconfig
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +36,9 @@ if TYPE_CHECKING:
 
     from models.own_model import OwnModel
 
-# What the project's own packages are called: no module of a user's is, while they are on the path.
 ROOMS = ("models", "results", "search", "spaces")
+# What the project's own packages are called, and no module of a user's: one name, where these are imported by it.
+OURS = ("pedigree",) if __name__.startswith("pedigree.") else ROOMS
 CLASSES = "classes"  # what a build function may ask its `hp` for, beside `image_size`
 FILLED = ("input_shape", CLASSES, "num_classes")  # arguments that a class or a build function may have
 
@@ -66,7 +71,9 @@ class Code:
 
         places = list(self.places)
         if any(_content(Path(self.origins[name])) != content for name, content in self.files.items()):
-            places = [str(Cache(cache).once("code", self.digests(), write))]
+            copy = Cache(cache).once("code", self.digests(), write)
+            places = [str(copy)]
+            _copies.update({self.origins[name]: copy / name for name in self.files})
         sys.path[:] = [*places, *(place for place in sys.path if place not in places)]
 
 
@@ -74,7 +81,7 @@ class Code:
 class OwnModels:
     """The hypermodels of a run, as a worker gets them."""
 
-    references: Mapping[str, str] = field(default_factory=dict)  # by family, `package.module:Name`
+    references: Mapping[str, str] = field(default_factory=dict)  # by family, `package.module:Name` or `file.py:Name`
     random_weights: bool = False  # of `keras.applications`, whatever they would download
     pixel_range: str = "auto"
     code: Code = field(default_factory=Code)
@@ -182,12 +189,15 @@ def preset(hp: "keras_tuner.HyperParameters", size: int, classes: int) -> None:
 
 
 def find(reference: str) -> Any:
-    """The object that `package.module:Name` leads to; raises ValueError that says where the way ends."""
-    module_name, _, path = reference.partition(":")
-    for room in ROOMS:
-        importlib.import_module(room)
+    """The object that `package.module:Name` or `path/to/file.py:Name` leads to.
+
+    Raises ValueError that says where the way ends.
+    """
+    module_name, _, path = reference.rpartition(":")
+    for package in OURS:
+        importlib.import_module(package)
     try:
-        target: Any = importlib.import_module(module_name)
+        target: Any = _of_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module does when it is imported
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (module_name == missing or module_name.startswith(f"{missing}.")):
@@ -195,12 +205,77 @@ def find(reference: str) -> Any:
                 f"--hypermodel needs a module that Python finds in the current folder or on its path, and there is no "
                 f"`{missing}` for `{reference}`{_taken(module_name)}"
             ) from None
+        if isinstance(error, FileNotFoundError) and error.filename == module_name:
+            raise ValueError(f"--hypermodel needs a file that is there, and there is no `{module_name}`") from None
         raise ValueError(f"--hypermodel cannot import `{module_name}`: {described(error)}") from error
     for name in path.split("."):
         if not hasattr(target, name):
             raise ValueError(f"--hypermodel finds no `{name}` in `{reference}`{_taken(module_name)}")
         target = getattr(target, name)
     return target
+
+
+def _of_file(name: str) -> ModuleType:
+    """The module of a Python file, whatever it is called; its folder is on Python's path, as that of a script is."""
+    if name in _modules:
+        return _modules[name]
+    path = _copies.get(name, Path(name))
+    path.open().close()
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    # A name that no import has: the file may be called as a package that it imports itself.
+    title = f"_hypermodel_{len(_modules)}_{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}"
+    spec = importlib.util.spec_from_file_location(title, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[title] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[title]
+        raise
+    _modules[name] = module
+    return module
+
+
+# By the path that a reference names: the modules of files, and the copies of files that this node does not have.
+_modules: dict[str, ModuleType] = {}
+_copies: dict[str, Path] = {}
+
+
+def foreign_code(model: "keras.Model", folder: Path) -> str:
+    """Why a saved model would not load without its user's code, as Keras's safe mode loads it; empty where it would.
+
+    Raises what Keras raises where it cannot even be saved. `folder` is where it is saved for the moment.
+    """
+    import keras
+
+    with tempfile.TemporaryDirectory(prefix="saving-", dir=folder) as aside:
+        path = Path(aside) / "model.keras"
+        model.save(path)
+        # What the module registered is not there when somebody else loads the file.
+        registered = keras.saving.get_custom_objects()
+        kept = dict(registered)
+        registered.clear()
+        try:
+            keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # refused code, unknown classes, weights that find no layer
+            own = sorted(set(_own_layers(model)))
+            return ", ".join(own) if own else " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        finally:
+            registered.update(kept)
+    return ""
+
+
+def _own_layers(layer: Any) -> Iterator[str]:
+    """The layers of a model that are code of its user's: Lambda, and classes that are not Keras's."""
+    import keras
+
+    for inner in layer._flatten_layers():
+        if isinstance(inner, keras.layers.Lambda):
+            yield f"Lambda `{inner.name}`"
+        elif type(inner).__module__.split(".")[0] != "keras":
+            yield f"`{type(inner).__name__}`"
 
 
 def described(error: BaseException) -> str:
@@ -215,16 +290,25 @@ def described(error: BaseException) -> str:
 
 def snapshot() -> Code:
     """The files of everything that is imported in this process and neither installed nor this project's."""
-    files, origins, places = {}, {}, []
+    files: dict[str, bytes] = {}
+    origins: dict[str, str] = {}
+    places = []
     for name, module in sorted(sys.modules.items()):
         path = getattr(module, "__file__", None)
-        if name.startswith("__") or name.split(".")[0] in ROOMS or not path or not _is_own(path):
+        if name.startswith("__") or name.split(".")[0] in OURS or not path or not _is_own(path):
             continue
         below = name.replace(".", "/") + ("/__init__.py" if hasattr(module, "__path__") else ".py")
         if path.endswith(f"/{below}"):
             files[below] = Path(path).read_bytes()
             origins[below] = path
             places.append(path.removesuffix(f"/{below}"))
+    for path, module in sorted(_modules.items()):
+        below = Path(path).name
+        while origins.get(below, path) != path:
+            below = f"another/{below}"
+        files[below] = Path(str(module.__file__)).read_bytes()
+        origins[below] = path
+        places.append(str(Path(path).parent))
     return Code(files, origins, tuple(sorted(set(places), key=_rank)))
 
 
@@ -266,7 +350,7 @@ TARGETS: dict[str, Callable[[Indices, int], Array]] = {"one-hot": one_hot, "spar
 
 def _taken(module: str) -> str:
     top = module.split(".")[0]
-    return f" (`{top}` is a package of Pedigree's own: the module needs another name)" if top in ROOMS else ""
+    return f" (`{top}` is a package of Pedigree's own: the module needs another name)" if top in OURS else ""
 
 
 def _is_own(path: str) -> bool:

@@ -74,6 +74,7 @@ class Setup:
     timeout: float | None = None  # seconds without a sign of life after which a trial is ended
     own: OwnModels = field(default_factory=OwnModels)  # the user's hypermodels
     backend: str = ""  # of Keras, the driver's, whatever the node's own settings say; empty: the node's
+    folder: str = ""  # where jobs run, that of the command; empty: where the worker is
 
 
 class WorkerDied(Exception):
@@ -163,10 +164,12 @@ class Worker:
         settle_home(self._pictures.cache, environment)
         self._process = subprocess.Popen(
             # The run's name is for those who look at the processes of a node.
-            [sys.executable, "-m", "search.training.worker", str(theirs.fileno()), self._setup.run],
+            [sys.executable, "-P", "-c", f"from {__name__} import main; main()", str(theirs.fileno()), self._setup.run],
             pass_fds=[theirs.fileno()],
             env=environment,
             stdin=subprocess.DEVNULL,
+            # A hypermodel may open files by relative paths, as it did when its `build` was checked.
+            cwd=self._setup.folder or None,
         )
         theirs.close()
         ours.send((self._setup, self._pictures))
@@ -336,8 +339,6 @@ def resident(process: int) -> int:
         return 0
 
 
-if __name__ == "__main__":
-    # Under this name the module would be another one than the one whose classes arrive through the pipe.
-    from search.training import worker
-
-    worker.serve(Connection(int(sys.argv[1])))
+def main() -> None:
+    """The child's beginning: its end of the pipe is the file whose number it is given."""
+    serve(Connection(int(sys.argv[1])))
