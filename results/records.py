@@ -92,6 +92,9 @@ def split_problem(split: dict[str, Any]) -> str:
         return "`left_out` needs names and reasons"
     if not all(_strings(group) for group in _list(split.get("duplicates", []))):
         return "`duplicates` needs lists of names"
+    likeness = split.get("likeness", {})
+    if not isinstance(likeness, dict) or not isinstance(likeness.get("rule", ""), str):
+        return "`likeness` needs a rule"
     lists = ("notes", "left_out", "duplicates", *SIDES)
     wrong = [name for name in lists if name in split and not isinstance(split[name], list)]
     wrong += [name for name in ("data", "title", "digest") if not isinstance(split.get(name, ""), str)]

@@ -16,7 +16,6 @@ from PIL import Image
 from search.data import pictures as data
 from search.data import treatment
 from search.data.cache import write_aside
-from search.data.duplicates import near_duplicates
 from search.data.folder import read_folder
 from search.data.pictures import FILTER, Pixels
 from search.settings import Settings
@@ -60,7 +59,8 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     pixels: Pixels = np.load(packs[SIDE, FILTER].path, mmap_mode="r", allow_pickle=False)
     labels = np.array([picture.label for picture in folder.pictures])
     names = [picture.name for picture in folder.pictures]
-    groups = near_duplicates([picture.digest for picture in folder.pictures], decoded.hashes)
+    likeness = data.likeness_of(folder, decoded, settings.duplicates)
+    groups = likeness.groups
     readable = decoded.readable
     chance = np.random.default_rng(settings.seed)
     samples = max(4, min(MOST_SAMPLES, 400 // len(folder.classes)))
@@ -89,31 +89,38 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     for row in usable.tolist():
         members.setdefault(int(groups[row]), []).append(row)
     alike = [rows for rows in members.values() if len(rows) > 1]
-    digests = [picture.digest for picture in folder.pictures]
+    largest = max(map(len, alike), default=0)
+    # The largest first, then those that mix classes.
+    alike.sort(key=lambda rows: (len(rows) < largest, len(set(labels[rows].tolist())) == 1, -len(rows)))
+    sides = [picture.side for picture in folder.pictures] if folder.presplit else None
+    warned = data.warnings_of(likeness, sides, readable, settings.duplicates)
     reasons = {file.name: file.reason for file in folder.left_out} | decoded.reasons
     examples = [
         int(chance.choice(np.flatnonzero((labels == said) & readable))) for said in _spread(len(folder.classes))
     ]
     return {
-        **{"title": title, "source": settings.data, "digest": folder.digest, "notes": list(folder.notes)},
+        **{"title": title, "source": settings.data, "digest": folder.digest, "notes": [*folder.notes, *warned]},
         **{"files": len(folder.pictures) + len(folder.left_out), "pictures": len(usable), "classes": said},
         "levels": histograms(pixels[np.sort(chance.permutation(usable)[:500])]),
         "sizes": np.stack([decoded.width[drawn], decoded.height[drawn]], axis=1).tolist(),
         "small": int((np.minimum(decoded.width[usable], decoded.height[usable]) < max(settings.image_sizes)).sum()),
         "largest_size": max(settings.image_sizes),
         "duplicates": {
+            "rule": settings.duplicates,
             "groups": len(alike),
+            "identical": sum(len(set(likeness.identical[rows].tolist())) == 1 for rows in alike),
+            "largest": largest,
+            "mixed": sum(len(set(labels[rows].tolist())) > 1 for rows in alike),
             "pictures": sum(map(len, alike)),
             "shown": [
                 {
                     "names": [names[row] for row in rows[:8]],
                     "classes": sorted({folder.classes[labels[row]] for row in rows}),
-                    "identical": len({digests[row] for row in rows}) == 1,
+                    "pictures": len(rows),
+                    "identical": len(set(likeness.identical[rows].tolist())) == 1,
                     "sheet": sheet(pixels[rows[:8]], side=72),
                 }
-                for rows in sorted(alike, key=lambda rows: (len(set(labels[rows].tolist())) == 1, -len(rows)))[
-                    :MOST_GROUPS
-                ]
+                for rows in alike[:MOST_GROUPS]
             ],
         },
         "left_out": [{"name": name, "reason": reasons[name]} for name in sorted(reasons)],

@@ -28,6 +28,7 @@ if __name__ == "__main__" and not __package__:
 from search.progress import Progress, fail
 from search.settings import (
     DEMO,
+    DUPLICATES,
     FAMILIES,
     OBJECTIVES,
     PIXEL_RANGES,
@@ -496,6 +497,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         whole,
         metavar="N",
     )
+    add(what, "--duplicates", f"copies that stay on one side of the split: {', '.join(DUPLICATES)}", metavar="D")
     add(what, "--families", f"families, separated by commas, from {', '.join(FAMILIES)}", names, metavar="A,B")
     add(
         what, "--hypermodel", "a family of your own: package.module:Name of a keras_tuner.HyperModel or of a function "

@@ -18,6 +18,7 @@ DEMO = "demo"
 STANFORD_DOGS = "stanford-dogs"
 
 PIXEL_RANGES = ("auto", "0..1", "0..255")
+DUPLICATES = ("near", "exact", "off")
 
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -41,6 +42,7 @@ class Settings:
     """Everything that decides what a run does; `settings.json` is this record."""
 
     data: str = DEMO  # a folder of class folders, `stanford-dogs`, or `demo`
+    duplicates: str = "near"  # kept on one side of the split: near, exact (the same bytes or pixels), or off
     classes: int | None = None  # keep the N best-represented; None keeps all (10 for stanford-dogs)
     families: tuple[str, ...] = FAMILIES  # which kinds of model are searched
     hypermodel: tuple[str, ...] = ()  # families of the user's own: `package.module:Name`, or `FAMILY=` and that
@@ -89,6 +91,7 @@ class Settings:
             _check(family in self.families, "families", f"every --hypermodel, so `{family}` as well", self.families)
         _check(self.pixel_range in PIXEL_RANGES, "pixel_range", f"one of {', '.join(PIXEL_RANGES)}", self.pixel_range)
         _check(len(set(self.families)) == len(self.families), "families", "each family once", self.families)
+        _check(self.duplicates in DUPLICATES, "duplicates", f"one of {', '.join(DUPLICATES)}", self.duplicates)
         _check(self.classes is None or self.classes >= 2, "classes", "2 or more", self.classes)
         for name in ("trials", "epochs", "views", "first_rung", "final_seeds"):
             _check(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))

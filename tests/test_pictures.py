@@ -26,7 +26,7 @@ def test_the_split_is_recorded(drawn: Path, cache_dir: Path) -> None:
     pictures, record, _ = said(Settings(data=str(drawn), image_sizes=(32,), cache_dir=str(cache_dir)))
     assert list(record) == [
         *("data", "title", "digest", "seed", "classes", "sizes", "notes", "left_out", "duplicates"),
-        *("train", "validation", "test"),
+        *("likeness", "train", "validation", "test"),
     ]
     assert record["sizes"] == {"train": 60, "validation": 16, "test": 20}
     assert record["title"] == "dogs"

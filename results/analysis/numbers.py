@@ -249,6 +249,7 @@ def summarise(run_dir: Path) -> dict[str, Any]:
             "counts": class_counts(split),
             "left_out": split.get("left_out") or [],
             "duplicates": split.get("duplicates") or [],
+            "likeness": split.get("likeness") or {},
             "notes": split.get("notes") or [],
         },
         "families": families,

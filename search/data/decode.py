@@ -1,5 +1,6 @@
 """Every picture decoded once, by Pillow, into packed uint8 arrays; what cannot be read is named with its reason."""
 
+import hashlib
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from PIL import Image
 
 from results.delivery.picture import DRAFT_SIDE, MAX_PIXELS, read_picture, reason_of
 from search.data.cache import new_array
+from search.data.duplicates import SIDE
 from search.data.folder import Folder
 
 FILTERS = {
@@ -33,7 +35,8 @@ class Decoded:
 
     readable: NDArray[np.bool_]
     reasons: dict[str, str]  # by picture name, for those that are not readable
-    hashes: NDArray[np.uint64]  # difference hashes (pictures, 2), 0 where not readable
+    contents: NDArray[np.uint64]  # digests of the decoded pixels (pictures, 2), 0 where not readable
+    thumbnails: NDArray[np.uint8]  # (pictures, 32, 32, 3), from which near-duplicates are told
     width: NDArray[np.int32]  # pixels of the file, after its EXIF turn
     height: NDArray[np.int32]
 
@@ -44,7 +47,8 @@ class Decoded:
             readable=self.readable,
             names=np.array(list(self.reasons), dtype=np.str_),
             reasons=np.array(list(self.reasons.values()), dtype=np.str_),
-            hashes=self.hashes,
+            contents=self.contents,
+            thumbnails=self.thumbnails,
             width=self.width,
             height=self.height,
         )
@@ -56,7 +60,8 @@ class Decoded:
             return cls(
                 readable=file["readable"],
                 reasons=dict(zip(file["names"].tolist(), file["reasons"].tolist(), strict=True)),
-                hashes=file["hashes"],
+                contents=file["contents"],
+                thumbnails=file["thumbnails"],
                 width=file["width"],
                 height=file["height"],
             )
@@ -91,7 +96,8 @@ def decode(
     }
     draft_side = max([DRAFT_SIDE, *(size for size, _ in shapes)])
     readable = np.zeros(count, np.bool_)
-    hashes = np.zeros((count, 2), np.uint64)
+    contents = np.zeros((count, 2), np.uint64)
+    thumbnails = np.zeros((count, SIDE, SIDE, 3), np.uint8)
     width = np.zeros(count, np.int32)
     height = np.zeros(count, np.int32)
     room = _Room(ROOM)
@@ -106,7 +112,8 @@ def decode(
             image, (width[row], height[row]) = read_picture(folder.pictures[row].path, draft_side, hold)
             for (size, name), pack in packs.items():
                 pack[row] = np.asarray(fit_square(image, size, name))
-            hashes[row] = difference_hash(image)
+            contents[row] = content_of(image)
+            thumbnails[row] = thumbnail(image)
 
     def decode_one(row: int) -> str | None:
         # A damaged file can raise nearly anything from inside Pillow's plugins; none of it may stop the search.
@@ -118,6 +125,7 @@ def decode(
         except Exception as error:
             for pack in packs.values():
                 pack[row] = 0
+            contents[row] = thumbnails[row] = 0
             width[row] = height[row] = 0
             return reason_of(error)
         readable[row] = True
@@ -144,7 +152,7 @@ def decode(
                 f"every class needs readable pictures, and `{name}` of `{folder.root}` has none;"
                 f" the first of them, `{first}`: {reasons[first]}"
             )
-    return Decoded(readable, reasons, hashes, width, height)
+    return Decoded(readable, reasons, contents, thumbnails, width, height)
 
 
 def fit_square(image: Image.Image, size: int, resize_filter: str) -> Image.Image:
@@ -160,16 +168,19 @@ def fit_square(image: Image.Image, size: int, resize_filter: str) -> Image.Image
     return image.resize((size, size), FILTERS[resize_filter], box=box, reducing_gap=3.0)
 
 
-def difference_hash(image: Image.Image) -> NDArray[np.uint64]:
-    """128 bits as two numbers: which of two neighbours in a row, and in a column, of a coarse grey grid is brighter.
+def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
+    """The whole picture in 32 by 32 pixels, whatever its shape."""
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.HAMMING, reducing_gap=3.0))
 
-    After N. Krawetz, "Kind of Like That" (2013), who compares rows alone: with the columns, copies and different
-    pictures lie much further apart.
-    """
-    grid = image.resize((9, 9), Image.Resampling.HAMMING, reducing_gap=3.0).convert("L")
-    grey = np.asarray(grid)
-    brighter = np.stack([grey[:8, 1:] > grey[:8, :8], grey[1:, :8] > grey[:8, :8]])
-    return np.packbits(brighter.reshape(2, 64), axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+def content_of(image: Image.Image) -> NDArray[np.uint64]:
+    """128 bits of the picture's size and pixels, as two numbers: the same for a file saved again without a loss."""
+    digest = hashlib.blake2b(np.array(image.size, np.int64).tobytes(), digest_size=16)
+    width, height = image.size
+    rows = max(1, 2**20 // width)
+    for top in range(0, height, rows):
+        digest.update(image.crop((0, top, width, min(top + rows, height))).tobytes())  # not all at once: memory
+    return np.frombuffer(digest.digest(), np.uint64)
 
 
 class _Room:

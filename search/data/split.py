@@ -10,6 +10,7 @@ from search.data.folder import TEST, TRAIN, VALIDATION
 
 FRACTIONS = (0.64, 0.16, 0.20)  # train, validation, test: a fifth for test, then a fifth of the rest for validation
 Indices = NDArray[np.int64]
+WAY_OUT = " (--duplicates exact takes only the same bytes or pixels for copies, --duplicates off nothing)"
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,10 @@ def split_pictures(
     for side, pictures in ((TRAIN, train), (VALIDATION, validation), (TEST, test)):
         for label in range(len(classes)):
             if not (labels[pictures] == label).any():
+                lost = int((labels[[*train_copies, *validation_copies]] == label).sum())
                 raise ValueError(
                     f"every class needs a readable picture of its own in {side}, and `{classes[label]}` has none"
+                    + (f"; {_pictures(lost)} of it left out as copies{WAY_OUT}" if lost else "")
                 )
     return Split(train, validation, test, tuple(notes), np.sort(np.concatenate([train_copies, validation_copies])))
 
@@ -113,7 +116,7 @@ def _cut(
         if count < len(sides):
             raise ValueError(
                 f"needs at least {len(sides)} distinct readable pictures a class, one for each of {', '.join(sides)},"
-                f" got {count} in `{classes[label]}`"
+                f" got {count} in `{classes[label]}`{_copied(int((labels[pictures] == label).sum()), count)}"
             )
 
     lacking = np.array([_shares(int(np.sum(labels[pictures] == label)), fractions) for label in range(len(classes))])
@@ -140,6 +143,10 @@ def _shares(count: int, fractions: Sequence[float]) -> list[int]:
         shares[shares.index(max(shares))] -= 1
         shares[shares.index(0)] += 1
     return shares
+
+
+def _copied(pictures: int, groups: int) -> str:
+    return f": its {_pictures(pictures)} are copies of each other{WAY_OUT}" if pictures > groups else ""
 
 
 def _pictures(count: int) -> str:
