@@ -12,7 +12,7 @@ from PIL import Image
 
 from results import write_report
 from results.drawing.svg import bins, ticks
-from results.pages.exploration import headline, remarks, write_exploration
+from results.pages.exploration import data_page, headline, remarks, write_exploration
 from search.commands import main
 
 ODD = "<script>alert(1)</script> Ünï"
@@ -70,6 +70,9 @@ def test_copies_and_broken_files_are_named(record: dict[str, Any]) -> None:
     assert group["identical"] is True
     assert len(group["names"]) >= 2
     assert record["pictures"] == 55
+    duplicates = record["duplicates"]
+    assert (duplicates["rule"], duplicates["largest"]) == ("near", group["pictures"])
+    assert duplicates["identical"] >= 1
 
 
 def test_each_treatment_is_shown_with_its_own_histogram(record: dict[str, Any]) -> None:
@@ -126,6 +129,25 @@ def test_remarks_by_hand() -> None:
     few, mixed = remarks(record)
     assert few.startswith("40 pictures (10.0 %) have a shorter side below 224 pixels")
     assert mixed == "1 group of near-duplicates mix classes: a label is wrong, or both hold."
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ("near", "No two pictures are nearly the same."),
+        ("exact", "No picture is there twice; near-duplicates were not looked for (--duplicates exact)."),
+        ("off", "Copies were not looked for (--duplicates off)."),
+    ],
+)
+def test_the_page_says_what_was_looked_for(record: dict[str, Any], rule: str, sentence: str) -> None:
+    nothing = {"rule": rule, "groups": 0, "pictures": 0, "shown": []}
+    assert f"<p>{sentence}</p>" in data_page({**record, "duplicates": nothing})
+
+
+def test_the_largest_group_comes_first(record: dict[str, Any]) -> None:
+    shown = record["duplicates"]["shown"]
+    assert shown[0]["pictures"] == max(group["pictures"] for group in shown)
+    assert f", the largest of {shown[0]['pictures']}; the same pixels in " in data_page(record)
 
 
 def test_bins_and_ticks_by_hand() -> None:

@@ -305,9 +305,10 @@ def warnings_of(
         if lost.sum() > MOST_LOST * train.sum():
             kept = int((lost & ~np.isin(likeness.identical, likeness.identical[others])).sum())
             ways = [f"--duplicates exact keeps {kept:,} of them"] if kept and rule == NEAR else []
+            same = "the same or nearly the same" if rule == NEAR else "the same"
             said.append(
-                f"WARNING: {int(lost.sum()):,} of {int(train.sum()):,} training pictures are left out, because the "
-                f"same or nearly the same picture is in validation or test; "
+                f"WARNING: {int(lost.sum()):,} of {int(train.sum()):,} training pictures "
+                f"{'is' if lost.sum() == 1 else 'are'} left out, because {same} picture is in validation or test; "
                 f"{', '.join([*ways, '--duplicates off keeps all'])}"
             )
     return said
