@@ -245,7 +245,8 @@ def test_what_decoding_found_is_saved_and_loaded(tmp_path: Path) -> None:
 
 def test_a_thumbnail_holds_the_whole_picture() -> None:
     small = thumbnail(halves().resize((200, 50), Image.Resampling.NEAREST))
-    assert (small.shape, small.dtype) == ((32, 32, 3), np.uint8)
+    assert small.shape == (32, 32, 3)
+    assert small.dtype == np.uint8
     assert (small[16, 0].tolist(), small[16, -1].tolist()) == (list(RED), list(BLUE))
 
 

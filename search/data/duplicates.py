@@ -27,7 +27,7 @@ NEIGHBOURS = (9, 24)
 AGREEMENT = (0.90, 0.98)
 USUAL = 6.5
 # Where pictures have less than this of their own, of 1, two scratches close to each other agree well: the upper bound.
-OWN = 0.25
+OWN = 0.1
 FEW = 50  # pictures, below which the upper bound decides
 WORTH_ALIGNING = (0.5, 0.3)  # coarse and fine agreement of pairs that are laid over each other, in case one is cropped
 MOST_CROPPED = 0.2  # of a side
