@@ -95,6 +95,9 @@ def split_problem(split: dict[str, Any]) -> str:
     levels = split.get("levels", {})
     if not isinstance(levels, dict) or not all(map(_range, levels.values())):
         return "`levels` needs a black and a higher white for each kind"
+    likeness = split.get("likeness", {})
+    if not isinstance(likeness, dict) or not isinstance(likeness.get("rule", ""), str):
+        return "`likeness` needs a rule"
     lists = ("notes", "left_out", "duplicates", *SIDES)
     wrong = [name for name in lists if name in split and not isinstance(split[name], list)]
     wrong += [name for name in ("data", "title", "digest") if not isinstance(split.get(name, ""), str)]

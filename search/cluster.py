@@ -125,7 +125,7 @@ class Cluster:
 
 def joins(settings: Settings) -> bool:
     """Whether a search is meant for a cluster that stands, and not for a Ray that it starts on this machine."""
-    return _address(settings) != LOCAL
+    return _address(settings)[0] != LOCAL
 
 
 def connect(settings: Settings) -> Cluster:

@@ -17,7 +17,6 @@ from search import machine
 from search.data import pictures as data
 from search.data import treatment
 from search.data.cache import write_aside
-from search.data.duplicates import near_duplicates
 from search.data.pictures import FILTER, Pixels
 from search.data.split import split_pictures
 from search.settings import Settings
@@ -65,7 +64,8 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     decoded, packs = data.decode_folder(folder, shapes, settings.cache, threads, say)
     pixels: Pixels = np.load(packs[SIDE, FILTER].path, mmap_mode="r", allow_pickle=False)
     names = [picture.name for picture in folder.pictures]
-    groups = near_duplicates([picture.digest for picture in folder.pictures], decoded.hashes)
+    likeness = data.likeness_of(folder, decoded, settings.duplicates)
+    groups = likeness.groups
     folder = data.usable_classes(settings, folder, decoded, groups)
     labels = np.array([picture.label for picture in folder.pictures])
     readable = decoded.readable & (labels >= 0)
@@ -104,14 +104,17 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     for row in usable.tolist():
         members.setdefault(int(groups[row]), []).append(row)
     alike = [rows for rows in members.values() if len(rows) > 1]
-    digests = [picture.digest for picture in folder.pictures]
+    largest = max(map(len, alike), default=0)
+    # The largest first, then those that mix classes.
+    alike.sort(key=lambda rows: (len(rows) < largest, len(set(labels[rows].tolist())) == 1, -len(rows)))
+    warned = data.warnings_of(likeness, sides, readable, settings.duplicates)
     reasons = {file.name: file.reason for file in folder.left_out} | decoded.reasons
     examples = [
         int(chance.choice(np.flatnonzero((labels == said) & readable))) for said in _spread(len(folder.classes))
     ]
     said_of = [*folder.notes, *data.level_notes(decoded, names)]
     return {
-        **{"title": title, "source": settings.data, "digest": folder.digest, "notes": said_of},
+        **{"title": title, "source": settings.data, "digest": folder.digest, "notes": [*said_of, *warned]},
         "obstacle": obstacle,
         **{"files": len(folder.pictures) + len(folder.left_out), "pictures": len(usable), "classes": said},
         "levels": histograms(pixels[np.sort(chance.permutation(usable)[:500])]),
@@ -119,18 +122,21 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
         "small": int((np.minimum(decoded.width[usable], decoded.height[usable]) < max(settings.image_sizes)).sum()),
         "largest_size": max(settings.image_sizes),
         "duplicates": {
+            "rule": settings.duplicates,
             "groups": len(alike),
+            "identical": sum(len(set(likeness.identical[rows].tolist())) == 1 for rows in alike),
+            "largest": largest,
+            "mixed": sum(len(set(labels[rows].tolist())) > 1 for rows in alike),
             "pictures": sum(map(len, alike)),
             "shown": [
                 {
                     "names": [names[row] for row in rows[:8]],
                     "classes": sorted({folder.classes[labels[row]] for row in rows}),
-                    "identical": len({digests[row] for row in rows}) == 1,
+                    "pictures": len(rows),
+                    "identical": len(set(likeness.identical[rows].tolist())) == 1,
                     "sheet": sheet(pixels[rows[:8]], side=72),
                 }
-                for rows in sorted(alike, key=lambda rows: (len(set(labels[rows].tolist())) == 1, -len(rows)))[
-                    :MOST_GROUPS
-                ]
+                for rows in alike[:MOST_GROUPS]
             ],
         },
         "left_out": [{"name": name, "reason": reasons[name]} for name in sorted(reasons)],

@@ -39,6 +39,7 @@ from search.home import settle_home
 from search.progress import Progress, fail
 from search.settings import (
     DEMO,
+    DUPLICATES,
     FAMILIES,
     LABELS_FROM,
     OBJECTIVES,
@@ -622,6 +623,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "that hold the pictures; auto, the former where nothing speaks against it",
         metavar="F",
     )
+    add(what, "--duplicates", f"copies that stay on one side of the split: {', '.join(DUPLICATES)}", metavar="D")
     add(what, "--families", f"families, separated by commas, from {', '.join(FAMILIES)}", names, metavar="A,B")
     add(
         what, "--hypermodel", "a family of your own: package.module:Name or path/to/file.py:Name of a keras_tuner."

@@ -31,6 +31,7 @@ TRUNK_RULE = (
 PATHS: dict[str, tuple[str, ...]] = {
     "data": (DEMO, STANFORD_DOGS), "weights": ("imagenet", "none"), "runs_dir": (), "cache_dir": ("",),
 }  # fmt: skip
+DUPLICATES = ("near", "exact", "off")
 
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
 _FILE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?((.+\.py):(?:\w+\.)*(\w+))", re.DOTALL)
@@ -92,6 +93,7 @@ class Settings:
     """Everything that decides what a run does; `settings.json` is this record."""
 
     data: str = DEMO  # a folder of class folders, a table of labels, `stanford-dogs`, or `demo`
+    duplicates: str = "near"  # kept on one side of the split: near, exact (the same bytes or pixels), or off
     classes: int | None = None  # keep the N best-represented; None keeps all (10 for stanford-dogs)
     exclude: tuple[str, ...] = ()  # classes that are left out, by the names of their folders
     min_pictures: int | None = None  # classes with fewer distinct readable pictures are left out; None keeps all
@@ -146,6 +148,7 @@ class Settings:
             _check(family in self.families, "families", f"every --hypermodel, so `{family}` as well", self.families)
         _check(self.pixel_range in PIXEL_RANGES, "pixel_range", f"one of {', '.join(PIXEL_RANGES)}", self.pixel_range)
         _check(len(set(self.families)) == len(self.families), "families", "each family once", self.families)
+        _check(self.duplicates in DUPLICATES, "duplicates", f"one of {', '.join(DUPLICATES)}", self.duplicates)
         _check(self.classes is None or self.classes >= 2, "classes", "2 or more", self.classes)
         for name in ("trials", "epochs", "views", "first_rung", "final_seeds", "finalists"):
             value = getattr(self, name)

@@ -13,8 +13,8 @@ from tests.benchmarks.listed import standard_list
 from tests.benchmarks.measuring import ROOT, follow, parse, show
 
 COMMANDS = (
-    "cost_per_trial", "fixed_list", "limit", "memory", "mutated_pictures", "mutated_runs", "plain_ray_tune", "replay",
-    "scaling", "scratch_epoch", "stacked_heads", "time_to_accuracy", "views", "warm_start",
+    "cost_per_trial", "fixed_list", "likeness", "limit", "memory", "mutated_pictures", "mutated_runs", "plain_ray_tune",
+    "replay", "scaling", "scratch_epoch", "stacked_heads", "time_to_accuracy", "views", "warm_start",
 )  # fmt: skip
 
 

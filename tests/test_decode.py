@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from results.delivery.picture import Levels, levels_of, read_picture
-from search.data.decode import Decoded, decode, difference_hash, fit_square
+from search.data.decode import Decoded, content_of, decode, fit_square, thumbnail
 from search.data.folder import read_folder
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -138,7 +138,8 @@ def test_every_kind_of_broken_file_is_left_out_by_name(tmp_path: Path) -> None:
     ]
     for pack in (np.load(tmp_path / "8-bilinear.npy"), np.load(tmp_path / "12-lanczos.npy")):
         assert pack.any(axis=(1, 2, 3)).tolist() == decoded.readable.tolist()
-    assert not decoded.hashes[~decoded.readable].any()
+    assert not decoded.contents[~decoded.readable].any()
+    assert not decoded.thumbnails[~decoded.readable].any()
 
 
 def test_a_damaged_exif_block_costs_nothing(tmp_path: Path) -> None:
@@ -237,15 +238,32 @@ def test_what_decoding_found_is_saved_and_loaded(tmp_path: Path) -> None:
     saved.save(tmp_path / "scan.npz")
     loaded = Decoded.load(tmp_path / "scan.npz")
     assert loaded.reasons == {"class/nö.jpg": "not a picture in a format that Pillow reads"}
-    for name in ("readable", "hashes", "width", "height"):
+    for name in ("readable", "contents", "thumbnails", "width", "height"):
         assert (getattr(loaded, name) == getattr(saved, name)).all()
         assert getattr(loaded, name).dtype == getattr(saved, name).dtype
 
 
-def test_the_hash_compares_neighbours_in_rows_and_in_columns() -> None:
-    across = Image.linear_gradient("L").rotate(90)  # brighter to the right
-    assert difference_hash(across.convert("RGB")).tolist() == [2**64 - 1, 0]
-    assert difference_hash(across.rotate(-90).convert("RGB")).tolist() == [0, 2**64 - 1]
+def test_a_thumbnail_holds_the_whole_picture() -> None:
+    small = thumbnail(halves().resize((200, 50), Image.Resampling.NEAREST))
+    assert small.shape == (32, 32, 3)
+    assert small.dtype == np.uint8
+    assert (small[16, 0].tolist(), small[16, -1].tolist()) == (list(RED), list(BLUE))
+
+
+def test_content_is_pixels_and_shape() -> None:
+    tall, wide = Image.new("RGB", (2, 3)), Image.new("RGB", (3, 2))
+    changed = wide.copy()
+    changed.putpixel((2, 1), (0, 0, 1))
+    contents = [content_of(image).tolist() for image in (tall, wide, changed, wide.copy())]
+    assert contents[1] == contents[3]
+    assert len({tuple(content) for content in contents}) == 3
+
+
+def test_content_of_a_large_picture_is_that_of_all_its_bands() -> None:
+    plain = Image.new("RGB", (2000, 1200))
+    changed = plain.copy()
+    changed.putpixel((1999, 1199), (0, 0, 1))
+    assert content_of(plain).tolist() != content_of(changed).tolist()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from results import write_report
 from results.__main__ import main
 from results.markup import embedded
 from results.pages.document import OUTPUTS
-from results.pages.tables import cell
+from results.pages.tables import cell, data_notes
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -283,3 +283,19 @@ def test_the_report_says_what_a_warm_start_gave(tmp_path: Path) -> None:
         "The search began with what run other had found; 5 test pictures of this run helped to choose configurations "
         "there as validation pictures, so the figures on test may be flattered."
     ) in told
+
+
+def test_what_the_report_says_of_copies() -> None:
+    data = {"left_out": [], "notes": [], "likeness": {}, "duplicates": [["a", "b"], ["c", "d", "e"]]}
+    assert data_notes(data)[1] == (
+        "2 groups of near-duplicates, 5 pictures in all; each group was kept on one side of the split. The largest has "
+        "3: c, d, e."
+    )
+    long = {**data, "likeness": {"rule": "exact"}, "duplicates": [[str(number) for number in range(20)]]}
+    assert data_notes(long)[1].endswith(
+        "The largest has 20: 0, 1, 2, 3, 4, 5, 6, 7 and others; only the same bytes or pixels were looked for "
+        "(--duplicates exact)."
+    )
+    assert data_notes({**data, "duplicates": []})[1] == "No near-duplicates were found."
+    off = {**data, "likeness": {"rule": "off"}, "duplicates": []}
+    assert data_notes(off)[1] == "Copies were not looked for (--duplicates off)."

@@ -12,7 +12,7 @@ from PIL import Image
 
 from results import write_report
 from results.drawing.svg import bins, ticks
-from results.pages.exploration import headline, remarks, write_exploration
+from results.pages.exploration import data_page, headline, remarks, write_exploration
 from search.commands import main
 
 ODD = "<script>alert(1)</script> Ünï"
@@ -70,6 +70,9 @@ def test_copies_and_broken_files_are_named(record: dict[str, Any]) -> None:
     assert group["identical"] is True
     assert len(group["names"]) >= 2
     assert record["pictures"] == 55
+    duplicates = record["duplicates"]
+    assert (duplicates["rule"], duplicates["largest"]) == ("near", group["pictures"])
+    assert duplicates["identical"] >= 1
 
 
 def test_each_treatment_is_shown_with_its_own_histogram(record: dict[str, Any]) -> None:
@@ -149,6 +152,25 @@ def test_what_a_search_would_refuse_is_foreseen(
     assert main([*arguments, "--image-sizes", "48", "--min-pictures", "3"]) == 0
     record = json.loads((tmp_path / "runs" / "data-dogs" / "exploration.json").read_text())
     assert (record["obstacle"], len(record["classes"])) == ("", 2)
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ("near", "No two pictures are nearly the same."),
+        ("exact", "No picture is there twice; near-duplicates were not looked for (--duplicates exact)."),
+        ("off", "Copies were not looked for (--duplicates off)."),
+    ],
+)
+def test_the_page_says_what_was_looked_for(record: dict[str, Any], rule: str, sentence: str) -> None:
+    nothing = {"rule": rule, "groups": 0, "pictures": 0, "shown": []}
+    assert f"<p>{sentence}</p>" in data_page({**record, "duplicates": nothing})
+
+
+def test_the_largest_group_comes_first(record: dict[str, Any]) -> None:
+    shown = record["duplicates"]["shown"]
+    assert shown[0]["pictures"] == max(group["pictures"] for group in shown)
+    assert f", the largest of {shown[0]['pictures']}; the same pixels in " in data_page(record)
 
 
 def test_bins_and_ticks_by_hand() -> None:

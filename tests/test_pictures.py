@@ -15,9 +15,20 @@ from results.delivery.prediction import pixels_of, scale_of
 from results.pages.card import loading
 from search.data import demo
 from search.data.decode import fit_square
-from search.data.pictures import File, Pictures, locate, one_hot, prepare, shapes_needed, subset_digest
+from search.data.duplicates import Likeness
+from search.data.pictures import (
+    File,
+    Pictures,
+    locate,
+    one_hot,
+    prepare,
+    shapes_needed,
+    subset_digest,
+    warnings_of,
+)
 from search.run import check_same_data
 from search.settings import DEMO, Settings
+from tests.benchmarks.likeness import drawn_set
 
 
 def said(settings: Settings) -> tuple[Pictures, dict[str, Any], list[str]]:
@@ -30,7 +41,7 @@ def test_the_split_is_recorded(drawn: Path, cache_dir: Path) -> None:
     pictures, record, _ = said(Settings(data=str(drawn), image_sizes=(32,), cache_dir=str(cache_dir)))
     assert list(record) == [
         *("data", "title", "digest", "seed", "classes", "sizes", "notes", "levels", "left_out", "duplicates"),
-        *("train", "validation", "test"),
+        *("likeness", "train", "validation", "test"),
     ]
     assert record["sizes"] == {"train": 60, "validation": 16, "test": 20}
     assert record["title"] == "dogs"
@@ -170,6 +181,69 @@ def test_a_folder_of_unreadable_pictures(tmp_path: Path) -> None:
             (tmp_path / name / f"{number}.jpg").write_bytes(os.urandom(50))
     with pytest.raises(ValueError, match=r"none of the 10 in `.*` is one; the first of them, `cats/0.jpg`: not a"):
         said(Settings(data=str(tmp_path), image_sizes=(32,), cache_dir=str(tmp_path / "cache")))
+
+
+@pytest.fixture(scope="module")
+def leaking(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two breeds divided by their owner, who saved four training pictures again and copied one, all for test."""
+    root = tmp_path_factory.mktemp("leaking") / "dogs"
+    for breed in sorted(path for path in drawn.iterdir() if path.is_dir())[:2]:
+        files = sorted(breed.iterdir())
+        for side, part in (("train", files[:14]), ("val", files[14:17]), ("test", files[17:20])):
+            (root / side / breed.name).mkdir(parents=True)
+            for file in part:
+                shutil.copy(file, root / side / breed.name)
+        for file in files[:2]:
+            with Image.open(file) as image:
+                image.resize((64, 64)).save(root / "test" / breed.name / f"again-{file.name}", quality=85)
+    shutil.copy(files[5], root / "test" / breed.name / "copy.jpg")
+    return root
+
+
+def test_training_pictures_that_copies_cost_are_said_aloud(leaking: Path, tmp_path: Path) -> None:
+    settings = Settings(data=str(leaking), image_sizes=(32,), cache_dir=str(tmp_path), families=("mobilenet",))
+    _, near, lines = said(settings)
+    assert near["sizes"] == {"train": 23, "validation": 6, "test": 11}
+    assert near["notes"][-1] == (
+        "WARNING: 5 of 28 training pictures are left out, because the same or nearly the same picture is in validation "
+        "or test; --duplicates exact keeps 4 of them, --duplicates off keeps all"
+    )
+    assert near["likeness"] == {"rule": "near", "doubted": 0}
+    assert lines[-1].startswith(
+        "duplicates: 5 groups of 10 pictures in all, each kept on one side of the split, the largest of 2: "
+    )
+    _, exact, lines = said(replace(settings, duplicates="exact"))
+    assert exact["sizes"]["train"] == 27
+    assert lines == [f"duplicates: 1 group of 2 pictures in all, {lines[0].split(' in all, ')[1]}"]
+    assert exact["notes"][-1] == (
+        "WARNING: 1 of 28 training pictures is left out, because the same picture is in validation or test; "
+        "--duplicates off keeps all"
+    )
+    _, off, lines = said(replace(settings, duplicates="off"))
+    assert (off["sizes"]["train"], off["duplicates"], lines) == (28, [], [])
+    assert off["notes"] == [
+        "WARNING: 1 picture of one side of the split is on another as well (--duplicates off), which flatters the "
+        "results"
+    ]
+
+
+def test_a_part_under_a_camera_that_stands_still_is_divided(tmp_path: Path) -> None:
+    root = tmp_path / "part"
+    for number, image in enumerate(drawn_set("part", 40, seed=3)):
+        folder = root / ("whole", "scratched")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{number}.png")
+    settings = Settings(data=str(root), image_sizes=(32,), cache_dir=str(tmp_path), families=("mobilenet",))
+    _, record, _ = said(settings)
+    assert record["sizes"] == {"train": 26, "validation": 6, "test": 8}
+    assert (record["duplicates"], record["notes"]) == ([], [])
+
+
+def test_likeness_that_is_not_believed_is_said_aloud() -> None:
+    everything = np.arange(30)
+    (line,) = warnings_of(Likeness(everything, everything, 20), None, np.ones(30, np.bool_), "near")
+    assert line.startswith("WARNING: 20 pictures of 30 look like copies of others, too many to be believed")
+    assert "--duplicates exact" in line
 
 
 def test_what_a_killed_driver_has_half_drawn_is_removed(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def test_numbers_and_letters_that_no_document_takes() -> None:
         ({"train": "all"}, "`train` is of another kind"),
         ({"sizes": [1]}, "`sizes` needs a number for each side"),
         ({"sizes": {"test": 7}}, "`sizes` says 7 for test, and there are 1"),
+        ({"likeness": ["near"]}, "`likeness` needs a rule"),
+        ({"likeness": {"rule": 3}}, "`likeness` needs a rule"),
         ({"left_out": [["x"]]}, "`left_out` needs names and reasons"),
         ({"duplicates": ["x"]}, "`duplicates` needs lists of names"),
         ({"notes": 5}, "`notes` is of another kind"),

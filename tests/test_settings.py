@@ -25,6 +25,7 @@ def test_the_defaults_hold() -> None:
         ),
         ({"families": ("mobilenet", "mobilenet")}, "`families` needs each family once"),
         ({"classes": 1}, "`classes` needs 2 or more, got 1"),
+        ({"duplicates": "all"}, "`duplicates` needs one of near, exact, off, got 'all'"),
         ({"trials": 0}, "`trials` needs 1 or more, got 0"),
         ({"epochs": 0}, "`epochs` needs 1 or more, got 0"),
         ({"views": 0}, "`views` needs 1 or more, got 0"),

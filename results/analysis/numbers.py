@@ -318,6 +318,7 @@ def summarise(run_dir: Path) -> dict[str, Any]:
             "commonest": usual,
             "left_out": split.get("left_out") or [],
             "duplicates": split.get("duplicates") or [],
+            "likeness": split.get("likeness") or {},
             "notes": split.get("notes") or [],
             "levels": split.get("levels") or {},
         },

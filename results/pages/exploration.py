@@ -12,6 +12,11 @@ from results.markup import beside, grid, items, text, write_aside
 ACCENT = "#0c958a"
 MOST_FILES = 200
 MOST_CLASSES = 200  # that a table lists: the commonest and the rarest
+NO_DUPLICATES = {
+    "near": "No two pictures are nearly the same.",
+    "exact": "No picture is there twice; near-duplicates were not looked for (--duplicates exact).",
+    "off": "Copies were not looked for (--duplicates off).",
+}
 
 
 def write_exploration(folder: Path) -> Path:
@@ -84,11 +89,10 @@ def remarks(record: dict[str, Any]) -> list[str]:
             f"{verdict.plural(record['small'], 'picture')} ({verdict.percent(share)}) have a shorter side below "
             f"{record['largest_size']} pixels, the largest size that a search may choose, and are enlarged there."
         )
-    mixed = [group for group in record["duplicates"]["shown"] if len(group["classes"]) > 1]
+    shown = record["duplicates"]["shown"]
+    mixed = record["duplicates"].get("mixed", sum(len(group["classes"]) > 1 for group in shown))
     if mixed:
-        said.append(
-            f"{verdict.plural(len(mixed), 'group')} of near-duplicates mix classes: a label is wrong, or both hold."
-        )
+        said.append(f"{verdict.plural(mixed, 'group')} of near-duplicates mix classes: a label is wrong, or both hold.")
     return said or ["Nothing stands out."]
 
 
@@ -194,19 +198,29 @@ def _sheet(sheet: dict[str, Any], names: list[str]) -> str:
 
 def _duplicates(record: dict[str, Any]) -> str:
     found = record["duplicates"]
+    rule = found.get("rule", "near")
     if not found["groups"]:
-        return "<p>No two pictures are nearly the same.</p>"
+        return f"<p>{NO_DUPLICATES[rule]}</p>"
     shown = "".join(
         f'<figure class="sheet">{_sheet(group["sheet"], group["names"])}<figcaption>{text(", ".join(group["names"]))}: '
-        f"{'the same file' if group['identical'] else 'nearly the same'}, "
+        f"{'the same pixels' if group['identical'] else 'nearly the same'}, "
         f"{text(' and '.join(group['classes']))}</figcaption></figure>"
         for group in found["shown"]
     )
     more = f", {len(found['shown'])} are shown" if len(found["shown"]) < found["groups"] else ""
     return (
         f"<p>{text(verdict.plural(found['groups'], 'group'))} with {text(verdict.plural(found['pictures'], 'picture'))}"
-        f'{more}. A search keeps each group on one side of its split.</p><div class="pair">{shown}</div>'
+        f"{_counted(found)}{more}."
+        f"{' Near-duplicates were not looked for (--duplicates exact).' if rule == 'exact' else ''} "
+        f'A search keeps each group on one side of its split.</p><div class="pair">{shown}</div>'
     )
+
+
+def _counted(found: dict[str, Any]) -> str:
+    """How large the largest group is, which comes first, and how many groups are of the same pixels."""
+    if "largest" not in found:
+        return ""
+    return f", the largest of {found['largest']:,}; the same pixels in {found['identical']:,}"
 
 
 def _files(record: dict[str, Any]) -> str:

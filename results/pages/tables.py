@@ -61,6 +61,7 @@ COUNT_HEADS = ("Class", "Training", "Validation", "Test", "All")
 
 # The most files and groups that a document lists by name.
 MOST_FILES = 200
+MOST_NAMED = 8  # pictures of the largest group of near-duplicates that are named in a sentence
 
 
 def count_cells(data: dict[str, Any]) -> list[list[str]]:
@@ -264,12 +265,18 @@ def data_notes(data: dict[str, Any]) -> list[str]:
     """What a reader should know of the pictures, in sentences."""
     left, groups = len(data["left_out"]), data["duplicates"]
     kept = sum(len(group) for group in groups)
+    largest: list[str] = max(groups, key=len, default=[])
+    rule = data["likeness"].get("rule", "near")
+    exact = "; only the same bytes or pixels were looked for (--duplicates exact)" if rule == "exact" else ""
+    named = ", ".join(map(str, largest[:MOST_NAMED])) + (" and others" if len(largest) > MOST_NAMED else "")
     said = [
         f"{left} files were left out." if left != 1 else "1 file was left out.",
-        "No near-duplicates were found."
+        "Copies were not looked for (--duplicates off)."
+        if rule == "off"
+        else f"No near-duplicates were found{exact}."
         if not groups
         else f"{verdict.plural(len(groups), 'group')} of near-duplicates, {verdict.plural(kept, 'picture')} in all; "
-        "each group was kept on one side of the split.",
+        f"each group was kept on one side of the split. The largest has {len(largest):,}: {named}{exact}.",
     ]
     return said + [str(note) for note in data["notes"]]
 

@@ -1,5 +1,6 @@
 """Every picture decoded once, by Pillow, into packed uint8 arrays; what cannot be read is named with its reason."""
 
+import hashlib
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from results.delivery.picture import (
     reason_of,
 )
 from search.data.cache import new_array
+from search.data.duplicates import SIDE
 from search.data.folder import Folder
 
 FILTERS = {
@@ -44,7 +46,8 @@ class Decoded:
 
     readable: NDArray[np.bool_]
     reasons: dict[str, str]  # by picture name, for those that are not readable
-    hashes: NDArray[np.uint64]  # difference hashes (pictures, 2), 0 where not readable
+    contents: NDArray[np.uint64]  # digests of the decoded pixels (pictures, 2), 0 where not readable
+    thumbnails: NDArray[np.uint8]  # (pictures, 32, 32, 3), from which near-duplicates are told
     width: NDArray[np.int32]  # pixels of the file, after its EXIF turn
     height: NDArray[np.int32]
     low: NDArray[np.float64]  # lowest level of a picture of more than 8 bits a channel, else not a number
@@ -71,7 +74,8 @@ class Decoded:
             readable=self.readable,
             names=np.array(list(self.reasons), dtype=np.str_),
             reasons=np.array(list(self.reasons.values()), dtype=np.str_),
-            hashes=self.hashes,
+            contents=self.contents,
+            thumbnails=self.thumbnails,
             width=self.width,
             height=self.height,
             low=self.low,
@@ -86,7 +90,8 @@ class Decoded:
             return cls(
                 readable=file["readable"],
                 reasons=dict(zip(file["names"].tolist(), file["reasons"].tolist(), strict=True)),
-                hashes=file["hashes"],
+                contents=file["contents"],
+                thumbnails=file["thumbnails"],
                 width=file["width"],
                 height=file["height"],
                 low=file["low"],
@@ -125,7 +130,8 @@ def decode(
     }
     draft_side = max([DRAFT_SIDE, *(size for size, _ in shapes)])
     readable = np.zeros(count, np.bool_)
-    hashes = np.zeros((count, 2), np.uint64)
+    contents = np.zeros((count, 2), np.uint64)
+    thumbnails = np.zeros((count, SIDE, SIDE, 3), np.uint8)
     width = np.zeros(count, np.int32)
     height = np.zeros(count, np.int32)
     low, high = np.full((2, count), np.nan)
@@ -142,7 +148,8 @@ def decode(
             image, (width[row], height[row]) = read_picture(folder.pictures[row].path, draft_side, hold, scale)
             for (size, name), pack in packs.items():
                 pack[row] = np.asarray(fit_square(image, size, name))
-            hashes[row] = difference_hash(image)
+            contents[row] = content_of(image)
+            thumbnails[row] = thumbnail(image)
 
     def measured(row: int) -> Scale:
         def scale(kind: str, darkest: float, brightest: float) -> Levels:
@@ -164,6 +171,7 @@ def decode(
         except Exception as error:
             for pack in packs.values():
                 pack[row] = 0
+            contents[row] = thumbnails[row] = 0
             width[row] = height[row] = 0
             return reason_of(error)
         readable[row] = True
@@ -180,7 +188,7 @@ def decode(
             if progress is not None and ((row + 1) % PROGRESS_STEP == 0 or row + 1 == count):
                 progress(row + 1, count)
         # What is black and white is known now that all are measured.
-        decoded = Decoded(readable, reasons, hashes, width, height, low, high, floating)
+        decoded = Decoded(readable, reasons, contents, thumbnails, width, height, low, high, floating)
         known = decoded.levels
         deep = [row for kind in known for row in decoded.deep(kind).tolist()]
         by_kind = partial(decode_one, scale=lambda kind, darkest, brightest: known[kind])
@@ -206,16 +214,19 @@ def fit_square(image: Image.Image, size: int, resize_filter: str) -> Image.Image
     return image.resize((size, size), FILTERS[resize_filter], box=box, reducing_gap=3.0)
 
 
-def difference_hash(image: Image.Image) -> NDArray[np.uint64]:
-    """128 bits as two numbers: which of two neighbours in a row, and in a column, of a coarse grey grid is brighter.
+def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
+    """The whole picture in 32 by 32 pixels, whatever its shape."""
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.HAMMING, reducing_gap=3.0))
 
-    After N. Krawetz, "Kind of Like That" (2013), who compares rows alone: with the columns, copies and different
-    pictures lie much further apart.
-    """
-    grid = image.resize((9, 9), Image.Resampling.HAMMING, reducing_gap=3.0).convert("L")
-    grey = np.asarray(grid)
-    brighter = np.stack([grey[:8, 1:] > grey[:8, :8], grey[1:, :8] > grey[:8, :8]])
-    return np.packbits(brighter.reshape(2, 64), axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+def content_of(image: Image.Image) -> NDArray[np.uint64]:
+    """128 bits of the picture's size and pixels, as two numbers: the same for a file saved again without a loss."""
+    digest = hashlib.blake2b(np.array(image.size, np.int64).tobytes(), digest_size=16)
+    width, height = image.size
+    rows = max(1, 2**20 // width)
+    for top in range(0, height, rows):
+        digest.update(image.crop((0, top, width, min(top + rows, height))).tobytes())  # not all at once: memory
+    return np.frombuffer(digest.digest(), np.uint64)
 
 
 class _Deep(Exception):

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from search.data import decode as decoding
 from search.data import demo, treatment
 from search.data.cache import Cache, intact, locked, new_array, sweep
-from search.data.duplicates import near_duplicates
+from search.data.duplicates import NEAR, OFF, Likeness, find_duplicates
 from search.data.folder import Folder, read_folder, with_notes, without_small_classes
 from search.data.folds import folds
-from search.data.layout import listed
-from search.data.split import distinct_pictures, split_pictures
+from search.data.layout import TRAIN, listed
+from search.data.split import Split, distinct_pictures, split_pictures
 from search.data.stanford_dogs import HOME, fetch_stanford_dogs
 from search.settings import DEMO, STANFORD_DOGS, Settings
 
@@ -29,8 +29,10 @@ Pixels = NDArray[np.uint8]
 Shape = tuple[int, str]  # side in pixels, resize filter
 
 FILTER = "bilinear"  # what Keras's Resizing does, so that the exported model sees what training saw
+MOST_LOST = 0.03  # share of the training pictures that copies may cost without a warning
+MOST_NAMED = 8  # pictures of the largest group that the log names
 # Part of every key below: raise it when the same input would give other arrays.
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     folder = list_folder(settings, root, classes)
     decoded, packs = decode_folder(folder, shapes_needed(settings), settings.cache, threads, say)
     _check_readable(folder, decoded)
-    groups = near_duplicates([picture.digest for picture in folder.pictures], decoded.hashes)
+    likeness = likeness_of(folder, decoded, settings.duplicates)
+    groups = likeness.groups
     folder = usable_classes(settings, folder, decoded, groups)
     folder = replace(folder, notes=(*folder.notes, *size_notes(settings, decoded)))
     labels = np.array([picture.label for picture in folder.pictures], np.int64)
@@ -206,6 +209,11 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
         *({"name": name, "reason": reason} for name, reason in decoded.reasons.items()),
         *({"name": names[row], "reason": "nearly the same picture is on another side"} for row in split.removed),
     ]
+    warned = warnings_of(likeness, sides, readable, settings.duplicates)
+    warned += _crossing(likeness, split) if settings.duplicates == OFF else []
+    duplicates = _duplicates(groups, names, readable)
+    if duplicates:
+        say(described(duplicates))
     pictures = Pictures(
         folder.digest, folder.classes, labels, split.train, split.validation, split.test, settings.cache, packs,
         seed=settings.seed, sample=_spread(split.train, 64), groups=np.asarray(groups, np.int64),
@@ -217,10 +225,11 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
         "seed": settings.seed,
         "classes": list(folder.classes),
         "sizes": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        "notes": [*folder.notes, *level_notes(decoded, names), *split.notes],
+        "notes": [*folder.notes, *level_notes(decoded, names), *split.notes, *warned],
         "levels": {kind: [known.black, known.white] for kind, known in decoded.levels.items()},
         "left_out": sorted(left_out, key=lambda item: item["name"]),
-        "duplicates": _duplicates(groups, names, decoded.readable),
+        "duplicates": duplicates,
+        "likeness": {"rule": settings.duplicates, "doubted": likeness.doubted},
         **{
             side: [[names[row], int(labels[row])] for row in rows]
             for side, rows in (("train", split.train), ("validation", split.validation), ("test", split.test))
@@ -372,6 +381,68 @@ def _check_readable(folder: Folder, decoded: decoding.Decoded) -> None:
                 folder.notes,
             )
         )
+
+
+def likeness_of(folder: Folder, decoded: decoding.Decoded, rule: str) -> Likeness:
+    """The groups of pictures that are one picture, under a rule of `--duplicates`."""
+    digests = [picture.digest for picture in folder.pictures]
+    return find_duplicates(digests, decoded.contents, decoded.thumbnails, rule)
+
+
+def warnings_of(
+    likeness: Likeness, sides: Sequence[str | None] | None, readable: NDArray[np.bool_], rule: str
+) -> list[str]:
+    """What nobody should overlook: likeness that is not believed, and a training set that shrinks by copies."""
+    said = []
+    if likeness.doubted:
+        said.append(
+            f"WARNING: {_plural(likeness.doubted, 'picture')} of {int(readable.sum()):,} look like copies of others, "
+            "too many to be believed: only those of the same bytes or pixels are kept on one side of the split. Where "
+            "they are copies, such as frames of a film, divide them into train/, validation/ and test/; where they "
+            "are not, --duplicates exact says so"
+        )
+    if sides is not None:
+        train = np.array([side == TRAIN for side in sides]) & readable
+        others = readable & ~train
+        lost = train & np.isin(likeness.groups, likeness.groups[others])
+        if lost.sum() > MOST_LOST * train.sum():
+            kept = int((lost & ~np.isin(likeness.identical, likeness.identical[others])).sum())
+            ways = [f"--duplicates exact keeps {kept:,} of them"] if kept and rule == NEAR else []
+            same = "the same or nearly the same" if rule == NEAR else "the same"
+            said.append(
+                f"WARNING: {int(lost.sum()):,} of {int(train.sum()):,} training pictures "
+                f"{'is' if lost.sum() == 1 else 'are'} left out, because {same} picture is in validation or test; "
+                f"{', '.join([*ways, '--duplicates off keeps all'])}"
+            )
+    return said
+
+
+def _crossing(likeness: Likeness, split: Split) -> list[str]:
+    """The line that says how many pictures lie on several sides, where copies may (`--duplicates off`)."""
+    used = np.concatenate([split.train, split.validation, split.test])
+    side = np.repeat([0, 1, 2], [len(split.train), len(split.validation), len(split.test)])
+    identical = likeness.identical[used]
+    spread = np.unique(np.stack([identical, side]), axis=1).shape[1] - len(np.unique(identical))
+    if not spread:
+        return []
+    return [
+        f"WARNING: {_plural(spread, 'picture')} of one side of the split {'is' if spread == 1 else 'are'} on another "
+        "as well (--duplicates off), which flatters the results"
+    ]
+
+
+def described(duplicates: Sequence[Sequence[str]]) -> str:
+    """Groups of copies in one line, with the largest."""
+    largest = max(duplicates, key=len)
+    names = ", ".join(largest[:MOST_NAMED]) + (" and others" if len(largest) > MOST_NAMED else "")
+    return (
+        f"duplicates: {_plural(len(duplicates), 'group')} of {_plural(sum(map(len, duplicates)), 'picture')} in all, "
+        f"each kept on one side of the split, the largest of {len(largest):,}: {names}"
+    )
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _duplicates(groups: Indices, names: Sequence[str], readable: NDArray[np.bool_]) -> list[list[str]]:

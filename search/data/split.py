@@ -12,6 +12,7 @@ FRACTIONS = (0.64, 0.16, 0.20)  # train, validation, test: a fifth for test, the
 # A validation side of the user's own is called small below so many pictures and below this share of train.
 FEW_PICTURES, FEW_SHARE = 50, 0.05
 Indices = NDArray[np.int64]
+WAY_OUT = " (--duplicates exact takes only the same bytes or pixels for copies, --duplicates off nothing)"
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,13 @@ def split_pictures(
     for side, pictures in ((TRAIN, train), (VALIDATION, validation), (TEST, test)):
         lacking = [name for label, name in enumerate(classes) if not (labels[pictures] == label).any()]
         if lacking:
+            copied = labels[[*train_copies, *validation_copies]]
+            lost = int(np.isin(copied, [classes.index(name) for name in lacking]).sum())
             raise ValueError(
                 f"every class needs a readable picture of its own in {side}, and {listed(lacking)} "
                 f"{'have' if len(lacking) > 1 else 'has'} none: cut the sides anew with --resplit, or leave the "
                 f"class{'es' * (len(lacking) > 1)} out with {leave_out(lacking[:MOST_NAMED])}"
+                + (f"; {_pictures(lost)} of that left out as copies{WAY_OUT}" if lost else "")
             )
     if (own == VALIDATION).any() and len(validation) < min(FEW_PICTURES, len(train) * FEW_SHARE):
         notes.append(
@@ -120,13 +124,17 @@ def _cut(
     waiting = [sum(main == label for main, _ in queue) for label in range(len(classes))]
     few = [label for label, count in enumerate(waiting) if count < len(sides)]
     if few:
-        told = [f"{waiting[label]} in `{classes[label]}`" for label in few]
+        told = [
+            f"{waiting[label]} in `{classes[label]}`{_copied(int((labels[pictures] == label).sum()), waiting[label])}"
+            for label in few
+        ]
         more = f" and {len(told) - MOST_NAMED} more classes" if len(told) > MOST_NAMED else ""
         anew = "" if len(sides) == len(FRACTIONS) else ", cut all sides anew with --resplit"
+        copied = any(int((labels[pictures] == label).sum()) > waiting[label] for label in few)
         raise ValueError(
             f"needs at least {len(sides)} distinct readable pictures a class, one for each of {', '.join(sides)},"
-            f" got {', '.join(told[:MOST_NAMED])}{more}: add pictures{anew}, or leave the class{'es' * (len(few) > 1)} "
-            f"out with {_leave_out([classes[label] for label in few], len(sides))}"
+            f" got {', '.join(told[:MOST_NAMED])}{more}{WAY_OUT if copied else ''}: add pictures{anew}, or leave the "
+            f"class{'es' * (len(few) > 1)} out with {_leave_out([classes[label] for label in few], len(sides))}"
         )
 
     lacking = np.array([_shares(int(np.sum(labels[pictures] == label)), fractions) for label in range(len(classes))])
@@ -174,6 +182,10 @@ def _leave_out(names: Sequence[str], sides: int) -> str:
     by_count = f"--min-pictures {sides}" if sides == len(FRACTIONS) else ""
     by_name = leave_out(names) if len(names) <= MOST_NAMED else ""
     return by_count or by_name or "--exclude"
+
+
+def _copied(pictures: int, groups: int) -> str:
+    return f" (its {_pictures(pictures)} are copies of each other)" if pictures > groups else ""
 
 
 def _pictures(count: int) -> str:

@@ -37,7 +37,7 @@ def pictures(number: int, folder: Path, weights: str) -> Count:
     from search.data.cache import Cache
     from search.data.decode import Decoded, decode
     from search.data.demo import draw_demo
-    from search.data.duplicates import near_duplicates
+    from search.data.duplicates import find_duplicates
     from search.data.folder import read_folder
     from search.data.pictures import File
     from search.data.split import split_pictures
@@ -57,7 +57,8 @@ def pictures(number: int, folder: Path, weights: str) -> Count:
     )
     (decoded,) = found_by
     clock("decoding")
-    groups = near_duplicates([picture.digest for picture in listed.pictures], decoded.hashes)
+    digests = [picture.digest for picture in listed.pictures]
+    groups = find_duplicates(digests, decoded.contents, decoded.thumbnails).groups
     clock("duplicates")
     labels = np.array([picture.label for picture in listed.pictures], np.int64)
     split = split_pictures(labels, groups, None, listed.classes, seed=0, readable=decoded.readable)
