@@ -333,7 +333,12 @@ def _solved(known: Floats, wanted: Floats) -> Floats:
 
 def _turned(pictures: Floats, pairs: Indices) -> Floats:
     """Those of mirrored pairs mirrored."""
-    return np.where(pairs[:, 2, None, None] == 1, pictures[:, :, ::-1], pictures)
+    mirrored = pairs[:, 2] == 1
+    if not mirrored.any():
+        return pictures
+    turned = pictures.copy()
+    turned[mirrored] = pictures[mirrored][:, :, ::-1]
+    return turned
 
 
 def _cosine(one: Floats, other: Floats) -> Floats:
