@@ -61,7 +61,7 @@ def sources(config: Mapping[str, Any]) -> tuple[Source, ...]:
 
 # Training pictures of an epoch, copies counted: of larger sets an epoch is a part, so that the first comparison of
 # configurations does not wait for a pass over all of them.
-EPOCH_PICTURES = 4096
+EPOCH_PICTURES = 2048
 
 
 def copies(family: str, config: Mapping[str, Any]) -> int:
@@ -88,10 +88,6 @@ def work(family: str, config: Mapping[str, Any]) -> float:
         depth = min(config["unfrozen_blocks"], BLOCKS[config["backbone"]])
         trained: float = forward * depth / BLOCKS[config["backbone"]]
         return HEAD + 3 * trained + (0.0 if depth <= CACHED else forward - trained)
-    if config.get("layout") == "residual":
-        layers = residual_convolutions(config)
-        total = sum(float(side**2 * inputs * outputs * kernel**2) for side, inputs, outputs, kernel in layers)
-        return 3 * total / 1e6 * copies(family, config)
     total, side, before = 0.0, float(config["image_size"]), 3.0
     for block in range(config["blocks"]):
         side /= config["stem_stride"] if block == 0 else 1
@@ -99,25 +95,6 @@ def work(family: str, config: Mapping[str, Any]) -> float:
         total += side**2 * before * filters * config["kernel"] ** 2
         before, side = filters, max(1.0, side / 2)
     return 3 * total / 1e6 * copies(family, config)
-
-
-def residual_convolutions(config: Mapping[str, Any]) -> list[tuple[int, int, int, int]]:
-    """Side of the map that leaves it, channels in and out, and kernel, of each convolution of a residual network.
-
-    In the order in which `models.scratch` makes them; the last one's map is what the head sees.
-    """
-    kernel, before = config["kernel"], channels(config["filters"])
-    side = -(-int(config["image_size"]) // config["stem_stride"])
-    found = [(side, 3, before, kernel)]
-    side = max(1, side // 2)
-    for block in range(config["blocks"]):
-        width = channels(config["filters"] * config["growth"] ** block)
-        side = -(-side // 2) if block > 0 and side >= 2 else side
-        if width != before:
-            found.append((side, before, width, 1))
-        found += [(side, before, width, kernel), (side, width, width, kernel)]
-        before = width
-    return found
 
 
 def parameters(family: str, config: Mapping[str, Any], classes: int) -> int | None:
@@ -137,11 +114,7 @@ def parameters(family: str, config: Mapping[str, Any], classes: int) -> int | No
     if family not in ("scratch_keras", "scratch_pillow"):
         return None
     total, side, before = 0, int(config["image_size"]), 3
-    if config.get("layout") == "residual":
-        layers = residual_convolutions(config)
-        side, _, before, _ = layers[-1]
-        total = sum(kernel**2 * inputs * outputs + 4 * outputs for _, inputs, outputs, kernel in layers)
-    for block in range(0 if config.get("layout") == "residual" else config["blocks"]):
+    for block in range(config["blocks"]):
         filters = channels(config["filters"] * config["growth"] ** block)
         # A batch norm has four numbers for each channel, and takes the place of the bias.
         total += config["kernel"] ** 2 * before * filters + filters * (4 if config["batch_norm"] else 1)
@@ -183,11 +156,10 @@ def architecture(family: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
         return family, config["backbone"], config["alpha"], config["image_size"]
     if family not in ("scratch_keras", "scratch_pillow"):
         return family, *sorted((name, repr(value)) for name, value in config.items())
-    names = ["image_size", "layout", "blocks", "filters", "growth", "kernel", "stem_stride", "batch_norm"]
-    names += ["head", "units"]
+    names = ["image_size", "blocks", "filters", "growth", "kernel", "stem_stride", "batch_norm", "head", "units"]
     # The exported model treats its pictures itself.
     names += ["whitening", "auto_contrast", "equalize"] if family == "scratch_pillow" else []
-    return family, *(config.get(name) for name in names)
+    return family, *(config[name] for name in names)
 
 
 def _dense(inputs: int, units: int, classes: int) -> int:

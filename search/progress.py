@@ -92,7 +92,8 @@ class Progress:
         for family in settings.families:
             counts = [str(len(list(journal.of(family, state)))) for state in states]
             best = max((record.best for record in list(journal.of(family))), default=0.0)
-            table.add_row(family, *counts, str(settings.trials), f"{best:.3f}" if best else "")
+            of = "-" if settings.trials is None else str(settings.trials)
+            table.add_row(family, *counts, of, f"{best:.3f}" if best else "")
         return table
 
 

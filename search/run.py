@@ -36,7 +36,7 @@ from results.delivery.framework import backend
 from results.terminal import at_home, prepare
 from search import machine
 from search.home import settle_home
-from search.progress import Progress, fail
+from search.progress import Progress, duration, fail
 from search.settings import (
     DEMO,
     DUPLICATES,
@@ -57,8 +57,10 @@ from search.settings import (
     seconds,
 )
 
-# Minutes on two cores: enough to see every part of a search at work.
-DEMO_SETTINGS: dict[str, Any] = {"trials": 4, "epochs": 6, "image_sizes": (64,), "weights": "none"}
+# Enough to see every part of a search at work.
+DEMO_SETTINGS: dict[str, Any] = {"image_sizes": (64,), "weights": "none"}
+# Seconds of a search that is told neither how long nor how much.
+USUAL_BUDGET, DEMO_BUDGET = 1800.0, 120.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 INTERRUPTED = 130  # exit status, as shells give it to what Ctrl-C ended
 WARM_START = "warm_start.json"
@@ -315,10 +317,7 @@ def search(
         write_aside(settings.folder / "environment.json", json.dumps(environment(command, cluster.devices), indent=2))
     pictures = cluster.ship(pictures, weights)
     course.workers = cluster.workers()
-    progress.say(
-        f"searching {', '.join(settings.families)}: {settings.trials} trials each of up to {settings.epochs} epochs, "
-        f"{cluster.workers()} at a time"
-    )
+    progress.say(f"searching {', '.join(settings.families)}: {extent(settings)}, {cluster.workers()} at a time")
     if cluster.dashboard:
         progress.say(f"Ray's dashboard: http://{cluster.dashboard} (`ray get-auth-token` prints the token it asks for)")
     setup = Setup(
@@ -359,6 +358,14 @@ def worker_memory(settings: Settings, cluster: Any, say: Callable[[str], None]) 
     return most
 
 
+def extent(settings: Settings) -> str:
+    """How much is searched, in words."""
+    trials = "" if settings.trials is None else f"{settings.trials} trials of each"
+    epochs = "" if settings.epochs is None else f"full trials of {settings.epochs} epochs"
+    budget = "" if settings.time_budget is None else f"{duration(settings.time_budget)} in all"
+    return ", ".join(part for part in (budget, trials, epochs) if part) or "without an end"
+
+
 def report(settings: Settings, progress: Progress) -> int:
     """Writes the report and prints its summary; the exit status is 1 where no trial finished."""
     from results.analysis import verdict
@@ -378,6 +385,7 @@ def report(settings: Settings, progress: Progress) -> int:
             else ""
         )
         said = f"{family}: {best['trial']}, validation {best['validation_accuracy']:.3f}{_beside(usual['validation'])}"
+        said += f", final {best['final']['accuracy']:.3f}" if best.get("final") else ""
         progress.say(f"{said}{scored}")
     progress.say(verdict.headline(results))
     if uneven := verdict.imbalance(results["data"]):
@@ -479,7 +487,10 @@ def options(arguments: Sequence[str] | None) -> dict[str, Any]:
 
 def begun(given: Mapping[str, Any]) -> Settings:
     """The settings of a new run; without a name it is called after its data and the time."""
-    base: dict[str, Any] = {"runs_dir": Settings.runs_dir, **(DEMO_SETTINGS if given.get("data", DEMO) == DEMO else {})}
+    demo = given.get("data", DEMO) == DEMO
+    base: dict[str, Any] = {"runs_dir": Settings.runs_dir, **(DEMO_SETTINGS if demo else {})}
+    if "trials" not in given and "time_budget" not in given:
+        base["time_budget"] = DEMO_BUDGET if demo else USUAL_BUDGET
     settings = Settings(**placed({**base, **searched(given)}))
     if settings.name:
         return settings
@@ -509,6 +520,11 @@ def extended(folder: Path, given: Mapping[str, Any]) -> Settings:
     moved = {name: given[name] for name in ("data",) if name in given}
     saved = continued(folder, moved, "--extend")
     more = given.get("trials")
+    if saved.trials is None:
+        raise ValueError(
+            f"--extend adds --trials to a run that was given --trials, and `{folder}` was given time: go on with "
+            f"--resume {folder} and a --time-budget longer than its {saved.time_budget or 0:.0f} s"
+        )
     if more is None:
         raise ValueError("--extend needs --trials, the number of configurations to add to each family")
     if more < 1:
@@ -567,7 +583,8 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="search/run.py",
         description=(__doc__ or "").split("\n\n", 1)[0],
-        epilog="The demo searches smaller: " + ", ".join(f"{name} {value}" for name, value in DEMO_SETTINGS.items()),
+        epilog=f"Without --trials and --time-budget a search takes {duration(USUAL_BUDGET)}, and that of the demo "
+        f"{duration(DEMO_BUDGET)} with " + ", ".join(f"{name} {value}" for name, value in DEMO_SETTINGS.items()) + ".",
         argument_default=None,
     )
     add_options(command)
@@ -583,7 +600,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         shown = default[name]
         if isinstance(shown, tuple):
             shown = ",".join(str(item) for item in shown)
-        if kind is duration and shown is not None:
+        if kind is lasting and shown is not None:
             shown = f"{shown:g}s"
         suffix = "" if shown in (None, "") else f" (default: {shown})"
         group.add_argument(option, type=kind, help=text + suffix, **more)
@@ -631,8 +648,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         action="extend", metavar="M:N",
     )  # fmt: skip
     add(what, "--pixel-range", f"of the pictures that hypermodels are fed: {', '.join(PIXEL_RANGES)}", metavar="R")
-    add(what, "--trials", "configurations of each family", whole, metavar="N")
-    add(what, "--epochs", "budget of a full trial", whole, metavar="E")
+    add(what, "--trials", "configurations of each family at most", whole, metavar="N")
+    add(what, "--epochs", "of a full trial (default: what the time allows, 9 without a budget)", whole, metavar="E")
     add(
         what,
         "--objective",
@@ -643,8 +660,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add(what, "--max-latency", "slower models are not trained: time for one picture, as 20ms", quickness, metavar="T")
     add(what, "--max-parameters", "larger models are not trained: parameters, as 5M or 500k", number, metavar="N")
     add(
-        what, "--time-budget", "bound on the whole command, as 90s, 30m or 1h30m (default: none)", duration, metavar="T"
-    )
+        what, "--time-budget", "of the whole command, report included, as 90s, 30m or 1h30m; all of it is used unless "
+        "--trials are done before (default: 30m, 2m for the demo, none with --trials)", lasting, metavar="T",
+    )  # fmt: skip
     add(what, "--image-sizes", "sides in pixels that may be chosen", sizes, metavar="S,S")
     add(what, "--weights", "imagenet, none, a weights file, or a folder of them", at_home, metavar="W")
     add(
@@ -662,6 +680,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="N",
     )
     add(what, "--first-rung", "epochs before trials are first compared", whole, metavar="E")
+    add(
+        what,
+        "--finalists",
+        "best configurations of a family that meet in a final, on other folds of train and validation; 1 for none",
+        whole,
+        metavar="N",
+    )
     add(what, "--final-seeds", "retrainings of each family's best configuration", whole, metavar="N")
     add(what, "--ensemble", "next best configurations of the winner's family to average with it", whole, metavar="K")
     add(
@@ -680,7 +705,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add(where, "--precision", f"of convolutions: {', '.join(PRECISIONS)}", metavar="P")
     add(where, "--worker-memory", "GiB past which a worker is replaced between trials", real, metavar="GIB")
     add(where, "--max-failures", "times that a trial whose worker died is tried again", whole, metavar="N")
-    add(where, "--trial-timeout", "a trial without a sign of life for so long is ended", duration, metavar="T")
+    add(where, "--trial-timeout", "a trial without a sign of life for so long is ended", lasting, metavar="T")
     add(where, "--address", "an existing Ray cluster (default: Ray is started here)", metavar="A")
     add(where, "--dashboard", "Ray's dashboard: auto (on localhost, where installed), off, or HOST[:PORT]", metavar="D")
     kept = command.add_argument_group("what is kept")
@@ -718,7 +743,7 @@ def real(text: str) -> float:
     return _number(float, text, "a number")
 
 
-def duration(text: str) -> float:
+def lasting(text: str) -> float:
     """Seconds, or the error that argparse prints with the option's name."""
     return _parsed(seconds, text)
 

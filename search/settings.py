@@ -118,7 +118,7 @@ class Settings:
     precision: str = "auto"  # of convolutions: float32, bfloat16, or auto: bfloat16 where it is measured faster
     reduction: int = 3  # ASHA keeps the best 1/reduction at each rung but the first
     first_rung: int = 1  # epochs before the first comparison
-    finalists: int = 3  # best configurations of a family that meet on pictures that did not choose them; 1 for none
+    finalists: int = 3  # best configurations of a family that meet in a final, on other folds; 1 for none
     final_seeds: int = 3  # retrainings of each family's best configuration; more where time is left
     ensemble: int = 0  # next best configurations of the winning family that are retrained and averaged beside it
     warm_start: tuple[str, ...] = ()  # folders of earlier runs, from which the studies learn

@@ -30,11 +30,14 @@ STARTS: tuple[dict[str, Any], ...] = (
 GIVEN = {"head": "trained"}
 
 
-def probes(image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...]) -> tuple[dict[str, Any], ...]:
+def probes(
+    image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...], *, timed: bool = False
+) -> tuple[dict[str, Any], ...]:
     """The points of all linear probes: of each trunk, and of each two side by side, at each size.
 
     The base's size comes first, where features are there already, then the smaller and the larger ones. One trunk at
-    two sizes side by side was no better than at one.
+    two sizes side by side was no better than at one. Where latency counts (`timed`) there is also each without the
+    mirror image, in half of the time.
     """
     names = [f"{name}-{alpha}" for name, alpha in backbones]
     middle = sorted(image_sizes)[len(image_sizes) // 2]
@@ -43,7 +46,7 @@ def probes(image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...
         for number, name in enumerate(names):
             point = {"head": "probe", "backbone": name, "image_size": size}
             found += [point, *({**point, "beside": other} for other in names[:number])]
-    return tuple(found)
+    return tuple(found + [{**point, "mirror": False} for point in found if timed])
 
 
 def space(

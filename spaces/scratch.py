@@ -17,9 +17,11 @@ STARTS: tuple[dict[str, Any], ...] = (
         "batch_norm": True,
         "head": "average",
         "units": 0,
+        "crop": 0.65,
+        "colour": 0.2,
         "label_smoothing": 0.1,
         "optimizer": "adamw",
-        "weight_decay": 1e-2,
+        "weight_decay": 5e-2,
         "learning_rate": 3e-3,
         "schedule": "cosine",
     },
@@ -32,6 +34,7 @@ STARTS: tuple[dict[str, Any], ...] = (
         "head": "average",
         "units": 0,
         "dropout": 0.2,
+        "crop": 0.4,
         "learning_rate": 2e-3,
         "schedule": "cosine",
     },
@@ -44,7 +47,6 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> d
     `image_sizes` in pixels. Filters 16, 32, 64 and 128 units are those of the Keras tutorial on image classification.
     """
     image_size = hp.Choice("image_size", list(image_sizes), default=sorted(image_sizes)[(len(image_sizes) - 1) // 2])
-    layout = hp.Choice("layout", ["plain", "residual"], default="plain")
     blocks = hp.Int("blocks", 2, 5, default=3)
     filters = hp.Choice("filters", [16, 24, 32, 48, 64], default=16)
     growth = hp.Choice("growth", [1.0, 1.5, 2.0], default=2.0)
@@ -59,13 +61,12 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> d
     label_smoothing = hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
     optimizer = hp.Choice("optimizer", ["adam", "adamw", "sgd"], default="adam")
     with hp.conditional_scope("optimizer", ["adamw", "sgd"]):
-        weight_decay = hp.Float("weight_decay", 1e-5, 1e-1, sampling="log", default=1e-3)
+        weight_decay = hp.Float("weight_decay", 1e-5, 3e-1, sampling="log", default=1e-3)
     learning_rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
     schedule = hp.Choice("schedule", ["constant", "cosine"], default="constant")
     batch_size = hp.Choice("batch_size", [16, 32, 64], default=32)
     return {
         "image_size": image_size,
-        "layout": layout,
         "blocks": blocks,
         "filters": filters,
         "growth": growth,

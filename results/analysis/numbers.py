@@ -220,13 +220,20 @@ def winner_rule(limits: dict[str, float]) -> str:
     return f"highest validation accuracy of a family's best configuration{kept}; the test set does not choose"
 
 
+def figure(best: dict[str, Any]) -> float:
+    """The accuracy by which a best configuration is compared: of its family's final where there was one."""
+    return float((best.get("final") or {"accuracy": best["validation_accuracy"]})["accuracy"])
+
+
 def choose_winner(best: dict[str, dict[str, Any] | None]) -> str | None:
     """The family whose best configuration has the highest validation accuracy; ties by the lower loss, then by name.
+
+    Of a family that had a final the accuracy there counts.
 
     The test set does not choose: it is read once, for the figure that is reported.
     """
     known = [(family, record) for family, record in best.items() if record is not None]
-    return min(known, key=lambda pair: (*_rank(pair[1]), pair[0]), default=(None, None))[0]
+    return min(known, key=lambda pair: (-figure(pair[1]), *_rank(pair[1])[1:], pair[0]), default=(None, None))[0]
 
 
 def wilson(accuracy: float, pictures: int) -> tuple[float, float]:
@@ -276,6 +283,7 @@ def summarise_test(rows: Rows, family: str, pictures: int) -> dict[str, Any] | N
         summary |= {"low": None, "high": None, "method": "no interval: the number of test pictures is not known"}
     summary["pictures"] = count
     summary["epochs"] = tests[0].get("epochs")
+    summary["own"] = tests[0].get("own") is True
     summary["seeds"] = [
         {key: row.get(key) for key in ("seed", "accuracy", "loss", "train_accuracy", "seconds")} for row in tests
     ]
@@ -360,7 +368,7 @@ def _family(
     if test is not None:
         # While a run that was extended has a better configuration, which was not scored yet, the two have no gap.
         same = best is not None and test["scored"][-1] in (best["trial"], None)
-        test["gap"] = best["validation_accuracy"] - test["accuracy"] if best and same else None
+        test["gap"] = figure(best) - test["accuracy"] if best and same else None
         test["predictions"] = judge_predictions(run_dir, family, split, [seed["seed"] for seed in test["seeds"]])
     model = rows.model(family)
     refused = rows.ended(family, INFEASIBLE)

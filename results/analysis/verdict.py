@@ -305,6 +305,31 @@ def front(found: dict[str, Any]) -> str:
     )
 
 
+def probe(config: dict[str, Any]) -> str:
+    """What a linear probe is, in words; a damaged row may lack any of it."""
+    trunks = [f"{config.get('backbone')}-{config.get('alpha')}"]
+    trunks += [str(config["beside"])] if config.get("beside", "none") != "none" else []
+    mirrored = ", the mirror image averaged in" if config.get("mirror") else ""
+    return (
+        f"a linear probe (logistic regression on the pooled features of {' and '.join(trunks)} at "
+        f"{config.get('image_size')} pixels{mirrored})"
+    )
+
+
+def final(best: dict[str, Any]) -> list[str]:
+    """What the final between the best of a family said, and the optimism of what had chosen its winner."""
+    found = best.get("final")
+    if not found:
+        return []
+    told = f"In the final of {found['finalists']} configurations, each trained anew on other folds of train and "
+    told += f"validation, it reached {percent(found['accuracy'])} on {plural(found['pictures'], 'picture')} left out"
+    by = found["chosen_by"]
+    if by is None:
+        return [f"{told}."]
+    return [f"{told}; what chose it as a finalist was {abs(100 * (by - found['accuracy'])):.1f} points "
+            f"{'above' if by >= found['accuracy'] else 'below'} that."]  # fmt: skip
+
+
 def paragraph(family: str, record: dict[str, Any]) -> str:
     """A family in plain words: its best configuration, its gap, its loss, and whether it is overfitted."""
     best = record["best"]
@@ -317,6 +342,16 @@ def paragraph(family: str, record: dict[str, Any]) -> str:
         f"The best configuration is trial {best['trial']}, which {ran}: {percent(best['validation_accuracy'])} "
         f"validation accuracy at epoch {best['epoch']} of {best['epochs']}."
     ]
+    if best["config"].get("head") == "probe":
+        said = [
+            f"The best configuration is trial {best['trial']}, {probe(best['config'])}: "
+            f"{percent(best['validation_accuracy'])} in cross-validation over train and validation."
+        ]
+    said += final(best)
+    if (record["test"] or {}).get("own"):
+        said.append(
+            "There was no time to retrain it: its model is the trial's own, which no validation picture taught."
+        )
     gain = gained(record)
     if best["trial"] == (record["baseline"] or {}).get("trial"):
         better = ": the search found nothing better" if record["trials"] > 1 else ", the only trial"

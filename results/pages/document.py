@@ -308,16 +308,16 @@ def _trust(summary: dict[str, Any], drawn: Drawn, *, data_page: bool) -> str:
         parts.append(
             '<div class="sheet listed">'
             + grid(
-                "Difference: validation minus test. Choosing by validation accuracy pushes it up; that the final "
-                "models also learnt from the validation pictures pushes it down.",
+                "Difference: what chose it minus test. Choosing pushes it up, less so where a final chose; that the "
+                "models scored also learnt from the validation pictures pushes it down.",
                 (
-                    *("Family", "Best, validation", "Test (95 % interval)", "Difference, points"),
+                    *("Family", "Best, validation or final", "Test (95 % interval)", "Difference, points"),
                     *("Balanced, test", "Commonest class alone (validation, test)", "By seed"),
                 ),
                 [
                     [
                         verdict.title(family),
-                        verdict.percent(record["best"] and record["best"]["validation_accuracy"]),
+                        verdict.percent(record["best"] and numbers.figure(record["best"])),
                         verdict.interval(record["test"]),
                         verdict.points(record["test"]["gap"]),
                         verdict.percent(verdict.balanced(record["test"])),

@@ -4,7 +4,9 @@ All of it is in seconds of workers: two workers have twice the seconds of the cl
 what one leaves goes to the others. Without `--time-budget` nothing here limits anything.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -28,9 +30,14 @@ BASE_SHARE = 0.25  # and the study's own configuration, before it is stopped
 LEAST = 3
 EXPECTED = 0.5  # of the epochs that running trials have left, how many they will be given
 RETRAININGS_SHARE = 0.3  # of a family's share, for the seeds beyond the first
-# Of one retraining beyond its epochs, in seconds: building, scoring, exporting, timing, its mistakes.
+# Of one retraining beyond its epochs: building, exporting and timing, in seconds, and beside the test pictures those
+# that are looked at for its mistakes.
 RETRAINING_OVERHEAD = 9.0
+LOOKED_AT = 300
+MOST_RESERVED = 0.5  # of a family's share: a retraining that takes longer is not worth what it would keep from others
 REPORT_SECONDS = 10.0
+MANY = 200  # trials, from which on what goes through all of them is computed once in a while alone
+WHILE = 1.0  # seconds
 RECENT = 15  # trials of a family by which the next one's cost is predicted
 
 
@@ -40,20 +47,29 @@ class Budget:
     Args:
         typical: by family the work per picture of what its starts are like.
         pictures: of the training side.
+        test: pictures of the test side.
         growth: by how much a retraining's epochs are longer, having the validation pictures too.
     """
 
     def __init__(
-        self, settings: Settings, journal: Journal, typical: Mapping[str, float], pictures: int, growth: float
+        self,
+        settings: Settings,
+        journal: Journal,
+        typical: Mapping[str, float],
+        pictures: int,
+        test: int,
+        growth: float,
     ) -> None:
         self.settings = settings
         self.journal = journal
         self.typical = typical
         self.pictures = pictures
+        self.test = test
         self.growth = growth
         self.workers = 1
         self.left = dict.fromkeys(settings.families, settings.final_seeds)  # retrainings that were not given out yet
         self._epochs: dict[str, int] = {}
+        self._known: dict[tuple[str, str], tuple[float, float]] = {}  # what was computed, and when
         self._up = False  # once and for all: what is retrained is chosen from what there is then
 
     @property
@@ -61,15 +77,24 @@ class Budget:
         """Whether there is a time budget."""
         return self.settings.time_budget is not None
 
+    def _now_and_then(self, what: str, family: str, compute: Callable[[], float]) -> float:
+        """A figure of all trials of a family: of many it is a while old, since every row and suggestion asks for it."""
+        now = self.journal.elapsed
+        value, computed = self._known.get((what, family), (0.0, -math.inf))
+        if len(self.journal.records) < MANY or not 0 <= now - computed < WHILE:
+            value = compute()
+            self._known[what, family] = value, now
+        return value
+
     # --- what things take -------------------------------------------------------------------------------------------
 
     def rate(self, family: str) -> float | None:
         """Seconds per work of an epoch of a family, of another where it has shown none; None where nobody has."""
         found = self._ratios(family) or [one for other in self.settings.families for one in self._ratios(other)]
-        return median(found[-RECENT:]) if found else None
+        return median(found) if found else None
 
     def _ratios(self, family: str) -> list[float]:
-        records = [record for record in self.journal.of(family) if record.values]
+        records = [record for record in self.journal.of(family)[-RECENT:] if record.values]
         costs = [(record.fastest, self.epoch_work(family, record.config)) for record in records]
         return [seconds / cost for seconds, cost in costs if cost > HEAD and seconds > 0]
 
@@ -86,13 +111,30 @@ class Budget:
 
     def retraining(self, family: str) -> float:
         """Seconds that one retraining of the family's best trial so far will take."""
+        return self._now_and_then("retraining", family, lambda: self._retraining(family))
+
+    def _retraining(self, family: str) -> float:
         tried = [record for record in self.journal.of(family) if record.values]
         if not tried:
             return 0.0
         leader = max(tried, key=lambda record: (record.status == FINISHED, len(record.values), record.best))
-        if is_probe(leader.config):
-            return leader.fastest * self.growth + RETRAINING_OVERHEAD
-        return leader.fastest * (leader.planned or len(leader.values)) * self.growth + RETRAINING_OVERHEAD
+        return leader.fastest * self._length(leader) * self.growth + self.overhead(family)
+
+    def _length(self, record: Record) -> float:
+        """How many epochs a trial will have had in the end."""
+        if record.status != RUNNING or not record.planned:
+            return len(record.values)
+        if self.limited and record.name == baseline_name(record.family) and record.fastest > 0:
+            return max(len(record.values), min(record.planned, BASE_SHARE * self.share() / record.fastest))
+        return record.planned
+
+    def overhead(self, family: str) -> float:
+        """Seconds that a retraining takes beside its epochs."""
+        tried = [record for record in self.journal.of(family) if record.values]
+        # What a picture takes: of a trunk what was waited for, of other networks a third of what training on it takes.
+        passing = [record.waited for record in tried if family in MOST_EPOCHS]
+        passing += [record.fastest / 3 for record in tried if family not in MOST_EPOCHS]
+        return RETRAINING_OVERHEAD + (self.test + LOOKED_AT) / self.pictures * max(passing, default=0.0)
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
@@ -105,13 +147,19 @@ class Budget:
     def spent(self, family: str) -> float:
         """Seconds of workers that the trials of a family have had."""
         now = self.journal.elapsed
-        return sum((now if record.until is None else record.until) - record.since for record in self.journal.of(family))
+
+        def spent() -> float:
+            records = self.journal.of(family)
+            return sum((now if record.until is None else record.until) - record.since for record in records)
+
+        return self._now_and_then("spent", family, spent)
 
     def reserves(self) -> list[float]:
         """Seconds of each retraining that is kept back for: of every family one, and more where they are cheap."""
         found: list[float] = []
         for family in self.settings.families:
             one = self.retraining(family)
+            one = min(one, MOST_RESERVED * self.share()) if self.limited else one
             room = RETRAININGS_SHARE * self.share() if self.limited else float("inf")
             more = int(room / one) if one and room < float("inf") else self.settings.final_seeds
             found += [one] * min(self.left[family], max(1, more))
@@ -129,14 +177,17 @@ class Budget:
 
     def free(self) -> float:
         """Seconds of workers that nothing is expected to need yet."""
-        ahead = sum(self._ahead(record) for family in self.settings.families for record in self.journal.of(family))
+        ahead = sum(self._now_and_then("ahead", f, partial(self._ahead_of, f)) for f in self.settings.families)
         return self.remaining() * self.workers - sum(self.reserves()) - EXPECTED * ahead
+
+    def _ahead_of(self, family: str) -> float:
+        return sum(map(self._ahead, self.journal.of(family)))
 
     def _ahead(self, record: Record) -> float:
         if record.status != RUNNING:
             return 0.0
         one = record.fastest if record.values else self.seconds(record.family, record.config) or 0.0
-        return max(0, record.planned - len(record.values)) * one
+        return max(0.0, self._length(record) - len(record.values)) * one
 
     def out_of_time(self) -> bool:
         """Whether the rest of the time budget is needed for retraining and the report."""
@@ -144,9 +195,10 @@ class Budget:
             self._up = self._up or self.remaining() + REPORT_SECONDS <= self.reserve()
         return self._up
 
-    def too_late(self, family: str) -> bool:
-        """Whether one more retraining of a family would not be done in time."""
-        return self.limited and self.retraining(family) > self.remaining()
+    def fits(self, seconds: float, promised: float) -> bool:
+        """Whether a job of so many seconds would be done in time, beside others that have been promised theirs."""
+        remaining = self.remaining()
+        return seconds <= remaining and seconds + promised <= remaining * self.workers
 
     # --- what follows from it ---------------------------------------------------------------------------------------
 

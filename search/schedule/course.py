@@ -9,7 +9,7 @@ import ray
 
 from models.sizes import HEAD, is_probe, work
 from search.data.pictures import Pictures
-from search.record.journal import FAILED, INFEASIBLE, RUNNING, STOPPED, Journal, Record
+from search.record.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Journal, Record
 from search.schedule.budget import EPOCHS, Budget
 from search.schedule.delivery import Delivery
 from search.schedule.limits import Limits
@@ -59,14 +59,15 @@ class Course:
         aims = Aims.of(settings)
         growth = 1 + len(pictures.validation) / len(pictures.train)
         typical = {family: study.typical for family, study in studies.items()}
-        self.budget = Budget(settings, journal, typical, len(pictures.train), growth)
+        self.budget = Budget(settings, journal, typical, len(pictures.train), len(pictures.test), growth)
         self.verdicts = Verdicts(settings, journal, aims)
         for record in self.verdicts.recall():
             studies[record.family].tell(record)
         self.limits = Limits(aims, journal, len(pictures.classes), say)
         self.losses = Losses(settings.max_failures)
-        self.delivery = Delivery(settings, journal, self.budget, self._job, say)
         self.checkpoints = Checkpoints(settings.folder / "checkpoints", say)
+        self._models: dict[str, list[str]] = {}  # by family, the trials whose own models are kept
+        self.delivery = Delivery(settings, journal, self.budget, self._job, self.checkpoints.holds, say)
         # Trials to go on with: of a resumed run, and those whose worker was lost.
         self.again = [record.name for record in journal.records.values() if record.status == RUNNING]
         self._best = {
@@ -130,8 +131,9 @@ class Course:
         rungs = self.verdicts.epochs(record.planned)
         measured = not self.limits.aims.known(record.cost)
         return name, replace(
-            job, epochs=record.planned, planned=record.planned, rungs=rungs, kept=kept, measured=measured
-        )
+            job, epochs=record.planned, planned=record.planned, rungs=rungs, kept=kept, measured=measured,
+            last=kept and self.budget.limited,
+        )  # fmt: skip
 
     def _job(self, kind: str, family: str, config: dict[str, Any], seed: int) -> Job:
         return Job(kind, family, config, seed, EPOCHS, EPOCHS, self.settings.views, kept=not is_probe(config))
@@ -251,10 +253,20 @@ class Course:
                 self.journal.end(name, FAILED, reason + again)
         if record.status == RUNNING:
             return
-        self.checkpoints.remove(name)
+        self._drop(record)
         if record.status == FAILED:
             self.say(f"{name} failed: {record.reason}")
         self._tell(record)
+
+    def _drop(self, record: Record) -> None:
+        """Removes the checkpoints that nobody needs: where time is short the best trials' own models are kept."""
+        kept: list[Record] = []
+        if self.budget.limited:
+            ended = [other for other in self.journal.of(record.family) if other.values and other.status != RUNNING]
+            kept = sorted(ended, key=_standing, reverse=True)[: self.settings.finalists]
+        for other in {record.name, *self._models.get(record.family, ())} - {other.name for other in kept}:
+            self.checkpoints.remove(other)
+        self._models[record.family] = [other.name for other in kept]
 
     def _delivered(self, name: str, reason: str, blamed: bool) -> None:
         again = bool(reason) and self.losses.again(name, blamed=blamed)
@@ -276,3 +288,9 @@ class Course:
         self.journal.change(record.name, {**record.config, "batch_size": batch // 2}, reason)
         self.say(f"{record.name} is tried again with a batch of {batch // 2}: {reason}")
         self.again.append(record.name)
+
+
+def _standing(record: Record) -> tuple[bool, int, float]:
+    """How a trial stands among those of its family, as `results.analysis.numbers.best_trial` ranks them."""
+    full = record.status == FINISHED
+    return full, 0 if full else len(record.values), record.best

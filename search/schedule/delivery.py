@@ -7,9 +7,9 @@ from typing import Any
 import ray
 
 from models.sizes import is_probe
-from results.analysis.numbers import best_trial, choose_winner, contenders, full_trials
+from results.analysis.numbers import best_trial, choose_winner, contenders, figure, full_trials
 from results.rows import Row
-from search.record.journal import Journal
+from search.record.journal import INFEASIBLE, Journal
 from search.schedule.budget import Budget
 from search.settings import Settings
 from search.training.retraining import MEMBER, Outcome
@@ -27,16 +27,26 @@ Say = Callable[[str], None]
 class Delivery:
     """The jobs behind a family's search, in their order, and what becomes of them."""
 
-    def __init__(self, settings: Settings, journal: Journal, budget: Budget, job: Callable[..., Job], say: Say) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        budget: Budget,
+        job: Callable[..., Job],
+        kept: Callable[[str], bool],
+        say: Say,
+    ) -> None:
         self.settings = settings
         self.journal = journal
         self.budget = budget
         self.job = job  # makes a job of kind, family, configuration and seed
+        self.kept = kept  # whether a trial's own model is kept
         self.say = say
         self.finals: dict[str, list[tuple[str, Job]]] = {}  # by family, those not given out, once its search is over
         self.playing: dict[str, set[str]] = {}  # by family, names of those given out
         self.retrainings: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is decided
         self.given: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
+        self.underway: dict[str, str] = {}  # by name, the family of each retraining that was given out and is not over
         self.members: list[tuple[str, Job]] | None = None  # of the ensemble, those not yet given out, once planned
 
     def next(self, searched: Callable[[str], bool]) -> tuple[str, Job] | None:
@@ -49,7 +59,7 @@ class Delivery:
                 if not self.playing[family]:
                     self._plan_retraining(family)
         for family, jobs in self.retrainings.items():
-            if jobs and not jobs[0].export and self.budget.too_late(family):
+            if jobs and not jobs[0].export and not self._in_time(family):
                 self.say(f"{family}: no time left for the {len(jobs)} other seeds")
                 jobs.clear()
             self.budget.left[family] = len(jobs)
@@ -88,7 +98,7 @@ class Delivery:
             self.finals[family], self.playing[family] = list(self._plan_final(family)), set()
             if self.finals[family]:
                 trials = {job.name for _, job in self.finals[family]}
-                self.say(f"{family}: {len(trials)} configurations meet on pictures that did not choose them")
+                self.say(f"{family}: {len(trials)} configurations meet in a final, on other folds")
         while self.finals[family]:
             name, job = self.finals[family].pop(0)
             if self._behind(family, job):
@@ -99,7 +109,7 @@ class Delivery:
 
     def _plan_final(self, family: str) -> Iterator[tuple[str, Job]]:
         rows = self.journal.read()
-        found = contenders(rows, family, self.settings.finalists, self.budget_validation())
+        found = contenders(rows, family, self.settings.finalists, self._chosen_on())
         played = rows.finals(family)
         if len(found) < 2 or rows.scored(family):
             return
@@ -117,7 +127,7 @@ class Delivery:
                 job = replace(job, epochs=record["epoch"], planned=planned, fold=fold, name=record["trial"])
                 yield f"{record['trial']}-{FINAL}-{fold}", job
 
-    def budget_validation(self) -> int:
+    def _chosen_on(self) -> int:
         """Pictures of the validation side, by which the contenders were chosen."""
         return max(1, round((self.budget.growth - 1) * self.budget.pictures))
 
@@ -149,7 +159,10 @@ class Delivery:
         self.retrainings[family] = []
         self.budget.left[family] = 0
         if best is None:
-            self.say(f"{family}: no trial came far enough to be retrained")
+            ended = self.journal.of(family)
+            broken = ended and all(record.status == INFEASIBLE for record in ended)
+            why = "no configuration keeps to the limits" if broken else "no trial came far enough to be retrained"
+            self.say(f"{family}: {why}")
             return
         done = [row for row in rows.records if row["event"] in ("test", "model") and row["family"] == family]
         done = [row for row in done if row.get("trial") == best["trial"]]
@@ -158,19 +171,46 @@ class Delivery:
         # A probe has one optimum, whatever the seed.
         seeds = 1 if is_probe(best["config"]) else self.settings.final_seeds
         jobs = [self._retraining(family, best, number) for number in range(seeds)]
-        self.retrainings[family] = [job for job in jobs if job.seed not in scored or (job.export and not exported)]
-        if self.retrainings[family]:
-            self.say(f"{family}: {best['trial']} is best with {best['validation_accuracy']:.3f}, retraining it")
+        jobs = [job for job in jobs if job.seed not in scored or (job.export and not exported)]
+        told = f"{family}: {best['trial']} is best with {figure(best):.3f}"
+        if jobs and not is_probe(best["config"]) and not self._in_time(family):
+            # Better the model that there is than one that is half trained.
+            jobs = [self._own(family, best)] if self.kept(best["trial"]) else []
+            how = "its own model is scored" if jobs else "nor is there a model of it to score"
+            self.say(f"{told}, and there is no time to retrain it: {how}")
+        elif jobs:
+            self.say(f"{told}, retraining it")
+        self.retrainings[family] = jobs
 
     def _retraining(self, family: str, best: Mapping[str, Any], number: int) -> Job:
         planned = self.journal.records[best["trial"]].planned
         job = self.job(RETRAIN, family, best["config"], self.settings.seed + number)
         return replace(job, epochs=best["epoch"], planned=planned, export=number == 0)
 
+    def _own(self, family: str, best: Mapping[str, Any]) -> Job:
+        """The trial's own model, trained without the validation pictures, is scored and handed over."""
+        record = self.journal.records[best["trial"]]
+        job = self.job(RETRAIN, family, best["config"], self.settings.seed + int(record.name.rsplit("-", 1)[1]))
+        return replace(
+            job, epochs=record.planned, planned=record.planned, export=True, own=True, kept=True, name=record.name
+        )
+
+    def _in_time(self, family: str) -> bool:
+        """Whether one more retraining of a family would be done in time, beside those that are under way."""
+        if not self.budget.limited:
+            return True
+        waiting = [other for other, jobs in self.retrainings.items() for job in jobs if job.export and other != family]
+        promised = sum(self.budget.retraining(other) for other in (*self.underway.values(), *waiting))
+        return self.budget.fits(self.budget.retraining(family), promised)
+
     def _give(self, family: str, job: Job) -> tuple[str, Job]:
         best = best_trial(self.journal.read(), family)
         assert best is not None
-        return self._named(f"{family}-{RETRAIN}-{job.seed}", job, best["trial"])
+        name = f"{family}-{RETRAIN}-{job.seed}"
+        self.underway[name] = family
+        if self.budget.limited:
+            job = replace(job, within=max(0.0, self.budget.remaining() - self.budget.overhead(family)))
+        return self._named(name, job, best["trial"])
 
     def _named(self, name: str, job: Job, trial: str) -> tuple[str, Job]:
         self.given[name] = (job, trial)
@@ -185,7 +225,7 @@ class Delivery:
             record = best_trial(self.journal.read(), family)
             numbers = [job.seed for name, (job, _) in self.given.items() if name.startswith(f"{family}-{RETRAIN}-")]
             done = {row["seed"] for row in self.journal.read().tests(family)} | set(numbers)
-            if record is None or is_probe(record["config"]) or self.budget.too_late(family) or len(done) >= MOST_SEEDS:
+            if record is None or is_probe(record["config"]) or not self._in_time(family) or len(done) >= MOST_SEEDS:
                 continue
             found.append((self.budget.retraining(family), family, max(done, default=-1) + 1 - self.settings.seed))
         return min(found)[1:] if found else None
@@ -239,6 +279,7 @@ class Delivery:
     def ended(self, name: str, *, again: bool) -> None:
         """A job is over for Tune; what is to be tried `again` is given out next."""
         job, trial = self.given[name]
+        self.underway.pop(name, None)
         if job.kind == FINAL:
             self.playing[job.family].discard(name)
             if again:

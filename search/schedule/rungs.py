@@ -15,7 +15,7 @@ And the first rung keeps one in two whatever the reduction: few epochs tell litt
 was lost there to the proposals of a searcher that has learnt what starts well. With it 16 of 16 replayed searches of
 drawn pictures came to within a point of the best in their time, 13 without.
 With several objectives a trial below its rung goes on all the same where none was as accurate at that epoch for less
-(`search.schedule.tuning`).
+(`search.schedule.verdicts`).
 """
 
 from dataclasses import dataclass, field

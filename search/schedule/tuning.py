@@ -52,7 +52,7 @@ class CourseSearcher(Searcher):  # type: ignore[misc]
             # Before Tune has a worker for it: were its row lost with the driver, its name and configuration would be.
             self.course.journal.start(name)
         config = {"name": name, "job": job}
-        checkpoint = self.course.checkpoints.read(name) if job.kept else b""
+        checkpoint = self.course.checkpoints.read(job.name if job.own else name) if job.kept else b""
         if checkpoint:
             config["checkpoint"] = ray.put(np.frombuffer(checkpoint, np.uint8))
         return config

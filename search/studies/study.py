@@ -396,10 +396,11 @@ def studies_of(
         # is resumed or learnt from either, which would draw again what has been tried.
         seed = settings.seed + 1000 * known.index(family) + 10_000 * (len(earlier) + len(observations))
         transfer = family == "mobilenet"
-        probes = mobilenet.probes(settings.image_sizes, backbones_of(weights)) if transfer and probed else ()
+        aims = Aims.of(settings)
+        points = mobilenet.probes(settings.image_sizes, backbones_of(weights), timed=aims.timed) if transfer else ()
         studies[family] = Study(
             family, space, (*first, *starts), trials=settings.trials, seed=seed,
-            earlier=earlier, observations=observations, aims=Aims.of(settings),
-            probes=probes, given=mobilenet.GIVEN if transfer else None,
+            earlier=earlier, observations=observations, aims=aims, probes=points if probed else (),
+            given=mobilenet.GIVEN if transfer else None,
         )  # fmt: skip
     return studies

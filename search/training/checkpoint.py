@@ -80,6 +80,10 @@ class Checkpoints:
         except OSError:
             return b""
 
+    def holds(self, trial: str) -> bool:
+        """Whether there is one."""
+        return self._path(trial).exists()
+
     def remove(self, trial: str) -> None:
         self._path(trial).unlink(missing_ok=True)
 

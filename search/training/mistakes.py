@@ -28,15 +28,22 @@ BOUND = 4.0
 
 
 def find_mistakes(
-    family: str, trained: Trained, model: "keras.Model", pictures: Pictures, pixels: Pixels, probabilities: Any
+    family: str,
+    trained: Trained,
+    model: "keras.Model",
+    pictures: Pictures,
+    pixels: Pixels,
+    probabilities: Any,
+    learnt: Indices,
 ) -> dict[str, bytes]:
     """The files of `mistakes/`: FAMILY.json and the small JPEG pictures that it names.
 
     `pictures` are those of the retraining, with train and validation apart; `pixels` the packed ones at the model's
-    size; `probabilities` (test pictures, classes) the model's. A mistake in the record has the place of its picture in
-    the test list of split.json, the labels, the probabilities of the predicted and of the true class, the nearest of
-    `compared` training pictures by the cosine of what enters the last dense layer, and for the first ones `where`:
-    the picture, bright where covering it took most from the predicted class.
+    size; `probabilities` (test pictures, classes) the model's; `learnt` the packed rows that it was trained on. A
+    mistake in the record has the place of its picture in the test list of split.json, the labels, the probabilities of
+    the predicted and of the true class, the nearest of `compared` training pictures by the cosine of what enters the
+    last dense layer, and for the first ones `where`: the picture, bright where covering it took most from the predicted
+    class.
     """
     truth = pictures.labels[pictures.test]
     predicted = probabilities.argmax(axis=1)
@@ -47,7 +54,6 @@ def find_mistakes(
     record: dict[str, Any] = {"family": family, "test": len(truth), "wrong": len(wrong), "compared": 0, "mistakes": []}
     if len(chosen):
         rows = pictures.test[chosen]
-        learnt = pictures.joined().train
         seen, places = _training_features(trained, learnt)
         record["compared"] = len(places)
         similar = _unit(features(model, pixels[rows])) @ _unit(seen).T

@@ -101,10 +101,13 @@ def retrain(
     rungs: Sequence[int] = (),
     keep: Keep | None = None,
     checkpoint: bytes = b"",
+    until: float | None = None,
+    own: bool = False,
 ) -> Outcome:
     """Trains for `epochs` of a budget of `planned`, scores the joined model on the test pictures, and exports it.
 
-    `rungs`, `keep` and `checkpoint` are those of `train`.
+    `rungs`, `keep`, `checkpoint`, `until` and `own` are those of `train`; with `own` nothing is trained, and the model
+    is that of the trial itself, which has seen no validation picture.
     """
     from models.export import raw_pictures
 
@@ -115,9 +118,10 @@ def retrain(
         seconds += row["seconds"]
         report(row)
 
+    learnt = pictures.without_test() if own else pictures.joined()
     trained = train(
-        family, config, pictures.joined(), seed=seed, epochs=epochs, planned=planned, most_views=most_views,
-        threads=threads, report=add, rungs=rungs, keep=keep, checkpoint=checkpoint,
+        family, config, learnt, seed=seed, epochs=epochs, planned=planned, most_views=most_views, threads=threads,
+        report=add, rungs=rungs, keep=keep, checkpoint=checkpoint, until=until, own=own,
     )  # fmt: skip
     model = trained.exported()
     # Of a user's hypermodel a parameter of that name may be anything.
@@ -128,12 +132,13 @@ def retrain(
     loss, accuracy = score(probabilities, pictures.labels[pictures.test])
     row = {
         "seed": seed,
-        "epochs": epochs,
+        "epochs": trained.epochs,
         "accuracy": accuracy,
         "loss": loss,
         "pictures": len(pictures.test),
         "train_accuracy": trained.train_accuracy,
         "seconds": round(seconds, 3),
+        **({"own": True} if own else {}),
     }
     packed = BytesIO()
     np.savez_compressed(packed, probabilities=probabilities)
@@ -150,5 +155,5 @@ def retrain(
             # A user's model with layers of its own that say nothing of how to write them down.
             note = f"its model cannot be saved: {' '.join(str(error).split())[:300]}"
     took = latency(raw, pixels[pictures.test[:BATCH]], threads)
-    mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities)
+    mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities, learnt.train)
     return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes, note)

@@ -25,6 +25,7 @@ Keep = Callable[[bytes], None]
 
 PARTS = ("waiting", "building", "training", "validating")  # where the seconds of an epoch go
 SCORING_BATCH = 64
+SEEN = 512  # training pictures by which a model is judged that is not trained on
 
 
 class Diverged(Exception):
@@ -105,6 +106,7 @@ class Trained:
     exported: Callable[[], "keras.Model"]
     train_accuracy: float
     material: Material
+    epochs: int = 1
 
 
 def train(
@@ -121,6 +123,9 @@ def train(
     rungs: Sequence[int] = (),
     keep: Keep | None = None,
     checkpoint: bytes = b"",
+    last: bool = False,
+    until: float | None = None,
+    own: bool = False,
 ) -> Trained:
     """Trains one configuration and reports one row per epoch.
 
@@ -128,7 +133,9 @@ def train(
     (from 1), cross-entropy and accuracy on train (running averages, under augmentation and dropout) and validation
     (after the epoch; absent where there are no validation pictures), and the seconds of each of `PARTS`.
     After each of the `rungs`, once its row is reported, `keep` is given a checkpoint; with one of this same training in
-    `checkpoint`, training goes on after it.
+    `checkpoint`, training goes on after it. With `last` there is one of the last epoch too, before its row.
+    No epoch but the first begins after `until`, in seconds of `time.monotonic`. `own` trains none at all: the model is
+    the checkpoint's.
     Raises `Diverged` where the loss is not finite.
     """
     import keras
@@ -155,8 +162,14 @@ def train(
     }  # fmt: skip
     with clock("building"):
         done = restore(material.model, training, checkpoint) if checkpoint else 0
+    if own and not done:
+        raise ValueError("the model of the trial is lost with its checkpoint")
+    epoch = done - 1
     row: Row = {}
-    for epoch in range(done, epochs):
+    for epoch in range(done, done if own else epochs):
+        if until is not None and epoch > done and time.monotonic() >= until:
+            epoch -= 1
+            break
         with clock("waiting"):
             inputs = material.training(passed.number(epoch))
         with clock("training"):
@@ -174,11 +187,18 @@ def train(
                 if not np.isfinite(probabilities).all():
                     raise Diverged(f"the predictions on validation are not numbers after epoch {epoch + 1}")
                 row["validation_loss"], row["validation_accuracy"] = score(probabilities, truth)
+        if keep is not None and last and epoch + 1 == epochs:
+            with clock("building"):
+                keep(pack(material.model, training, epoch + 1))
         report({**row, **clock.take()})
         if keep is not None and epoch + 1 in rungs and epoch + 1 < epochs:
             with clock("building"):
                 keep(pack(material.model, training, epoch + 1))
-    return Trained(material.model, material.exported, row["train_accuracy"], material)
+    if not row:
+        seen = np.arange(min(len(labels), SEEN))
+        fitted = predict(material.scored or material.model, Inputs(material.training(0).take(seen)))
+        row["train_accuracy"] = score(fitted, material.labels[seen])[1]
+    return Trained(material.model, material.exported, row["train_accuracy"], material, epoch + 1)
 
 
 class Passes:

@@ -58,7 +58,10 @@ class Job:
     kept: bool = False  # whether checkpoints are made at the rungs
     measured: bool = False  # whether its model's cost is to be reported before it is trained
     fold: int = 0  # of a final: the one that is left out
-    name: str = ""  # of a final: the trial whose configuration it is
+    name: str = ""  # of a final and of an own model: the trial whose it is
+    last: bool = False  # whether a checkpoint of the last epoch is made
+    within: float | None = None  # seconds of a retraining after which no further epoch begins
+    own: bool = False  # of a retraining: nothing is trained, the model is that of the trial's checkpoint
 
 
 @dataclass(frozen=True)
@@ -287,14 +290,17 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
             if line.recv() == "stop":
                 raise _Stopped
         if job.kind == "search":
-            train(job.family, job.config, pictures.without_test(), **common)
+            train(job.family, job.config, pictures.without_test(), last=job.last, **common)
             return "finished", None
         from search.training.retraining import play, retrain
 
         if job.kind == FINAL:
             return "finished", play(job.family, job.config, pictures.without_test(), fold=job.fold, **common)
 
-        return "finished", retrain(job.family, job.config, pictures, export=job.export, **common)
+        until = None if job.within is None else time.monotonic() + job.within
+        return "finished", retrain(
+            job.family, job.config, pictures, export=job.export, until=until, own=job.own, **common
+        )
     except _Stopped:
         return "stopped", None
     except Diverged as error:
