@@ -40,13 +40,20 @@ class Driven:
 
     def __init__(self, folder: Path, pictures: Pictures, family: str, resumed: bool = False, **values: Any) -> None:
         settings = Settings(
-            families=(family,), runs_dir=str(folder), name="run", epochs=2, final_seeds=1, image_sizes=(32,), **values
+            families=(family,),
+            runs_dir=str(folder),
+            name="run",
+            epochs=2,
+            final_seeds=1,
+            finalists=1,
+            image_sizes=(32,),
+            **values,
         )
         settings.folder.mkdir(parents=True, exist_ok=True)
         rows = settings.folder / "trials.jsonl"
         self.journal = Journal(rows, time.monotonic(), earlier=read_rows(rows) if resumed else None)
         weights = (Weights("MobileNet", 0.25, None, "random-0"),)
-        self.study = studies_of(settings, weights, self.journal)[family]
+        self.study = studies_of(settings, weights, self.journal, probed=False)[family]
         self.said: list[str] = []
         self.course = Course(settings, {family: self.study}, self.journal, 1, pictures, self.said.append)
 

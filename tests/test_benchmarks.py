@@ -14,7 +14,7 @@ from tests.benchmarks.measuring import ROOT, follow, parse, show
 
 COMMANDS = (
     "cost_per_trial", "fixed_list", "likeness", "limit", "memory", "mutated_pictures", "mutated_runs", "plain_ray_tune",
-    "replay", "scaling", "scratch_epoch", "stacked_heads", "time_to_accuracy", "views", "warm_start",
+    "replay", "scaling", "scratch_epoch", "stacked_heads", "time_to_accuracy", "truth", "views", "warm_start",
 )  # fmt: skip
 
 
@@ -170,7 +170,8 @@ def test_time_to_accuracy_times_a_peer_and_the_limit(sides: Path, tmp_path: Path
         "--pedigree-seconds", "60", "--peer", str(peer), "--limit", out=tmp_path / "out.json",
     )  # fmt: skip
     assert found["ends"]["peer"] == {"accuracy": 0.001, "epochs": 1, "trials": 1}
-    assert found["ends"]["pedigree"]["trials"] == 1
+    # The base, and the probes that come beside the --trials.
+    assert found["ends"]["pedigree"]["trials"] > 1
     assert set(found["limit"]["parts"]) == {"import", "decode", "trunk", "head"}
     assert found["limit"]["pictures"] == 24
 

@@ -14,7 +14,10 @@ from results.analysis.numbers import (
     calibration,
     choose_winner,
     confusion,
+    contenders,
     effects,
+    figure,
+    final_of,
     fit,
     importance,
     loss_trend,
@@ -314,3 +317,42 @@ def test_rows_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     with (tmp_path / "trials.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"event": "ep')
     assert summarise(tmp_path)["skipped_rows"] == 1
+
+
+def final_row(trial: str, fold: int, accuracy: float, loss: float = 1.0) -> dict[str, Any]:
+    of = {"event": "final", "time": 9.0, "family": trial.rsplit("-", 1)[0], "trial": trial}
+    return {**of, "fold": fold, "accuracy": accuracy, "loss": loss, "pictures": 50, "epochs": 1}
+
+
+def full(trial: str, accuracy: float) -> tuple[dict[str, Any], ...]:
+    return start_row(trial), epoch_row(trial, 1, accuracy), end_row(trial, "finished")
+
+
+def test_a_final_decides_and_not_what_chose_its_finalists() -> None:
+    trials = (*full("a-000", 0.90), *full("a-001", 0.85), *full("a-002", 0.80))
+    games = [final_row("a-000", 1, 0.80), final_row("a-001", 1, 0.84), final_row("a-001", 2, 0.86)]
+    rows = rows_of(*trials, *games, final_row("a-000", 2, 0.82))
+    best = best_trial(rows, "a")
+    assert best is not None
+    assert best["trial"] == "a-001"
+    assert figure(best) == pytest.approx(0.85)
+    assert final_of(rows, "a") == {
+        **{"trial": "a-001", "accuracy": pytest.approx(0.85), "loss": 1.0, "folds": 2, "pictures": 100},
+        **{"finalists": 2, "chosen_by": 0.85},
+    }
+    # Who fell out after the first fold does not win by it.
+    early = rows_of(*trials, *games, final_row("a-002", 1, 0.99))
+    assert (final_of(early, "a") or {})["trial"] == "a-001"
+    # One alone has met nobody.
+    assert final_of(rows_of(*trials, games[0]), "a") is None
+    other = {"validation_accuracy": 0.87, "validation_loss": 1.0}
+    assert choose_winner({"a": best, "b": other}) == "b"
+
+
+def test_contenders_are_those_that_luck_may_have_put_second() -> None:
+    rows = rows_of(*full("a-000", 0.90), *full("a-001", 0.85), *full("a-002", 0.70), *full("a-003", 0.89))
+    # Two standard errors of 90 % on 100 pictures are 6 points.
+    assert [record["trial"] for record in contenders(rows, "a", 9, 100)] == ["a-000", "a-003", "a-001"]
+    assert [record["trial"] for record in contenders(rows, "a", 2, 100)] == ["a-000", "a-003"]
+    assert [record["trial"] for record in contenders(rows, "a", 9, 10_000)] == ["a-000"]
+    assert contenders(rows, "b", 9, 100) == []

@@ -36,9 +36,20 @@ def recompute(run: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for family in {family for event, family in events if event == "epoch"}:
         finished = {row["trial"] for row in events["end", family] if row["status"] == "finished"}
-        rows = [row for row in events["epoch", family] if row["trial"] in finished]
+        rows = []
+        for trial in finished:
+            curve = sorted((row for row in events["epoch", family] if row["trial"] == trial), key=lambda r: r["epoch"])
+            # Each epoch with those around it: as many on either side as a third of the root of their number.
+            reach = int(len(curve) ** 0.5 / 3)
+            for place, row in enumerate(curve):
+                near = curve[max(0, place - reach) : place + reach + 1]
+                even = {
+                    f"validation_{of}": np.mean([one[f"validation_{of}"] for one in near])
+                    for of in ("accuracy", "loss")
+                }
+                rows.append({**row, **even})
         top = max(rows, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
-        losses = [row["validation_loss"] for row in rows if row["trial"] == top["trial"]]
+        losses = [row["validation_loss"] for row in events["epoch", family] if row["trial"] == top["trial"]]
         shots = []
         for row in events["test", family]:
             with np.load(run / "predictions" / f"{family}-{row['seed']}.npz") as saved:

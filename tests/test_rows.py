@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from written_run import end_row, epoch_row, start_row, write_rows
 
-from results.rows import parse_rows, read_rows
+from results.rows import parse_rows, read_rows, smoothed
 
 
 def test_torn_foreign_and_useless_lines_are_counted_not_fatal(tmp_path: Path) -> None:
@@ -91,3 +91,15 @@ def test_the_configuration_scored_last_is_the_one_that_counts() -> None:
     assert rows.scored("a") == ["a-001", "a-004"]
     assert rows.scored("b") == []
     assert rows.tests("b") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], []),
+        ([0.2, 0.9, 0.4], [0.2, 0.9, 0.4]),
+        ([0.0, 0.3, 0.6, 0.9, 0.6, 0.3, 0.0, 0.3, 0.6], [0.15, 0.3, 0.6, 0.7, 0.6, 0.3, 0.2, 0.3, 0.45]),
+    ],
+)
+def test_a_curve_of_nine_epochs_or_more_is_smoothed(values: list[float], expected: list[float]) -> None:
+    assert smoothed(values) == pytest.approx(expected)

@@ -24,7 +24,6 @@ def family_space(family: str) -> Space:
 
 SCRATCH_BASE = {
     "image_size": 160,
-    "layout": "plain",
     "blocks": 3,
     "filters": 16,
     "growth": 2.0,

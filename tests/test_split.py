@@ -187,13 +187,14 @@ def test_distinct_pictures_are_counted_by_class() -> None:
 
 def test_copies_that_leave_too_little_name_the_way_out() -> None:
     with pytest.raises(
-        ValueError, match=r"got 1 in `dog`: its 3 pictures are copies of each other \(--duplicates exact takes only"
+        ValueError, match=r"got 1 in `dog` \(its 3 pictures are copies of each other\) \(--duplicates exact takes only"
     ):
         split_pictures(np.repeat([0, 1], [9, 3]), np.array([*range(9), 9, 9, 9]), None, CLASSES)
-    with pytest.raises(ValueError, match=r"got 2 in `dog`$"):
+    with pytest.raises(ValueError, match=r"got 2 in `dog`: add pictures, or"):
         split_pictures(np.repeat([0, 1], [9, 2]), alone(11), None, CLASSES)
     labels, sides = np.array([0, 1, 1, 0, 1, 0, 1]), ["train"] * 3 + ["validation"] * 2 + ["test"] * 2
-    with pytest.raises(ValueError, match=r"in train, and `cat` has none; 1 picture of it left out as copies \(--dup"):
+    lost = r"in train, and `cat` has none: .*; 1 picture of that left out as copies \(--dup"
+    with pytest.raises(ValueError, match=lost):
         split_pictures(labels, np.array([0, 1, 2, 0, 4, 5, 6]), sides, CLASSES)
 
 

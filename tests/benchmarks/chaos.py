@@ -155,7 +155,7 @@ class Search:
         self._end_cluster()
 
     def _children(self) -> list[Process]:
-        return [process for process in descendants(os.getpid()) if f" -m {CHILD} " in process.command]
+        return [process for process in descendants(os.getpid()) if CHILD in process.command]
 
     def _child_fault(self) -> bool:
         found = self._children()

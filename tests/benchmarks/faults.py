@@ -18,7 +18,7 @@ from search.schedule.rungs import rung_epochs
 from search.settings import Settings
 
 Row = dict[str, Any]
-CHILD = "search.training.worker"  # in the command of a worker's child
+CHILD = "search.training.worker import main"  # in the command of a worker's child
 
 
 @dataclass(frozen=True)

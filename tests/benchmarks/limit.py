@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from models.sizes import is_probe
 from search.training.weights import find_weights
 from tests.benchmarks.measuring import ROOT, show
 from tests.benchmarks.plain_ray_tune import decode
 
 PARTS = ("import", "decode", "trunk", "head")
+EPOCHS = 9
 # A head that is known to be good: no search is timed here.
 HEAD: dict[str, Any] = {
     "normalize": True, "units": 0, "dropout": 0.2, "weight_decay": 0.0, "label_smoothing": 0.0, "optimizer": "adam",
@@ -31,9 +33,10 @@ HEAD: dict[str, Any] = {
 def measured(data: Path, weights: str, size: int, config: dict[str, Any] | None, epochs: int) -> dict[str, Any]:
     """Runs this command in a fresh process, for a configuration's backbone and head; returns what it says."""
     command = [sys.executable, "-m", "tests.benchmarks.limit", str(data), "--weights", weights, "--size", str(size)]
-    command += ["--epochs", str(epochs)]
+    # A probe has no epochs: the work is that of the head that is known to be good.
+    command += ["--epochs", str(EPOCHS if config is not None and is_probe(config) else epochs)]
     if config is not None:
-        head = {name: config[name] for name in HEAD}
+        head = {name: config.get(name, usual) for name, usual in HEAD.items()}
         command += ["--backbone", f"{config['backbone']}-{config['alpha']}", "--head", json.dumps(head)]
     said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     result: dict[str, Any] = json.loads(said.splitlines()[-1])
@@ -113,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--weights", default="none", help="none, a weights file, or a folder of them (default: none)")
     command.add_argument("--size", type=int, default=160, help="side of the pictures in pixels (default: %(default)s)")
     command.add_argument("--backbone", help="as NAME-ALPHA (default: the first that --weights has)")
-    command.add_argument("--epochs", type=int, default=9, help="of the head (default: %(default)s)")
+    command.add_argument("--epochs", type=int, default=EPOCHS, help="of the head (default: %(default)s)")
     command.add_argument("--head", type=json.loads, default={}, help="JSON of what its configuration changes")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--plain", action="store_true", help="the pass by Keras as it is, in float32")

@@ -86,7 +86,7 @@ def search(trials: int, folder: Path) -> dict[str, Any]:
             ended = sum(row["event"] == "end" for row in read_lines(rows)[0])
             if ended > (looks[-1]["trials"] if looks else 0):
                 with contextlib.suppress(OSError):
-                    children = [found for found in descendants(driver.pid) if f" -m {CHILD} " in found.command]
+                    children = [found for found in descendants(driver.pid) if CHILD in found.command]
                     held = {str(child.number): round(resident(child.number), 1) for child in children}
                     looks.append({"trials": ended, "driver": round(resident(driver.pid), 1), "children": held})
             time.sleep(LOOK)

@@ -123,7 +123,7 @@ def trials(number: int, families: tuple[str, ...], folder: Path, epochs: int = 9
     )
     write_aside(settings.folder / "split.json", json.dumps(_split()))
     journal = Journal(settings.folder / "trials.jsonl")
-    studies = studies_of(settings, find_weights("none", seed=0))
+    studies = studies_of(settings, find_weights("none", seed=0), probed=False)
     mirror = Mirror(settings.folder / "optuna.log", settings.name, studies, journal.read(), journal.elapsed, print)
     mirroring: list[float] = []
     journal.also(lambda row: mirroring.append(_timed(mirror.take, row)[1]))

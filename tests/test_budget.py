@@ -1,0 +1,141 @@
+"""Time as the budget: what is planned, refused and kept back."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.record.journal import FINISHED, RUNNING, STOPPED, Journal, Record
+from search.schedule.budget import EPOCHS, Budget
+from search.settings import Settings
+from spaces import SPACES
+
+KERAS = ("scratch_keras",)
+TYPICAL = 10.0
+
+
+class Kept:
+    """A budget over a journal that a test fills; one picture of work 10 is the family's own kind."""
+
+    def __init__(self, folder: Path, **values: Any) -> None:
+        given = {"families": KERAS, "time_budget": 1010.0, "final_seeds": 1, **values}
+        self.settings = Settings(runs_dir=str(folder), name="run", **given)
+        self.settings.folder.mkdir(parents=True)
+        self.journal = Journal(self.settings.folder / "trials.jsonl", time.monotonic())
+        typical = dict.fromkeys(self.settings.families, TYPICAL)
+        self.budget = Budget(self.settings, self.journal, typical, 1000, 0, 1.25)
+
+    def trial(self, number: int, fastest: float, *values: float, family: str = KERAS[0], **more: Any) -> Record:
+        name = f"{family}-{number:03d}"
+        accuracies = dict(enumerate(values, 1))
+        # Of a user's own model the work is what its configuration says.
+        config = {"multiply_adds": (TYPICAL - 1) / 3, **more.pop("config", {})}
+        record = Record(name, family, config, {}, accuracies, fastest, **{"planned": 27, **more})
+        self.journal.records[name] = record
+        return record
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Callable[..., Kept]]:
+    made: list[Kept] = []
+
+    def make(**values: Any) -> Kept:
+        made.append(Kept(tmp_path / str(len(made)), **values))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.journal.close()
+
+
+def test_without_time_nothing_is_limited(kept: Callable[..., Kept]) -> None:
+    run = kept(time_budget=None, trials=3)
+    record = run.trial(1, 1e6, 0.5)
+    assert (run.budget.limited, run.budget.epochs(KERAS[0])) == (False, EPOCHS)
+    assert run.budget.plan(record) == (9, "")
+    assert not run.budget.out_of_time()
+    assert not run.budget.closed(KERAS[0])
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(0.1, 240), (1.0, 240), (3.0, 81), (8.0, 27), (25.0, 9), (500.0, 3)])
+def test_a_full_trial_is_as_long_as_the_family_s_share_deserves(
+    kept: Callable[..., Kept], seconds: float, epochs: int
+) -> None:
+    run = kept()
+    run.trial(0, seconds, 0.2, status=STOPPED, until=0.0)
+    # Its epochs and those of its retraining, a quarter longer, take at most 0.6 of 1,000 s.
+    assert run.budget.epochs(KERAS[0]) == epochs
+
+
+def test_how_long_a_trial_is_waits_for_what_the_base_shows(kept: Callable[..., Kept]) -> None:
+    run = kept()
+    base = run.trial(0, float("inf"), planned=9)
+    assert run.budget.epochs(KERAS[0]) is None
+    base.values[1], base.fastest = 0.2, 8.0
+    assert run.budget.epochs(KERAS[0]) == 27
+    # Once and for all, or trials could not be compared.
+    run.trial(1, 80.0, 0.2)
+    assert run.budget.epochs(KERAS[0]) == 27
+
+
+def test_a_dear_draw_has_fewer_epochs_and_one_that_cannot_be_done_is_refused(kept: Callable[..., Kept]) -> None:
+    run = kept()
+    run.trial(0, 8.0, 0.2, status=STOPPED, until=0.0)
+
+    def planned(times: float) -> tuple[int, str]:
+        return run.budget.plan(run.trial(7, float("inf"), config={"multiply_adds": (times * TYPICAL - 1) / 3}))
+
+    assert planned(0.5) == (27, "")
+    assert planned(2.0) == (9, "")
+    _, objection = planned(40.0)
+    assert objection == ("9 epochs and a retraining would take about 6480 s, more than the 600 s that there are for it")
+
+
+def test_one_family_s_retraining_does_not_end_the_search_of_another(kept: Callable[..., Kept]) -> None:
+    run = kept(families=("scratch_pillow", "scratch_keras"))
+    run.trial(1, 145.0, 0.02, family="scratch_pillow", planned=81)
+    # Planned for 81 epochs of 145 s it would want 4 hours: half of the family's share is all that is kept back.
+    assert run.budget.reserves() == [250.0, 0.0]
+    assert not run.budget.out_of_time()
+    run.journal.began -= 760
+    assert run.budget.out_of_time()
+
+
+def test_the_end_is_kept_free_for_retrainings_that_run_side_by_side(kept: Callable[..., Kept]) -> None:
+    run = kept(families=("scratch_pillow", "scratch_keras"))
+    for family in run.settings.families:
+        run.trial(1, 10.0, *[0.4] * 8, family=family, status=FINISHED, until=0.0)
+    one = 8 * 10.0 * 1.25 + 9 + 300 / 1000 * 10.0 / 3
+    assert run.budget.reserve() == pytest.approx(10 + 2 * one)
+    run.budget.workers = 2
+    assert run.budget.reserve() == pytest.approx(10 + one)
+    assert run.budget.fits(100.0, 900.0)
+    assert not run.budget.fits(100.0, 1950.0)
+    assert not run.budget.fits(1001.0, 0.0)
+
+
+def test_the_base_has_a_part_of_its_family_s_share(kept: Callable[..., Kept]) -> None:
+    run = kept()
+    base = run.trial(0, 60.0, 0.2, planned=9, status=RUNNING)
+    assert not run.budget.overdrawn(base)
+    run.journal.began -= 260
+    assert run.budget.overdrawn(base)
+    assert not run.budget.overdrawn(run.trial(1, 60.0, 0.2))
+
+
+def test_a_probe_and_a_head_on_stored_features_are_never_too_dear(kept: Callable[..., Kept]) -> None:
+    run = kept(families=("mobilenet",))
+    base = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 160, "unfrozen_blocks": 0}
+    run.trial(0, 400.0, 0.2, family="mobilenet", config={**base, "unfrozen_blocks": 1})
+    run.journal.began -= 900
+
+    def plain(**more: Any) -> Record:
+        record = run.trial(5, float("inf"), family="mobilenet")
+        record.config = {**base, **more}
+        return record
+
+    assert run.budget.plan(plain(head="probe", beside="none", mirror=True)) == (1, "")
+    assert run.budget.plan(plain(head="trained")) == (9, "")
+    assert set(SPACES) == {"scratch_pillow", "scratch_keras", "mobilenet"}
