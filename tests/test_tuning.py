@@ -585,7 +585,7 @@ def test_where_there_is_no_time_to_retrain_the_trial_s_own_model_is_handed_over(
     planned.report(name, 0.3, seconds=30.0)
     planned.course.checkpoints.write(name, b"its state")
     planned.journal.began -= 700
-    # A quarter of the family's share is over.
+    # The base's part of the family's share is over.
     assert not planned.report(name, 0.4, first=2, seconds=30.0)
     planned.course.ended(name, "")
     assert planned.ends() == {name: ("stopped", OUT_OF_TIME)}

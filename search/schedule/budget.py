@@ -25,7 +25,7 @@ MOST_EPOCHS = {"mobilenet": 27}
 # Of its family's share a full trial and its retraining may take so much: two or three of them, and many that are
 # stopped early.
 LARGEST = 0.6
-BASE_SHARE = 0.25  # and the study's own configuration, before it is stopped
+BASE_SHARE = 0.15  # and the study's own configuration, before it is stopped
 # A trial that could only have less than this part of its family's full epochs is not begun.
 LEAST = 3
 EXPECTED = 0.5  # of the epochs that running trials have left, how many they will be given
