@@ -132,8 +132,7 @@ class Budget:
         """Seconds that a retraining takes beside its epochs."""
         tried = [record for record in self.journal.of(family) if record.values]
         # What a picture takes: of a trunk what was waited for, of other networks a third of what training on it takes.
-        passing = [record.waited for record in tried if family in MOST_EPOCHS]
-        passing += [record.fastest / 3 for record in tried if family not in MOST_EPOCHS]
+        passing = [record.waited if family in MOST_EPOCHS else record.fastest / 3 for record in tried]
         return RETRAINING_OVERHEAD + (self.test + LOOKED_AT) / self.pictures * max(passing, default=0.0)
 
     # --- what there is ----------------------------------------------------------------------------------------------
@@ -158,11 +157,9 @@ class Budget:
         """Seconds of each retraining that is kept back for: of every family one, and more where they are cheap."""
         found: list[float] = []
         for family in self.settings.families:
-            one = self.retraining(family)
-            one = min(one, MOST_RESERVED * self.share()) if self.limited else one
-            room = RETRAININGS_SHARE * self.share() if self.limited else float("inf")
-            more = int(room / one) if one and room < float("inf") else self.settings.final_seeds
-            found += [one] * min(self.left[family], max(1, more))
+            one = min(self.retraining(family), MOST_RESERVED * self.share())
+            seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else self.left[family]
+            found += [one] * min(self.left[family], seeds)
         return found
 
     def reserve(self) -> float:
@@ -252,13 +249,13 @@ class Budget:
             return full, ""
         room = min(LARGEST * self.share(), self.free())
         epochs = full if self.settings.epochs is not None else min(full, self._longest(record.family, one, room))
-        needed = epochs * one * (1 + self.growth)
-        if needed <= room and epochs * LEAST >= full:
+        least = max(epochs, -(-full // LEAST))
+        needed = least * one * (1 + self.growth)
+        if needed <= room and epochs == least:
             return epochs, ""
-        needed = max(epochs, -(-full // LEAST)) * one * (1 + self.growth)
         return epochs, (
-            f"{max(epochs, -(-full // LEAST))} epochs and a retraining would take about {needed:.0f} s, more than the "
-            f"{max(0.0, room):.0f} s that there are for it"
+            f"{least} epochs and a retraining would take about {needed:.0f} s, more than the {max(0.0, room):.0f} s "
+            "that there are for it"
         )
 
     def closed(self, family: str) -> bool:

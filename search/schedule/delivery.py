@@ -113,7 +113,8 @@ class Delivery:
         played = rows.finals(family)
         if len(found) < 2 or rows.scored(family):
             return
-        cost = sum(self._seconds(family, record) for record in found) * len(FINAL_FOLDS)
+        seconds = [self.journal.records[record["trial"]].fastest * float(record["epoch"]) for record in found]
+        cost = sum(seconds) * len(FINAL_FOLDS)
         if self.budget.limited and cost > min(FINAL_SHARE * self.budget.share(), self.budget.remaining() / 2):
             self.say(f"{family}: no time for a final between its best {len(found)}")
             return
@@ -131,11 +132,6 @@ class Delivery:
         """Pictures of the validation side, by which the contenders were chosen."""
         return max(1, round((self.budget.growth - 1) * self.budget.pictures))
 
-    def _seconds(self, family: str, record: Mapping[str, Any]) -> float:
-        if is_probe(record["config"]):
-            return self.journal.records[record["trial"]].fastest
-        return self.journal.records[record["trial"]].fastest * float(record["epoch"])
-
     def _behind(self, family: str, job: Job) -> bool:
         """Whether a finalist is out of the race: clearly behind another on the folds that both have been tried on."""
         played = self.journal.read().finals(family)
@@ -147,7 +143,7 @@ class Delivery:
             pictures = sum(own[fold].get("pictures") or 0 for fold in common) or 1
             mine, other = (sum(one[fold]["accuracy"] for fold in common) / len(common) for one in (own, theirs))
             # Two standard errors of a difference of two shares.
-            if other - mine > 2 * (2 * other * (1 - other) / pictures) ** 0.5 and other > mine:
+            if other - mine > 2 * (2 * other * (1 - other) / pictures) ** 0.5:
                 return True
         return False
 
@@ -216,42 +212,40 @@ class Delivery:
         self.given[name] = (job, trial)
         return name, job
 
-    def _more(self) -> tuple[str, int] | None:
-        """The family with the cheapest further retraining for which there is time, and the number of its seed."""
+    def _more(self) -> tuple[str, dict[str, Any], int] | None:
+        """The family with the cheapest further retraining for which there is time, its best, and the seed's number."""
         if not self.budget.limited:
             return None
-        found = []
+        rows = self.journal.read()
+        found: list[tuple[float, str, dict[str, Any], int]] = []
         for family in self.settings.families:
-            record = best_trial(self.journal.read(), family)
-            numbers = [job.seed for name, (job, _) in self.given.items() if name.startswith(f"{family}-{RETRAIN}-")]
-            done = {row["seed"] for row in self.journal.read().tests(family)} | set(numbers)
-            if record is None or is_probe(record["config"]) or not self._in_time(family) or len(done) >= MOST_SEEDS:
+            best = best_trial(rows, family)
+            done = {job.seed for name, (job, _) in self.given.items() if name.startswith(f"{family}-{RETRAIN}-")}
+            done |= {row["seed"] for row in rows.tests(family)}
+            if best is None or is_probe(best["config"]) or not self._in_time(family) or len(done) >= MOST_SEEDS:
                 continue
-            found.append((self.budget.retraining(family), family, max(done, default=-1) + 1 - self.settings.seed))
-        return min(found)[1:] if found else None
+            number = max(done, default=-1) + 1 - self.settings.seed
+            found.append((self.budget.retraining(family), family, best, number))
+        return min(found, key=lambda one: one[:2])[1:] if found else None
 
     def _one_more(self) -> tuple[str, Job] | None:
         """Where time is left, another seed makes a figure surer."""
         found = self._more()
-        if found is None:
-            return None
-        best = best_trial(self.journal.read(), found[0])
-        assert best is not None
-        return self._give(found[0], self._retraining(found[0], best, found[1]))
+        return self._give(found[0], self._retraining(*found)) if found else None
 
     def _plan_members(self) -> list[tuple[str, Job]]:
         """The ensemble beside the winner: the next best configurations of its family, where there is time for them."""
-        if not self.settings.ensemble or (self.budget.limited and self.budget.out_of_time()):
+        if not self.settings.ensemble or self.budget.out_of_time():
             return []
         rows = self.journal.read()
         winner = choose_winner({family: best_trial(rows, family) for family in self.settings.families})
         following = full_trials(rows, winner)[1 : 1 + self.settings.ensemble] if winner else []
         kept = {row["trial"] for row in self.journal.rows if row["event"] == MEMBER}
-        members = []
-        for found in following:
-            if found["trial"] not in kept:
-                members.append((found["trial"], replace(self._retraining(str(winner), found, 0), export=False)))
-        return members
+        return [
+            (found["trial"], replace(self._retraining(str(winner), found, 0), export=False))
+            for found in following
+            if found["trial"] not in kept
+        ]
 
     # --- what comes back ---------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ outside the fit is the figure of the whole procedure.
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +138,8 @@ def train_probe(
     picture by a fit without it. Of pictures with `parts` it is fitted on `train`, and scored on `validation` where
     there are any.
     """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
     began = time.perf_counter()
     searching = not pictures.parts
     whole = pictures.joined() if searching else pictures
@@ -146,7 +147,7 @@ def train_probe(
         seen = features_of(config, pictures, whole.train)
         held = features_of(config, pictures, whole.validation)
     labels = pictures.labels[whole.train]
-    with clock("training"), _threads(threads):
+    with clock("training"), threadpool_limits(threads):
         solved = solve(seen, labels, pictures.grouped(whole.train), len(pictures.classes), seed=seed)
     fitted = _softmax(seen @ solved.weights + solved.bias)
     train_loss, train_accuracy = score(fitted, labels)
@@ -197,8 +198,9 @@ def features_of(config: Mapping[str, Any], pictures: Pictures, rows: Indices) ->
         pooled = np.concatenate(
             [_pooled(source, pictures, part, mirror=config["mirror"]) for part in parts if len(part)]
         )
-        places = np.argsort(np.concatenate(parts), kind="stable")
-        known = np.concatenate(parts)[places]
+        known = np.concatenate(parts)
+        places = np.argsort(known, kind="stable")
+        known = known[places]
         chosen = pooled[places[np.searchsorted(known, rows)]]
         found.append(chosen / np.maximum(np.linalg.norm(chosen, axis=1, keepdims=True), 1e-6))
     return np.concatenate(found, axis=1).astype(np.float32)
@@ -211,11 +213,3 @@ def _pooled(source: Source, pictures: Pictures, rows: Indices, *, mirror: bool) 
     if mirror:
         plain = (plain + np.asarray(stored.read(None, "flip", 1), np.float32)) / np.float32(2)
     return plain
-
-
-def _threads(threads: int) -> Any:
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return nullcontext()
-    return threadpool_limits(threads)
