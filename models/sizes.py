@@ -76,6 +76,16 @@ def passes(family: str, config: Mapping[str, Any], pictures: int) -> float:
     return 1 / max(1, round(pictures * copies(family, config) / EPOCH_PICTURES))
 
 
+def forward(backbone: str, alpha: float, size: float) -> float:
+    """Million multiply-adds of one picture through a whole trunk."""
+    return FORWARD[backbone] * alpha * alpha * (size / 224) * (size / 224)
+
+
+def stored(config: Mapping[str, Any]) -> bool:
+    """Whether a transfer configuration trains on stored activations; fine-tuned so deep, all of the network runs."""
+    return min(int(config["unfrozen_blocks"]), BLOCKS[config["backbone"]]) <= CACHED
+
+
 def work(family: str, config: Mapping[str, Any]) -> float:
     """Roughly how many million multiply-adds one training picture costs; only good for telling cheap from dear."""
     if "multiply_adds" in config:
@@ -84,10 +94,9 @@ def work(family: str, config: Mapping[str, Any]) -> float:
     if is_probe(config):
         return HEAD
     if family == "mobilenet":
-        forward: float = FORWARD[config["backbone"]] * config["alpha"] ** 2 * (config["image_size"] / 224) ** 2
-        depth = min(config["unfrozen_blocks"], BLOCKS[config["backbone"]])
-        trained: float = forward * depth / BLOCKS[config["backbone"]]
-        return HEAD + 3 * trained + (0.0 if depth <= CACHED else forward - trained)
+        whole = forward(config["backbone"], config["alpha"], config["image_size"])
+        trained: float = whole * min(config["unfrozen_blocks"], BLOCKS[config["backbone"]]) / BLOCKS[config["backbone"]]
+        return HEAD + 3 * trained + (0.0 if stored(config) else whole - trained)
     total, side, before = 0.0, float(config["image_size"]), 3.0
     for block in range(config["blocks"]):
         side /= config["stem_stride"] if block == 0 else 1

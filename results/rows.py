@@ -25,6 +25,7 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "cost": {"trial": str, "family": str},
     "rung": {"trial": str, "family": str, "epoch": int},
     "retry": {"trial": str, "family": str},
+    "pace": {"family": str, "rate": (int, float)},
     "test": {"family": str, "seed": int, "accuracy": (int, float)},
     "member": {"trial": str, "family": str, "accuracy": (int, float)},
     "final": {"trial": str, "family": str, "fold": int, "accuracy": (int, float)},

@@ -35,14 +35,13 @@ def probes(
 ) -> tuple[dict[str, Any], ...]:
     """The points of all linear probes: of each trunk, and of each two side by side, at each size.
 
-    The base's size comes first, where features are there already, then the smaller and the larger ones. One trunk at
-    two sizes side by side was no better than at one. Where latency counts (`timed`) there is also each without the
-    mirror image, in half of the time.
+    The largest size comes first, that of the pictures that the trunks were trained on: on photographs of dogs 224 pixels
+    were better than 160, and 256 and 288 no better than 224. One trunk at two sizes side by side was no better than at
+    one. Where latency counts (`timed`) there is also each without the mirror image, in half of the time.
     """
     names = [f"{name}-{alpha}" for name, alpha in backbones]
-    middle = sorted(image_sizes)[len(image_sizes) // 2]
     found: list[dict[str, Any]] = []
-    for size in (middle, *(size for size in sorted(image_sizes) if size != middle)):
+    for size in sorted(image_sizes, reverse=True):
         for number, name in enumerate(names):
             point = {"head": "probe", "backbone": name, "image_size": size}
             found += [point, *({**point, "beside": other} for other in names[:number])]

@@ -1,5 +1,6 @@
 """Time as the budget: what is planned, refused and kept back."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from search.record.journal import FINISHED, RUNNING, STOPPED, Journal, Record
+from search.record.journal import FINISHED, STOPPED, Journal, Record
 from search.schedule.budget import EPOCHS, Budget
+from search.schedule.pace import Pace
 from search.settings import Settings
 from spaces import SPACES
 
@@ -24,8 +26,9 @@ class Kept:
         self.settings = Settings(runs_dir=str(folder), name="run", **given)
         self.settings.folder.mkdir(parents=True)
         self.journal = Journal(self.settings.folder / "trials.jsonl", time.monotonic())
-        typical = dict.fromkeys(self.settings.families, TYPICAL)
-        self.budget = Budget(self.settings, self.journal, typical, 1000, 0, 1.25)
+        families = self.settings.families
+        self.pace = Pace(self.journal, families, pictures=1000, test=0, growth=1.25, most_views=4)
+        self.budget = Budget(self.settings, self.journal, self.pace, dict.fromkeys(families, TYPICAL))
 
     def trial(self, number: int, fastest: float, *values: float, family: str = KERAS[0], **more: Any) -> Record:
         name = f"{family}-{number:03d}"
@@ -59,25 +62,33 @@ def test_without_time_nothing_is_limited(kept: Callable[..., Kept]) -> None:
     assert not run.budget.closed(KERAS[0])
 
 
-@pytest.mark.parametrize(("seconds", "epochs"), [(0.1, 240), (1.0, 240), (3.0, 81), (8.0, 27), (25.0, 9), (500.0, 3)])
+@pytest.mark.parametrize(
+    ("seconds", "epochs"), [(0.1, 240), (1.0, 240), (3.0, 81), (8.0, 27), (20.0, 27), (40.0, 9), (500.0, 3)]
+)
 def test_a_full_trial_is_as_long_as_the_family_s_share_deserves(
     kept: Callable[..., Kept], seconds: float, epochs: int
 ) -> None:
     run = kept()
     run.trial(0, seconds, 0.2, status=STOPPED, until=0.0)
-    # Its epochs and those of its retraining, a quarter longer, take at most 0.6 of 1,000 s.
+    # Its epochs and those of its retraining, a quarter longer, take at most 0.6 of 1,000 s; where that would leave
+    # fewer than 27 epochs, the trial alone.
     assert run.budget.epochs(KERAS[0]) == epochs
 
 
-def test_how_long_a_trial_is_waits_for_what_the_base_shows(kept: Callable[..., Kept]) -> None:
+def test_a_few_batches_say_how_long_trials_are(kept: Callable[..., Kept]) -> None:
     run = kept()
-    base = run.trial(0, float("inf"), planned=9)
-    assert run.budget.epochs(KERAS[0]) is None
-    base.values[1], base.fastest = 0.2, 8.0
+    assert run.budget.unknown(KERAS[0])
+    config = {"multiply_adds": (TYPICAL - 1) / 3}
+    rate = run.pace.sample(KERAS[0], config, 8.0 / 1000)
+    # Validating 250 pictures is a third of the work of training on them.
+    assert rate * TYPICAL == pytest.approx(8.0 * (1 + 0.25 / 3))
+    assert not run.budget.unknown(KERAS[0])
     assert run.budget.epochs(KERAS[0]) == 27
     # Once and for all, or trials could not be compared.
     run.trial(1, 80.0, 0.2)
     assert run.budget.epochs(KERAS[0]) == 27
+    assert not kept(epochs=3).budget.unknown(KERAS[0])
+    assert not kept(time_budget=None, trials=3).budget.unknown(KERAS[0])
 
 
 def test_a_dear_draw_has_fewer_epochs_and_one_that_cannot_be_done_is_refused(kept: Callable[..., Kept]) -> None:
@@ -88,18 +99,20 @@ def test_a_dear_draw_has_fewer_epochs_and_one_that_cannot_be_done_is_refused(kep
         return run.budget.plan(run.trial(7, float("inf"), config={"multiply_adds": (times * TYPICAL - 1) / 3}))
 
     assert planned(0.5) == (27, "")
-    assert planned(2.0) == (9, "")
+    # Its own model alone, without a retraining.
+    assert planned(2.0) == (27, "")
+    assert planned(3.0) == (18, "")
     _, objection = planned(40.0)
-    assert objection == ("9 epochs and a retraining would take about 6480 s, more than the 600 s that there are for it")
+    assert objection == ("9 epochs would take about 2880 s, more than the 600 s that there are for it")
 
 
 def test_one_family_s_retraining_does_not_end_the_search_of_another(kept: Callable[..., Kept]) -> None:
     run = kept(families=("scratch_pillow", "scratch_keras"))
     run.trial(1, 145.0, 0.02, family="scratch_pillow", planned=81)
-    # Planned for 81 epochs of 145 s it would want 4 hours: half of the family's share is all that is kept back.
-    assert run.budget.reserves() == [250.0, 0.0]
+    # Planned for 81 epochs of 145 s it would want 4 hours: time for the trial's own model is all that is kept back.
+    assert run.budget.reserves() == [pytest.approx(9 + 300 * 0.145 / 3), 0.0]
     assert not run.budget.out_of_time()
-    run.journal.began -= 760
+    run.journal.began -= 980
     assert run.budget.out_of_time()
 
 
@@ -116,18 +129,24 @@ def test_the_end_is_kept_free_for_retrainings_that_run_side_by_side(kept: Callab
     assert not run.budget.fits(1001.0, 0.0)
 
 
-def test_the_base_has_a_part_of_its_family_s_share(kept: Callable[..., Kept]) -> None:
+@pytest.mark.parametrize(("seconds", "planned"), [(1.0, 9), (30.0, 5), (50.0, 3)])
+def test_the_base_has_a_part_of_its_family_s_share(kept: Callable[..., Kept], seconds: float, planned: int) -> None:
     run = kept()
-    base = run.trial(0, 60.0, 0.2, planned=9, status=RUNNING)
-    assert not run.budget.overdrawn(base)
-    run.journal.began -= 260
-    assert run.budget.overdrawn(base)
-    assert not run.budget.overdrawn(run.trial(1, 60.0, 0.2))
+    run.trial(1, seconds, 0.2, status=STOPPED, until=0.0)
+    # 150 s of 1,000.
+    assert run.budget.plan(run.trial(0, math.inf, planned=0)) == (planned, "")
+
+
+def test_a_base_that_is_too_slow_is_not_tried(kept: Callable[..., Kept]) -> None:
+    run = kept()
+    run.trial(1, 60.0, 0.2, status=STOPPED, until=0.0)
+    _, objection = run.budget.plan(run.trial(0, math.inf, planned=0))
+    assert objection == "3 epochs would take about 180 s, more than the 150 s that there are for it"
 
 
 def test_a_probe_and_a_head_on_stored_features_are_never_too_dear(kept: Callable[..., Kept]) -> None:
     run = kept(families=("mobilenet",))
-    base = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 160, "unfrozen_blocks": 0}
+    base = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 160, "unfrozen_blocks": 0, "augmentation": "flip"}
     run.trial(0, 400.0, 0.2, family="mobilenet", config={**base, "unfrozen_blocks": 1})
     run.journal.began -= 900
 
@@ -139,3 +158,28 @@ def test_a_probe_and_a_head_on_stored_features_are_never_too_dear(kept: Callable
     assert run.budget.plan(plain(head="probe", beside="none", mirror=True)) == (1, "")
     assert run.budget.plan(plain(head="trained")) == (9, "")
     assert set(SPACES) == {"scratch_pillow", "scratch_keras", "mobilenet"}
+
+
+def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) -> None:
+    run = kept(families=("mobilenet",))
+    probe = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 224, "head": "probe", "beside": "none"}
+    probe |= {"mirror": True, "unfrozen_blocks": 0}
+
+    def record(**more: Any) -> Record:
+        one = run.trial(len(run.journal.records) + 1, math.inf, family="mobilenet")
+        one.config = {**probe, **more}
+        return one
+
+    # Nobody knows what they take yet.
+    assert run.budget.plan(record()) == (1, "")
+    first = record()
+    first.values[1], first.waited, first.fastest, first.status, first.until = 0.9, 100.0, 4.0, FINISHED, 0.0
+    assert run.pace.features(probe) == 0.0
+    assert run.pace.features({**probe, "image_size": 448}) == pytest.approx(400.0)
+    other = {"backbone": "MobileNetV2", "image_size": 224}
+    assert run.pace.features({**probe, **other}) == pytest.approx(2 * 100.0 * 300 / 569)
+    assert run.pace.features({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(2 * 100.0 * 300 / 569)
+    assert run.pace.solving({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(8.0)
+    assert run.budget.plan(record(image_size=448)) == (1, "")
+    _, objection = run.budget.plan(record(image_size=896))
+    assert objection == "its features would take about 1604 s, more than the 600 s that there are"

@@ -132,14 +132,14 @@ def test_what_is_known_of_a_probe_without_building_it() -> None:
     assert work("mobilenet", PAIR) == 1.0
 
 
-def test_all_probes_are_points_of_the_space_the_middle_size_first() -> None:
+def test_all_probes_are_points_of_the_space_the_largest_size_first() -> None:
     backbones = (("MobileNet", 1.0), ("MobileNetV2", 1.0))
     points = mobilenet.probes((96, 160, 224), backbones)
     assert [(point["image_size"], point["backbone"], point.get("beside")) for point in points[:4]] == [
+        (224, "MobileNet-1.0", None),
+        (224, "MobileNetV2-1.0", None),
+        (224, "MobileNetV2-1.0", "MobileNet-1.0"),
         (160, "MobileNet-1.0", None),
-        (160, "MobileNetV2-1.0", None),
-        (160, "MobileNetV2-1.0", "MobileNet-1.0"),
-        (96, "MobileNet-1.0", None),
     ]
     assert len(points) == 9
 

@@ -30,7 +30,7 @@ from search.settings import Settings
 from search.studies.mirror import Mirror
 from search.studies.study import Study, studies_of
 from search.training.weights import Weights
-from search.training.worker import Job, Setup
+from search.training.worker import TIMING, Job, Setup
 from spaces import SPACES
 
 WEIGHTS = (Weights("MobileNet", 0.25, None, "random-0"),)
@@ -578,18 +578,48 @@ def test_a_final_that_was_interrupted_goes_on_where_it_was(plan: Plan) -> None:
     assert other.start()[0] == "scratch_keras-000-final-1"
 
 
+def test_a_few_batches_are_timed_before_the_first_trial_of_a_family(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0)
+    name, job = planned.start()
+    assert (name, job.kind, job.config) == ("scratch_keras-pace", TIMING, planned.course.usual["scratch_keras"])
+    # Nothing of the family begins before the answer.
+    assert planned.course.next() is None
+    assert not planned.course.over()
+    monkeypatch.setattr("search.schedule.course.ray.get", lambda value: value)
+    assert not planned.course.reported(name, {"outcome": 0.5})
+    planned.course.ended(name, "")
+    assert planned.journal.rows[-1]["event"] == "pace"
+    name, job = planned.start()
+    assert (name, job.kind) == ("scratch_keras-000", "search")
+    again = plan(folder="0", families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0)
+    assert again.course.pace.sampled == pytest.approx(planned.course.pace.sampled)
+
+
+def test_a_family_whose_batches_fail_is_searched_all_the_same(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0)
+    name, _ = planned.start()
+    assert not planned.course.reported(name, {"failed": "it does not learn"})
+    planned.course.ended(name, "")
+    name, job = planned.start()
+    assert (name, job.planned) == ("scratch_keras-000", 9)
+
+
 def test_where_there_is_no_time_to_retrain_the_trial_s_own_model_is_handed_over(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0, finalists=1)
+    family, config = "scratch_keras", planned.course.usual["scratch_keras"]
+    planned.course.timed.add(family)
+    planned.course.pace.sample(family, config, 0.1)
     name, job = planned.start()
     assert (job.planned, job.last) == (9, True)
     planned.report(name, 0.3, seconds=30.0)
     planned.course.checkpoints.write(name, b"its state")
-    planned.journal.began -= 700
-    # The base's part of the family's share is over.
+    planned.journal.began -= 930
     assert not planned.report(name, 0.4, first=2, seconds=30.0)
     planned.course.ended(name, "")
     assert planned.ends() == {name: ("stopped", OUT_OF_TIME)}
-    planned.journal.began -= 240
+    planned.journal.began -= 10
     name, job = planned.start()
     assert (name, job.own, job.name, job.epochs) == ("scratch_keras-retrain-0", True, "scratch_keras-000", 9)
     assert planned.said == [

@@ -36,7 +36,7 @@ class Record:
     planned: int = 0  # epochs of its full budget
     since: float = 0.0  # seconds into the run at which it started
     until: float | None = None  # and at which it was over
-    waited: float = 0.0  # seconds that it waited for what it trains on, where nobody had computed that yet
+    waited: float = 0.0  # seconds that it waited in all for what it trains on, where nobody had computed that yet
 
     @property
     def best(self) -> float:
@@ -97,7 +97,7 @@ class Journal:
                 trial.planned or 0,
                 trial.started,
                 trial.ended,
-                max((row["waiting"] or 0.0 for row in trial.curve), default=0.0),
+                sum(row["waiting"] or 0.0 for row in trial.curve),
             )
 
     def start(self, name: str) -> None:
@@ -123,7 +123,7 @@ class Journal:
         for row in rows:
             record.values[row["epoch"]] = row["validation_accuracy"]
             record.fastest = min(record.fastest, row["training"] + row["validating"])
-            record.waited = max(record.waited, row.get("waiting", 0.0))
+            record.waited += row.get("waiting", 0.0)
             self.write("epoch", name, record.family, **row)
 
     def retry(self, name: str, reason: str, *, counts: bool = True) -> None:

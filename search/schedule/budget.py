@@ -1,19 +1,18 @@
-"""Time as the budget: what an epoch will take, how long a full trial is, what is kept back for the end of a run.
+"""Time as the budget: how long a full trial is, what is kept back for the end of a run, what is not begun.
 
 All of it is in seconds of workers: two workers have twice the seconds of the clock. Each family has an equal share;
 what one leaves goes to the others. Without `--time-budget` nothing here limits anything.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from statistics import median
-from typing import Any
 
-from models.sizes import HEAD, is_probe, passes, work
+from models.sizes import HEAD, is_probe, work
 from results.analysis.numbers import baseline_name
-from results.rows import FINISHED, RUNNING
+from results.rows import RUNNING
 from search.record.journal import Journal, Record
+from search.schedule.pace import Pace
 from search.settings import Settings
 
 # Epochs that a full trial may have. Between the rungs, which grow by `--reduction`, so that the time is used well.
@@ -22,50 +21,36 @@ LADDER = (3, 9, 18, 27, 40, 54, 81, 120, 160, 240)
 EPOCHS = 9
 # A trunk that was trained already learns in few epochs what it ever will.
 MOST_EPOCHS = {"mobilenet": 27}
+# Up to so many epochs more of them are worth more than a retraining that has the validation pictures too: where time
+# is short, the trial's own model is handed over.
+RATHER_EPOCHS = {"mobilenet": 9}
+RATHER_EPOCHS_ELSE = 27
 # Of its family's share a full trial and its retraining may take so much: two or three of them, and many that are
 # stopped early.
 LARGEST = 0.6
-BASE_SHARE = 0.15  # and the study's own configuration, before it is stopped
+BASE_SHARE = 0.15  # and the study's own configuration
 # A trial that could only have less than this part of its family's full epochs is not begun.
 LEAST = 3
 EXPECTED = 0.5  # of the epochs that running trials have left, how many they will be given
 RETRAININGS_SHARE = 0.3  # of a family's share, for the seeds beyond the first
-# Of one retraining beyond its epochs: building, exporting and timing, in seconds, and beside the test pictures those
-# that are looked at for its mistakes.
-RETRAINING_OVERHEAD = 9.0
-LOOKED_AT = 300
 MOST_RESERVED = 0.5  # of a family's share: a retraining that takes longer is not worth what it would keep from others
 REPORT_SECONDS = 10.0
 MANY = 200  # trials, from which on what goes through all of them is computed once in a while alone
 WHILE = 1.0  # seconds
-RECENT = 15  # trials of a family by which the next one's cost is predicted
 
 
 class Budget:
     """What a family may still spend, and for how many epochs a trial is planned.
 
     Args:
-        typical: by family the work per picture of what its starts are like.
-        pictures: of the training side.
-        test: pictures of the test side.
-        growth: by how much a retraining's epochs are longer, having the validation pictures too.
+        usual: by family the work per picture of what its starts are like.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        journal: Journal,
-        typical: Mapping[str, float],
-        pictures: int,
-        test: int,
-        growth: float,
-    ) -> None:
+    def __init__(self, settings: Settings, journal: Journal, pace: Pace, usual: dict[str, float]) -> None:
         self.settings = settings
         self.journal = journal
-        self.typical = typical
-        self.pictures = pictures
-        self.test = test
-        self.growth = growth
+        self.pace = pace
+        self.usual = usual
         self.workers = 1
         self.left = dict.fromkeys(settings.families, settings.final_seeds)  # retrainings that were not given out yet
         self._epochs: dict[str, int] = {}
@@ -86,56 +71,7 @@ class Budget:
             self._known[what, family] = value, now
         return value
 
-    # --- what things take -------------------------------------------------------------------------------------------
-
-    def rate(self, family: str) -> float | None:
-        """Seconds per work of an epoch of a family, of another where it has shown none; None where nobody has."""
-        found = self._ratios(family) or [one for other in self.settings.families for one in self._ratios(other)]
-        return median(found) if found else None
-
-    def _ratios(self, family: str) -> list[float]:
-        records = [record for record in self.journal.of(family)[-RECENT:] if record.values]
-        costs = [(record.fastest, self.epoch_work(family, record.config)) for record in records]
-        return [seconds / cost for seconds, cost in costs if cost > HEAD and seconds > 0]
-
-    def epoch_work(self, family: str, config: Mapping[str, Any]) -> float:
-        """What an epoch of a configuration costs, relative to that of another."""
-        return work(family, config) * passes(family, config, self.pictures)
-
-    def seconds(self, family: str, config: Mapping[str, Any]) -> float | None:
-        """Seconds that an epoch will take; None where nothing is known, 0 for a head on stored features."""
-        if work(family, config) <= HEAD:
-            return 0.0
-        rate = self.rate(family)
-        return None if rate is None else rate * self.epoch_work(family, config)
-
-    def retraining(self, family: str) -> float:
-        """Seconds that one retraining of the family's best trial so far will take."""
-        return self._now_and_then("retraining", family, lambda: self._retraining(family))
-
-    def _retraining(self, family: str) -> float:
-        tried = [record for record in self.journal.of(family) if record.values]
-        if not tried:
-            return 0.0
-        leader = max(tried, key=lambda record: (record.status == FINISHED, len(record.values), record.best))
-        return leader.fastest * self._length(leader) * self.growth + self.overhead(family)
-
-    def _length(self, record: Record) -> float:
-        """How many epochs a trial will have had in the end."""
-        if record.status != RUNNING or not record.planned:
-            return len(record.values)
-        if self.limited and record.name == baseline_name(record.family) and record.fastest > 0:
-            return max(len(record.values), min(record.planned, BASE_SHARE * self.share() / record.fastest))
-        return record.planned
-
-    def overhead(self, family: str) -> float:
-        """Seconds that a retraining takes beside its epochs."""
-        tried = [record for record in self.journal.of(family) if record.values]
-        # What a picture takes: of a trunk what was waited for, of other networks a third of what training on it takes.
-        passing = [record.waited if family in MOST_EPOCHS else record.fastest / 3 for record in tried]
-        return RETRAINING_OVERHEAD + (self.test + LOOKED_AT) / self.pictures * max(passing, default=0.0)
-
-    # --- what there is ----------------------------------------------------------------------------------------------
+    # --- what is kept back ------------------------------------------------------------------------------------------
 
     def share(self) -> float:
         """Seconds of workers that each family has in the whole run."""
@@ -153,11 +89,25 @@ class Budget:
 
         return self._now_and_then("spent", family, spent)
 
+    def retraining(self, family: str) -> float:
+        """Seconds that one retraining of the family's best trial so far will take."""
+
+        def retraining() -> float:
+            leader = self.pace.leader(family)
+            return 0.0 if leader is None else self.pace.retraining(family, _length(leader))
+
+        return self._now_and_then("retraining", family, retraining)
+
     def reserves(self) -> list[float]:
-        """Seconds of each retraining that is kept back for: of every family one, and more where they are cheap."""
+        """Seconds of each retraining that is kept back for: of every family one, and more where they are cheap.
+
+        Where one would take too much of the share, the time to score the trial's own model.
+        """
         found: list[float] = []
         for family in self.settings.families:
-            one = min(self.retraining(family), MOST_RESERVED * self.share())
+            one = self.retraining(family)
+            if one > MOST_RESERVED * self.share():
+                one = min(one, self._now_and_then("overhead", family, partial(self.pace.overhead, family)))
             seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else self.left[family]
             found += [one] * min(self.left[family], seeds)
         return found
@@ -183,8 +133,8 @@ class Budget:
     def _ahead(self, record: Record) -> float:
         if record.status != RUNNING:
             return 0.0
-        one = record.fastest if record.values else self.seconds(record.family, record.config) or 0.0
-        return max(0.0, self._length(record) - len(record.values)) * one
+        one = record.fastest if record.values else self.pace.epoch(record.family, record.config) or 0.0
+        return max(0.0, _length(record) - len(record.values)) * one
 
     def out_of_time(self) -> bool:
         """Whether the rest of the time budget is needed for retraining and the report."""
@@ -199,8 +149,12 @@ class Budget:
 
     # --- what follows from it ---------------------------------------------------------------------------------------
 
-    def epochs(self, family: str) -> int | None:
-        """Epochs of a full trial of a family; None while its base has not shown yet what an epoch takes."""
+    def unknown(self, family: str) -> bool:
+        """Whether a few batches of a family have to be timed before its first trial can be planned."""
+        return self.limited and self.settings.epochs is None and not self.pace.known(family)
+
+    def epochs(self, family: str) -> int:
+        """Epochs of a full trial of a family."""
         if self.settings.epochs is not None:
             return self.settings.epochs
         if not self.limited:
@@ -211,65 +165,84 @@ class Budget:
                 record.planned
                 for record in self.journal.of(family)
                 if record.planned and record.name != base and not is_probe(record.config)
-            ]
-            found = max(planned) if planned else self._planned(family)
-            if found is None:
-                return None
-            self._epochs[family] = found
+                and work(family, record.config) > HEAD
+            ]  # fmt: skip
+            rate = self.pace.rate(family)
+            if planned:
+                self._epochs[family] = max(planned)
+            elif rate is None:
+                return EPOCHS
+            else:
+                one = rate * self.usual.get(family, 0.0)
+                self._epochs[family] = self._longest(family, one, min(LARGEST * self.share(), self.free()))
         return self._epochs[family]
 
-    def _planned(self, family: str) -> int | None:
-        first = self.journal.records.get(baseline_name(family))
-        if not self._ratios(family) and first is not None and first.status == RUNNING:
-            return None
-        rate = self.rate(family)
-        if rate is None:
-            return EPOCHS
-        one = rate * self.typical.get(family, 0.0)
-        return self._longest(family, one, min(LARGEST * self.share(), self.free()))
-
     def _longest(self, family: str, one: float, room: float) -> int:
-        """The longest ladder on which a trial whose epochs take so long, and its retraining, find room."""
+        """The longest ladder on which a trial whose epochs take so long, and perhaps its retraining, find room."""
         ladder = [epochs for epochs in LADDER if epochs <= MOST_EPOCHS.get(family, LADDER[-1])]
-        fitting = [epochs for epochs in ladder if epochs * one * (1 + self.growth) <= room]
-        return max(fitting, default=ladder[0])
+        rather = RATHER_EPOCHS.get(family, RATHER_EPOCHS_ELSE)
+        twice = [epochs for epochs in ladder if epochs * one * (1 + self.pace.growth) <= room]
+        once = [epochs for epochs in ladder if epochs <= rather and epochs * one <= room]
+        return max([*twice, *once], default=ladder[0])
 
     def plan(self, record: Record) -> tuple[int, str]:
         """For how many epochs a trial is planned, and what speaks against it: that it cannot be done in time."""
+        family, given = record.family, self.settings.epochs is not None
         if is_probe(record.config):
-            return 1, ""
-        if self.settings.epochs is None and work(record.family, record.config) <= HEAD:
-            # A head on stored features costs nothing, and has nothing to learn after so many.
-            return EPOCHS, ""
-        full = self.epochs(record.family)
-        if record.name == baseline_name(record.family) or full is None:
-            return min(full or EPOCHS, EPOCHS) if self.settings.epochs is None else full or EPOCHS, ""
-        one = self.seconds(record.family, record.config) if self.limited else None
+            return 1, self._late(record)
+        if not given and work(family, record.config) <= HEAD:
+            # A head on stored features costs nothing, and has nothing to learn after so many epochs.
+            return EPOCHS, self._late(record)
+        base = not given and record.name == baseline_name(family)
+        full = min(self.epochs(family), EPOCHS) if base else self.epochs(family)
+        one = self.pace.epoch(family, record.config) if self.limited else None
         if not one:
             return full, ""
-        room = min(LARGEST * self.share(), self.free())
-        epochs = full if self.settings.epochs is not None else min(full, self._longest(record.family, one, room))
-        least = max(epochs, -(-full // LEAST))
-        needed = least * one * (1 + self.growth)
-        if needed <= room and epochs == least:
-            return epochs, ""
-        return epochs, (
-            f"{least} epochs and a retraining would take about {needed:.0f} s, more than the {max(0.0, room):.0f} s "
-            "that there are for it"
-        )
+        room = self._room(record)
+        if given:
+            least = epochs = full
+        elif base:
+            room = min(room, BASE_SHARE * self.share())
+            least, epochs = LADDER[0], min(full, int(room / one))
+        else:
+            least, epochs = -(-full // LEAST), min(full, self._longest(family, one, room))
+        if least * one > room:
+            return least, (
+                f"{least} epochs would take about {least * one:.0f} s, more than the {max(0.0, room):.0f} s "
+                "that there are for it"
+            )
+        return max(least, epochs), self._late(record)
+
+    def _room(self, record: Record) -> float:
+        """Seconds that a trial may take; what shows that its family works at all may have all that is free."""
+        alone = self.remaining() + REPORT_SECONDS - self.reserve()
+        free = min(self.free(), alone)
+        first = not any(other.values for other in self.journal.of(record.family))
+        return free if first else min(LARGEST * self.share(), free)
+
+    def _late(self, record: Record) -> str:
+        """Why the features that a trial needs cannot be computed in time; empty where they can or are there."""
+        if not self.limited:
+            return ""
+        needed = self.pace.features(record.config) + self.pace.solving(record.config)
+        room = self._room(record)
+        if needed <= max(0.0, room):
+            return ""
+        return f"its features would take about {needed:.0f} s, more than the {max(0.0, room):.0f} s that there are"
 
     def closed(self, family: str) -> bool:
         """Whether there is no time left for another trial of a family like its starts."""
         if not self.limited or self.out_of_time():
             return self._up
-        full, rate = self.epochs(family), self.rate(family)
-        if full is None or rate is None or not self.journal.of(family):
+        rate = self.pace.rate(family)
+        if rate is None or family in MOST_EPOCHS or not self.journal.of(family):
+            # Of a trained trunk there are always heads that cost next to nothing.
             return False
+        full = self.epochs(family)
         least = full if self.settings.epochs is not None else -(-full // LEAST)
-        return least * rate * self.typical.get(family, 0.0) * (1 + self.growth) > self.free()
+        return least * rate * self.usual.get(family, 0.0) > self.free()
 
-    def overdrawn(self, record: Record) -> bool:
-        """Whether the study's own configuration has had its part of the family's share."""
-        if not self.limited or record.name != baseline_name(record.family):
-            return False
-        return self.journal.elapsed - record.since > BASE_SHARE * self.share()
+
+def _length(record: Record) -> int:
+    """How many epochs a trial will have had in the end."""
+    return record.planned if record.status == RUNNING and record.planned else len(record.values)

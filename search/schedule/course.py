@@ -14,12 +14,13 @@ from search.schedule.budget import EPOCHS, Budget
 from search.schedule.delivery import Delivery
 from search.schedule.limits import Limits
 from search.schedule.losses import Losses
+from search.schedule.pace import Pace
 from search.schedule.verdicts import Verdicts
 from search.settings import Settings
 from search.studies.aims import Aims
 from search.studies.study import Study
 from search.training.checkpoint import Checkpoints
-from search.training.worker import Job
+from search.training.worker import TIMING, Job
 
 # Trials that a family may be ahead of the others at the start: a head on cached features is the cheapest good
 # model there is, and the workers that build its activations together have it within the first minute.
@@ -58,8 +59,15 @@ class Course:
             record.planned = record.planned or settings.epochs or EPOCHS
         aims = Aims.of(settings)
         growth = 1 + len(pictures.validation) / len(pictures.train)
-        typical = {family: study.typical for family, study in studies.items()}
-        self.budget = Budget(settings, journal, typical, len(pictures.train), len(pictures.test), growth)
+        self.pace = Pace(
+            journal, settings.families, pictures=len(pictures.train), test=len(pictures.test), growth=growth,
+            most_views=settings.views,
+        )  # fmt: skip
+        self.usual = {family: study.usual for family, study in studies.items()}
+        usual = {family: work(family, config) for family, config in self.usual.items()}
+        self.budget = Budget(settings, journal, self.pace, usual)
+        self.timing: dict[str, str] = {}  # by name, the family of each job that times a few batches
+        self.timed: set[str] = set()  # families for which there was one
         self.verdicts = Verdicts(settings, journal, aims)
         for record in self.verdicts.recall():
             studies[record.family].tell(record)
@@ -93,6 +101,8 @@ class Course:
         if self.again:
             return self._search_job(self.again.pop(0))
         while not self.interrupted and (family := self._next_family()) is not None:
+            if family not in self.timed and self.budget.unknown(family):
+                return self._timing_job(family)
             record = self._drawn(family)
             objection = self._objection(record)
             if not objection:
@@ -102,6 +112,12 @@ class Course:
             self.journal.end(record.name, INFEASIBLE, objection)
             self._tell(record)
         return None if self.interrupted else self.delivery.next(self._searched)
+
+    def _timing_job(self, family: str) -> tuple[str, Job]:
+        name = f"{family}-{TIMING}"
+        self.timing[name] = family
+        self.timed.add(family)
+        return name, self._job(TIMING, family, self.usual[family], self.settings.seed)
 
     def _drawn(self, family: str) -> Record:
         # Of a damaged run numbers may be missing: no name is given twice.
@@ -142,18 +158,14 @@ class Course:
         if self.budget.out_of_time():
             return None
         families = [family for family in self.settings.families if self._open(family)]
-        # Whose base has not shown yet what an epoch takes waits: how long its trials are hangs on it.
-        families = [f for f in families if self._begun(f)]
+        # Whose pace is being measured waits: how long its trials are hangs on it.
+        families = [family for family in families if family not in self.timing.values()]
         if not all(self._best.values()):
             return min(families, key=lambda f: self._tried(f) - self.lead.get(f, 0), default=None)
         if self.budget.limited:
             return min(families, key=self.budget.spent, default=None)
         leader = max(self._best, key=lambda f: self._best[f])
         return min(families, key=lambda f: self._tried(f) / (LEADERS_TURNS if f == leader else 1), default=None)
-
-    def _begun(self, family: str) -> bool:
-        known = not self.journal.of(family) or self.budget.epochs(family) is not None
-        return known or self.studies[family].cheap_next
 
     def _tried(self, family: str) -> int:
         """Trials of a family; those that broke a limit were not tried."""
@@ -165,6 +177,7 @@ class Course:
 
     def _searched(self, family: str) -> bool:
         exhausted = not self._open(family) or self.budget.out_of_time()
+        exhausted = exhausted and family not in self.timing.values()
         return exhausted and not self.journal.of(family, RUNNING)
 
     def nothing_left(self) -> bool:
@@ -190,6 +203,9 @@ class Course:
         if "died" in result:
             self.losses.reasons[name] = result["died"]
             return False
+        if name in self.timing:
+            self._paced(self.timing[name], result)
+            return False
         if name in self.delivery.given:
             lost = self.delivery.reported(name, result)
             if lost:
@@ -206,6 +222,12 @@ class Course:
             return self.limits.measured(record, result["rows"][0])
         return self._trained(record, result["rows"])
 
+    def _paced(self, family: str, result: Mapping[str, Any]) -> None:
+        # Where it fails, so will the family's trials, each of which says why.
+        with suppress(ray.exceptions.RayError, KeyError):
+            rate = self.pace.sample(family, self.usual[family], float(ray.get(result["outcome"])))
+            self.journal.write("pace", f"{family}-{TIMING}", family, rate=rate)
+
     def _trained(self, record: Record, reported: list[dict[str, Any]]) -> bool:
         # A trial begins anew where it had come to no checkpoint; the epochs that it had reported stand.
         rows = [row for row in reported if row["epoch"] not in record.values]
@@ -215,7 +237,7 @@ class Course:
             return False
         if self.verdicts.through(record):
             return False
-        if self.budget.out_of_time() or self.budget.overdrawn(record):
+        if self.budget.out_of_time():
             self.journal.end(record.name, STOPPED, OUT_OF_TIME)
             return False
         # At rungs alone: when rows come between them is chance, and the order of draws must not hang on it.
@@ -237,6 +259,9 @@ class Course:
         """
         reason, blamed = self.losses.reason(name, reason)
         if self.interrupted:
+            return
+        if name in self.timing:
+            del self.timing[name]
             return
         if name in self.delivery.given:
             self._delivered(name, reason, blamed)

@@ -130,7 +130,7 @@ class Delivery:
 
     def _chosen_on(self) -> int:
         """Pictures of the validation side, by which the contenders were chosen."""
-        return max(1, round((self.budget.growth - 1) * self.budget.pictures))
+        return max(1, round((self.budget.pace.growth - 1) * self.budget.pace.pictures))
 
     def _behind(self, family: str, job: Job) -> bool:
         """Whether a finalist is out of the race: clearly behind another on the folds that both have been tried on."""
@@ -205,7 +205,7 @@ class Delivery:
         name = f"{family}-{RETRAIN}-{job.seed}"
         self.underway[name] = family
         if self.budget.limited:
-            job = replace(job, within=max(0.0, self.budget.remaining() - self.budget.overhead(family)))
+            job = replace(job, within=max(0.0, self.budget.remaining() - self.budget.pace.overhead(family)))
         return self._named(name, job, best["trial"])
 
     def _named(self, name: str, job: Job, trial: str) -> tuple[str, Job]:

@@ -100,10 +100,11 @@ class Study:
             self._learn(record)
         for record in earlier:
             self._recall(record)
-        # The defaults of the space are the study's own configuration: it always comes first. Behind it stands the first
-        # probe, which needs the same features, and behind the starts stand the others.
+        # The defaults of the space are the study's own configuration: it always comes first. Behind it stand the probes
+        # of the first size, and behind the starts the others.
+        early = [values for values in probes if values.get("image_size") == probes[0].get("image_size")]
         points: list[dict[str, Any]] = []
-        for values in ({}, *probes[:1], *starts, *probes[1:]):
+        for values in ({}, *early, *starts, *probes):
             if fits(space, values) and (point := values_to_point(space, values)) not in points:
                 points.append(point)
         tried = [record.point for record in earlier]
@@ -114,10 +115,9 @@ class Study:
         for point in waiting:
             self._enqueue(point)
         self._starts = len(waiting)
-        self._works = [self._work(point) for point in waiting]
-        # What the configurations are like that the family's own begin with: the dearest of them, or the base.
-        self.typical = max([self._work(point) for point in points[1:] if not is_probe(point)], default=0.0)
-        self.typical = self.typical or self._work(points[0])
+        # What most configurations are like: the first of the starts that is trained by epochs, or the base.
+        trained = [point for point in points[1:] if not is_probe(point) and self._work(point) > HEAD]
+        self.usual = self._space(TrialHyperParameters(values=[*trained, points[0]][0]))
         self._left += sum(is_probe(point) for point in waiting)
 
     def _work(self, point: Mapping[str, Any]) -> float:
@@ -127,11 +127,6 @@ class Study:
     def more(self) -> bool:
         """Whether there are configurations left to try."""
         return bool(self._drawn) or self._left > 0
-
-    @property
-    def cheap_next(self) -> bool:
-        """Whether the next configuration is given, and is a head on stored features."""
-        return bool(self._starts) and self._works[-self._starts] <= HEAD
 
     def suggest(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configuration of the next trial, and the point of the space that it was made from.
@@ -363,6 +358,9 @@ def spaces_of(
             # What is known to be good of a trained trunk says nothing of a random one.
             starts = starts if bound["pretrained"] else ()
             bound["probed"] = True
+        elif family in STARTS:
+            # First on the smallest pictures, where as much time makes the most epochs.
+            starts = ({**starts[0], "image_size": min(settings.image_sizes)}, *starts)
         spaces[family] = own[family] if own and family in own else partial(SPACES[family], **bound), starts
     return spaces
 

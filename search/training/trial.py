@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ Keep = Callable[[bytes], None]
 
 PARTS = ("waiting", "building", "training", "validating")  # where the seconds of an epoch go
 SCORING_BATCH = 64
+TIMED_BATCHES, TIMED_EPOCHS = 3, 3
 SEEN = 512  # training pictures by which a model is judged that is not trained on
 
 
@@ -199,6 +200,22 @@ def train(
         fitted = predict(material.scored or material.model, Inputs(material.training(0).take(seen)))
         row["train_accuracy"] = score(fitted, material.labels[seen])[1]
     return Trained(material.model, material.exported, row["train_accuracy"], material, epoch + 1)
+
+
+def seconds_a_picture(
+    family: str, config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int
+) -> float:
+    """Seconds that training on one picture takes, by a few batches of them."""
+    count = TIMED_BATCHES * int(config.get("batch_size", 32))
+    some = np.unique(np.linspace(0, len(pictures.train) - 1, min(count, len(pictures.train))).astype(np.int64))
+    few = replace(pictures, train=pictures.train[some], validation=pictures.validation[:0])
+    rows: list[Row] = []
+    # The first epoch also compiles.
+    train(
+        family, config, few, seed=seed, epochs=TIMED_EPOCHS, planned=TIMED_EPOCHS, most_views=most_views,
+        threads=threads, report=rows.append,
+    )  # fmt: skip
+    return float(min(row["training"] for row in rows)) / len(some)
 
 
 class Passes:

@@ -25,7 +25,7 @@ from search.home import settle_home
 from search.training import devices
 from search.training.latency import MODELS, measure
 from search.training.own_models import OwnModels
-from search.training.trial import MATERIALS, Diverged, Row, train
+from search.training.trial import MATERIALS, Diverged, Row, seconds_a_picture, train
 
 # Rows of a trial travel together while they come faster than this, in seconds: each journey costs what a head-only
 # epoch costs.
@@ -40,13 +40,14 @@ OUT_OF_MEMORY = ("out of memory", "resource_exhausted")
 
 FINAL = "final"
 RETRAIN = "retrain"
+TIMING = "pace"
 
 
 @dataclass(frozen=True)
 class Job:
     """One trial, one training of a final, or one retraining, as plain values."""
 
-    kind: str  # "search", "final" or "retrain"
+    kind: str  # "search", "final", "retrain" or "pace"
     family: str
     config: dict[str, Any]
     seed: int
@@ -289,6 +290,11 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
             line.send("rows", [{"event": "cost", **measure(job.family, job.config, pictures, setup.threads)}])
             if line.recv() == "stop":
                 raise _Stopped
+        if job.kind == TIMING:
+            return "finished", seconds_a_picture(
+                job.family, job.config, pictures.without_test(), seed=job.seed, most_views=job.most_views,
+                threads=setup.threads,
+            )  # fmt: skip
         if job.kind == "search":
             train(job.family, job.config, pictures.without_test(), last=job.last, **common)
             return "finished", None

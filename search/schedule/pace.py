@@ -1,0 +1,183 @@
+"""What things take on the workers of a run, in seconds of a worker, told from what its rows have shown."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from models.sizes import HEAD, Source, forward, is_probe, passes, sources, stored, work
+from results.rows import FINISHED
+from search.record.journal import Journal, Record
+from search.training.activations import view_name, views
+
+RECENT = 15  # trials of a family by which the next one's cost is predicted
+# Of one retraining beyond its epochs: building, exporting and timing, in seconds, and beside the test pictures those
+# that are looked at for its mistakes.
+RETRAINING_OVERHEAD = 9.0
+LOOKED_AT = 300
+# A multiply-add of a trunk that nobody has run yet takes at most so many times one of the quickest: MobileNetV2 took
+# nearly twice what MobileNet did, whose work is less scattered.
+UNLIKE = 2.0
+
+Part = tuple[Source, str]  # features of one version of the pictures: a trunk, and the name of the version
+
+
+class Pace:
+    """Seconds of a worker, by family and configuration.
+
+    Args:
+        pictures: of the training side.
+        test: pictures of the test side.
+        growth: by how much a retraining's epochs are longer, having the validation pictures too.
+        most_views: versions of the pictures that are stored, at most.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        families: Sequence[str],
+        *,
+        pictures: int,
+        test: int,
+        growth: float,
+        most_views: int,
+    ) -> None:
+        self.journal = journal
+        self.families = families
+        self.pictures = pictures
+        self.test = test
+        self.growth = growth
+        self.most_views = most_views
+        # By family, seconds per work of an epoch, from the few batches that were trained before its first trial.
+        self.sampled: dict[str, float] = {
+            row["family"]: row["rate"] for row in journal.rows if row["event"] == "pace" and row["rate"]
+        }
+
+    # --- epochs -----------------------------------------------------------------------------------------------------
+
+    def rate(self, family: str) -> float | None:
+        """Seconds per work of an epoch of a family, of another where it has shown none; None where nobody has."""
+        own = self._ratios(family)
+        if own or family in self.sampled:
+            return median(own) if own else self.sampled[family]
+        others = [one for other in self.families for one in self._ratios(other)] or list(self.sampled.values())
+        return median(others) if others else None
+
+    def _ratios(self, family: str) -> list[float]:
+        records = [record for record in self.journal.of(family)[-RECENT:] if record.values]
+        costs = [(record.fastest, self.epoch_work(family, record.config)) for record in records]
+        return [seconds / cost for seconds, cost in costs if cost > HEAD and seconds > 0]
+
+    def known(self, family: str) -> bool:
+        """Whether a family has shown itself what an epoch takes."""
+        return family in self.sampled or bool(self._ratios(family))
+
+    def sample(self, family: str, config: Mapping[str, Any], seconds: float) -> float:
+        """Takes in the seconds that training on one picture took; what an epoch's work takes."""
+        # Validating is a forward pass, a third of the work, over the pictures that a retraining has beside.
+        self.sampled[family] = seconds * self.pictures * (1 + (self.growth - 1) / 3) / work(family, config)
+        return self.sampled[family]
+
+    def epoch_work(self, family: str, config: Mapping[str, Any]) -> float:
+        """What an epoch of a configuration costs, relative to that of another."""
+        return work(family, config) * passes(family, config, self.pictures)
+
+    def epoch(self, family: str, config: Mapping[str, Any]) -> float | None:
+        """Seconds that an epoch will take; None where nothing is known, 0 for a head on stored features."""
+        if work(family, config) <= HEAD:
+            return 0.0
+        rate = self.rate(family)
+        return None if rate is None else rate * self.epoch_work(family, config)
+
+    # --- stored features and what is solved on them -----------------------------------------------------------------
+
+    def features(self, config: Mapping[str, Any]) -> float:
+        """Seconds until the features that a configuration trains on are there; 0 where they are, or nobody knows."""
+        found, costs = self._computed()
+        return sum(
+            self._passing(source[0], costs) * forward(*source) * self.pictures * self.growth
+            for source, version in self._parts(config)
+            if (source, version) not in found
+        )
+
+    def solving(self, config: Mapping[str, Any]) -> float:
+        """Seconds that solving a probe takes beyond its features; 0 where none was solved yet."""
+        if not is_probe(config):
+            return 0.0
+        solved = [
+            (record.fastest, len(sources(record.config))) for record in self._with_trunk() if is_probe(record.config)
+        ]
+        return median(seconds / wide for seconds, wide in solved) * len(sources(config)) if solved else 0.0
+
+    def _with_trunk(self) -> list[Record]:
+        records = [record for family in self.families for record in self.journal.of(family)]
+        return [record for record in records if record.values and "backbone" in record.config]
+
+    def _parts(self, config: Mapping[str, Any], epochs: int | None = None) -> list[Part]:
+        """The features that a configuration needs, those of so many epochs where they are given."""
+        if "backbone" not in config or not stored(config):
+            return []
+        if is_probe(config):
+            names = [view_name("flip", view) for view in range(2 if config["mirror"] else 1)]
+        else:
+            count = views(config["augmentation"], self.most_views)
+            count = count if epochs is None else min(count, epochs)
+            names = [view_name(config["augmentation"], view) for view in range(count)]
+        return [(source, name) for source in sources(config) for name in names]
+
+    def _computed(self) -> tuple[set[Part], dict[str, float]]:
+        """The features that are there, and by backbone the seconds of a multiply-add of one picture, in millions."""
+        found: set[Part] = set()
+        waited: dict[str, float] = {}
+        done: dict[str, float] = {}
+        for record in self._with_trunk():
+            parts = self._parts(record.config, len(record.values))
+            backbones = {source[0] for source, _ in parts}
+            if len(backbones) == 1:
+                # Those who wait for the same features compute them together: all that they waited is what it took.
+                (backbone,) = backbones
+                waited[backbone] = waited.get(backbone, 0.0) + record.waited
+                new = sum(forward(*source) for source, version in parts if (source, version) not in found)
+                done[backbone] = done.get(backbone, 0.0) + new * self.pictures * self.growth
+            found.update(parts)
+        return found, {name: waited[name] / cost for name, cost in done.items() if cost and waited[name]}
+
+    def _passing(self, backbone: str, costs: Mapping[str, float]) -> float:
+        """Seconds of a million multiply-adds of a backbone."""
+        if backbone in costs:
+            return costs[backbone]
+        if costs:
+            return UNLIKE * min(costs.values())
+        # Nobody has run one yet: training is about as quick.
+        rates = [rate / self.pictures for family, rate in self.sampled.items() if family == "mobilenet"]
+        return rates[0] if rates else 0.0
+
+    # --- retrainings ------------------------------------------------------------------------------------------------
+
+    def leader(self, family: str) -> Record | None:
+        """The trial of a family that would be retrained, were its search over now."""
+        tried = [record for record in self.journal.of(family) if record.values]
+        return max(tried, key=lambda one: (one.status == FINISHED, len(one.values), one.best), default=None)
+
+    def retraining(self, family: str, epochs: int) -> float:
+        """Seconds that one retraining of a family's leader will take, of so many epochs."""
+        leader = self.leader(family)
+        if leader is None:
+            return 0.0
+        return leader.fastest * epochs * self.growth + self.overhead(family)
+
+    def overhead(self, family: str) -> float:
+        """Seconds that a retraining takes beside its epochs, or a trial's own model to be scored and exported."""
+        return RETRAINING_OVERHEAD + (self.test + LOOKED_AT) * max(self._looking(family), default=0.0)
+
+    def _looking(self, family: str) -> Iterator[float]:
+        """Seconds of a picture through the exported model of each trial."""
+        _, costs = self._computed() if any("backbone" in one.config for one in self.journal.of(family)) else ({}, {})
+        for record in self.journal.of(family):
+            if not record.values:
+                continue
+            if "backbone" in record.config:
+                twice = 2 if record.config.get("mirror") else 1
+                yield twice * sum(self._passing(one[0], costs) * forward(*one) for one in sources(record.config))
+            else:
+                # A third of what training takes.
+                yield record.fastest / 3 / self.pictures / passes(family, record.config, self.pictures)
