@@ -30,22 +30,21 @@ STARTS: tuple[dict[str, Any], ...] = (
 GIVEN = {"head": "trained"}
 
 
-def probes(
-    image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...], *, timed: bool = False
-) -> tuple[dict[str, Any], ...]:
+def probes(image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...]) -> tuple[dict[str, Any], ...]:
     """The points of all linear probes: of each trunk, and of each two side by side, at each size.
 
-    The largest size comes first, that of the pictures that the trunks were trained on: on photographs of dogs 224 pixels
-    were better than 160, and 256 and 288 no better than 224. One trunk at two sizes side by side was no better than at
-    one. Where latency counts (`timed`) there is also each without the mirror image, in half of the time.
+    The largest size comes first, that of the pictures that the trunks were trained on: of photographs of dogs 224
+    pixels were better than 160, and 256 and 288 no better than 224. One trunk at two sizes side by side was no better
+    than at one. Wide trunks come before narrow ones. Those of the mirror image too are the last: over 8 divisions of
+    photographs they named as many rightly as those of the picture alone, for twice the time.
     """
-    names = [f"{name}-{alpha}" for name, alpha in backbones]
+    names = [f"{name}-{alpha}" for name, alpha in sorted(backbones, key=lambda one: -one[1])]
     found: list[dict[str, Any]] = []
     for size in sorted(image_sizes, reverse=True):
         for number, name in enumerate(names):
             point = {"head": "probe", "backbone": name, "image_size": size}
             found += [point, *({**point, "beside": other} for other in names[:number])]
-    return tuple(found + [{**point, "mirror": False} for point in found if timed])
+    return (*found, *({**point, "mirror": True} for point in found))
 
 
 def space(
@@ -72,7 +71,7 @@ def space(
     if head == "probe":
         with hp.conditional_scope("head", ["probe"]):
             beside = hp.Choice("beside", ["none", *names], default="none")
-            mirror = hp.Boolean("mirror", default=True)
+            mirror = hp.Boolean("mirror", default=False)
         return {
             "backbone": name,
             "alpha": float(alpha),

@@ -16,7 +16,7 @@ from search.schedule.pace import Pace
 from search.settings import Settings
 
 # Epochs that a full trial may have. Between the rungs, which grow by `--reduction`, so that the time is used well.
-LADDER = (3, 9, 18, 27, 40, 54, 81, 120, 160, 240)
+LADDER = (3, 6, 9, 13, 18, 27, 40, 54, 81, 120, 160, 240)
 # Where no time is given to decide by; also what the study's own configuration gets, which was trained about so long.
 EPOCHS = 9
 # A trunk that was trained already learns in few epochs what it ever will.

@@ -160,10 +160,10 @@ class Course:
         families = [family for family in self.settings.families if self._open(family)]
         # Whose pace is being measured waits: how long its trials are hangs on it.
         families = [family for family in families if family not in self.timing.values()]
+        if self.budget.limited:
+            return min(families, key=lambda f: (self.budget.spent(f), -self.lead.get(f, 0)), default=None)
         if not all(self._best.values()):
             return min(families, key=lambda f: self._tried(f) - self.lead.get(f, 0), default=None)
-        if self.budget.limited:
-            return min(families, key=self.budget.spent, default=None)
         leader = max(self._best, key=lambda f: self._best[f])
         return min(families, key=lambda f: self._tried(f) / (LEADERS_TURNS if f == leader else 1), default=None)
 

@@ -102,7 +102,8 @@ class Study:
             self._recall(record)
         # The defaults of the space are the study's own configuration: it always comes first. Behind it stand the probes
         # of the first size, and behind the starts the others.
-        early = [values for values in probes if values.get("image_size") == probes[0].get("image_size")]
+        kind = [(values.get("image_size"), values.get("mirror")) for values in probes]
+        early = [values for values, own in zip(probes, kind, strict=True) if own == kind[0]]
         points: list[dict[str, Any]] = []
         for values in ({}, *early, *starts, *probes):
             if fits(space, values) and (point := values_to_point(space, values)) not in points:
@@ -395,7 +396,7 @@ def studies_of(
         seed = settings.seed + 1000 * known.index(family) + 10_000 * (len(earlier) + len(observations))
         transfer = family == "mobilenet"
         aims = Aims.of(settings)
-        points = mobilenet.probes(settings.image_sizes, backbones_of(weights), timed=aims.timed) if transfer else ()
+        points = mobilenet.probes(settings.image_sizes, backbones_of(weights)) if transfer else ()
         studies[family] = Study(
             family, space, (*first, *starts), trials=settings.trials, seed=seed,
             earlier=earlier, observations=observations, aims=aims, probes=points if probed else (),

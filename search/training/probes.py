@@ -52,8 +52,8 @@ class Solved:
 def solve(features: Features, labels: Indices, groups: Indices, classes: int, *, seed: int) -> Solved:
     """Logistic regression on features (n, width), its strength and temperature chosen by cross-validation.
 
-    Pictures of one group are never on both sides of a fold. The strength is the one with the highest accuracy, smoothed
-    over its neighbours, ties by the lower cross-entropy; the temperature the one with the lowest cross-entropy.
+    Pictures of one group are never on both sides of a fold. The strength is one step weaker than that of the lowest
+    cross-entropy on the first fold; the temperature is the one with the lowest cross-entropy on all.
     """
     count = max(2, min(FOLDS, round(FOLDS * LARGEST / (features.size * classes))))
     number = folds(labels, groups, FOLDS, seed=seed)
@@ -63,27 +63,39 @@ def solve(features: Features, labels: Indices, groups: Indices, classes: int, *,
         # A handful of pictures, each class in one group: nothing can be left out.
         weights, bias = _fitted(features, labels, classes, STRENGTHS[3:4])[0]
         return Solved(weights, bias, STRENGTHS[3], 1.0, np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
-    logits = []
-    for places in held:
-        rest = np.ones(len(labels), bool)
-        rest[places] = False
-        paths = _fitted(features[rest], labels[rest], classes, STRENGTHS)
-        logits.append(np.stack([features[places] @ weights + bias for weights, bias in paths]))
+    # Its cross-entropy says of the first fold where the optimum lies, and one step to the weaker side the accuracy is
+    # as high or higher: of 8 divisions of photographs it was .952 and .944 there (two trunks, one) on others, .949 and
+    # .938 at the optimum, and .950 and .940 where the accuracy on all folds had chosen, which hardly tells strengths.
+    coarse = _left_out(features, labels, classes, held[0], STRENGTHS)
+    losses = [_calibrated(one, labels[held[0]])[1] for one in coarse]
+    best = min(int(np.argmin(losses)) + 1, len(STRENGTHS) - 1)
+    strength = STRENGTHS[best]
+    rest = [_left_out(features, labels, classes, places, (strength,))[0] for places in held[1:]]
     places = np.concatenate(held)
-    found = np.concatenate(logits, axis=1)
-    truth = labels[places]
-    accuracies = np.array([(one.argmax(axis=1) == truth).mean() for one in found])
-    padded = np.concatenate([accuracies[:1], accuracies, accuracies[-1:]])
-    smooth = padded[:-2] / 4 + padded[1:-1] / 2 + padded[2:] / 4
-    temperatures = [_temperature(one, truth) for one in found]
-    losses = [score(_softmax(one / t), truth)[0] for one, t in zip(found, temperatures, strict=True)]
-    best = min(range(len(STRENGTHS)), key=lambda place: (-round(float(smooth[place]), 4), losses[place]))
-    weights, bias = _fitted(features, labels, classes, STRENGTHS[best : best + 1])[0]
-    temperature = temperatures[best]
+    found = np.concatenate([coarse[best], *rest])
+    temperature = _calibrated(found, labels[places])[0]
+    weights, bias = _fitted(features, labels, classes, (strength,))[0]
     return Solved(
-        weights / np.float32(temperature), bias / np.float32(temperature), STRENGTHS[best], float(temperature), places,
-        _softmax(found[best] / temperature),
+        weights / np.float32(temperature), bias / np.float32(temperature), strength, temperature, places,
+        _softmax(found / temperature),
     )  # fmt: skip
+
+
+def _left_out(
+    features: Features, labels: Indices, classes: int, places: Indices, strengths: Sequence[float]
+) -> Features:
+    """Logits (strengths, places, classes) of pictures by fits without them."""
+    rest = np.ones(len(labels), bool)
+    rest[places] = False
+    fits = _fitted(features[rest], labels[rest], classes, strengths)
+    return np.stack([features[places] @ weights + bias for weights, bias in fits])
+
+
+def _calibrated(logits: Features, truth: Indices) -> tuple[float, float]:
+    """By what logits are to be divided for the lowest cross-entropy (Guo et al., 2017), and that cross-entropy."""
+    losses = [score(_softmax(logits / t), truth)[0] for t in TEMPERATURES]
+    best = int(np.argmin(losses))
+    return float(TEMPERATURES[best]), losses[best]
 
 
 def _fitted(
@@ -115,12 +127,6 @@ def _fitted(
                 weights[:, present], bias[present] = model.coef_.T, model.intercept_
         found.append((weights, bias))
     return found
-
-
-def _temperature(logits: Features, truth: Indices) -> float:
-    """By what logits are to be divided for the lowest cross-entropy (Guo et al., 2017)."""
-    losses = [score(_softmax(logits / t), truth)[0] for t in TEMPERATURES]
-    return float(TEMPERATURES[int(np.argmin(losses))])
 
 
 def _softmax(logits: Any) -> Features:

@@ -25,6 +25,7 @@ Keep = Callable[[bytes], None]
 
 PARTS = ("waiting", "building", "training", "validating")  # where the seconds of an epoch go
 SCORING_BATCH = 64
+KEPT_SECONDS = 10.0  # between two checkpoints of a model that may be handed over at any time
 TIMED_BATCHES, TIMED_EPOCHS = 3, 3
 SEEN = 512  # training pictures by which a model is judged that is not trained on
 
@@ -134,7 +135,8 @@ def train(
     (from 1), cross-entropy and accuracy on train (running averages, under augmentation and dropout) and validation
     (after the epoch; absent where there are no validation pictures), and the seconds of each of `PARTS`.
     After each of the `rungs`, once its row is reported, `keep` is given a checkpoint; with one of this same training in
-    `checkpoint`, training goes on after it. With `last` there is one of the last epoch too, before its row.
+    `checkpoint`, training goes on after it. With `last` there is one of the last epoch too, before its row, and of
+    others whenever `KEPT_SECONDS` have gone by: the model may be handed over as it is when the time is up.
     No epoch but the first begins after `until`, in seconds of `time.monotonic`. `own` trains none at all: the model is
     the checkpoint's.
     Raises `Diverged` where the loss is not finite.
@@ -167,6 +169,7 @@ def train(
         raise ValueError("the model of the trial is lost with its checkpoint")
     epoch = done - 1
     row: Row = {}
+    due = time.monotonic() + KEPT_SECONDS
     for epoch in range(done, done if own else epochs):
         if until is not None and epoch > done and time.monotonic() >= until:
             epoch -= 1
@@ -188,9 +191,10 @@ def train(
                 if not np.isfinite(probabilities).all():
                     raise Diverged(f"the predictions on validation are not numbers after epoch {epoch + 1}")
                 row["validation_loss"], row["validation_accuracy"] = score(probabilities, truth)
-        if keep is not None and last and epoch + 1 == epochs:
+        if keep is not None and last and (epoch + 1 == epochs or time.monotonic() >= due):
             with clock("building"):
                 keep(pack(material.model, training, epoch + 1))
+            due = time.monotonic() + KEPT_SECONDS
         report({**row, **clock.take()})
         if keep is not None and epoch + 1 in rungs and epoch + 1 < epochs:
             with clock("building"):
