@@ -85,12 +85,12 @@ def test_a_tail_on_cached_activations_is_the_joined_model(
     close(tail(cached.astype(np.float32), training=False), joined(pixels, training=False))
     variables = tail.trainable_variables
     whole = gradients(joined, pixels, labels, variables)
-    np.testing.assert_allclose(gradients(tail, exact, labels, variables), whole, rtol=1e-3, atol=1e-6)
-    # A random trunk has many units close to the kinks of their ReLU, and one that float16 pushes over turns its whole
+    # A random trunk has many units close to the kinks of their ReLU, and one that rounding pushes over turns its whole
     # gradient on or off: the vectors are compared by their length and direction.
-    rounded = gradients(tail, cached.astype(np.float32), labels, variables)
-    assert np.linalg.norm(rounded) == pytest.approx(np.linalg.norm(whole), rel=0.05)
-    assert rounded @ whole > 0.99 * np.linalg.norm(rounded) * np.linalg.norm(whole)
+    for given, off in ((exact, 0.01), (cached.astype(np.float32), 0.05)):
+        rounded = gradients(tail, given, labels, variables)
+        assert np.linalg.norm(rounded) == pytest.approx(np.linalg.norm(whole), rel=off)
+        assert rounded @ whole > (1 - off / 5) * np.linalg.norm(rounded) * np.linalg.norm(whole)
 
 
 @pytest.mark.parametrize(("backbone", "alpha"), TRUNKS)

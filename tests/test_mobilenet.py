@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rounding import rounding
 
 from models import mobilenet
 from models.trunk import Trunk
@@ -36,7 +37,9 @@ def test_hidden_units(trunk: Trunk) -> None:
 def test_normalized_features_have_one_length(trunk: Trunk) -> None:
     tail = mobilenet.build_tail(config(normalize=True), 5, seed=0, trunk=trunk)
     features = np.random.default_rng(0).normal(size=(4, 256)).astype(np.float32)
-    np.testing.assert_allclose(tail.predict(features, verbose=0), tail.predict(features * 7, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(
+        tail.predict(features, verbose=0), tail.predict(features * 7, verbose=0), atol=rounding(2, 256)
+    )
 
 
 def test_unfrozen_blocks_take_the_activations_at_the_cut(trunk: Trunk) -> None:
@@ -78,8 +81,8 @@ def test_the_joined_model_shares_the_tails_weights(trunk: Trunk) -> None:
 def test_augmentation_is_for_training_alone(trunk: Trunk) -> None:
     model = mobilenet.build(config(unfrozen_blocks=19, augmentation="strong"), 5, seed=0, trunk=trunk)
     plain = mobilenet.build(config(unfrozen_blocks=19), 5, seed=0, trunk=trunk)
-    np.testing.assert_allclose(model(PICTURES, training=False), plain(PICTURES, training=False), atol=1e-5)
-    assert np.abs(model(PICTURES, training=True) - plain(PICTURES, training=True)).max() > 1e-4
+    np.testing.assert_allclose(model(PICTURES, training=False), plain(PICTURES, training=False), atol=rounding(28, 256))
+    assert np.abs(model(PICTURES, training=True) - plain(PICTURES, training=True)).max() > 2 * rounding(28, 256)
 
 
 def test_the_seed_draws_the_head(trunk: Trunk) -> None:

@@ -141,7 +141,8 @@ def test_all_probes_are_points_of_the_space_the_largest_size_first() -> None:
         (224, "MobileNetV2-1.0", "MobileNet-1.0"),
         (160, "MobileNet-1.0", None),
     ]
-    assert len(points) == 9
+    assert len(points) == 18
+    assert [point.get("mirror", False) for point in points] == [False] * 9 + [True] * 9
 
     def space(hp: Any) -> Any:
         return mobilenet.space(hp, image_sizes=(96, 160, 224), backbones=backbones, probed=True)

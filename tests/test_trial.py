@@ -56,7 +56,7 @@ def test_the_seed_decides(family: str, config: Config, pictures: Pictures) -> No
     one, same, other = (
         trained(family, config(family, **values), pictures, seed=seed, epochs=1)[1] for seed in (1, 1, 2)
     )
-    np.testing.assert_allclose(figures(one), figures(same), rtol=1e-5)
+    np.testing.assert_allclose(figures(one), figures(same), rtol=1e-4)
     assert figures(one) != figures(other)
 
 

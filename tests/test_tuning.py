@@ -105,7 +105,7 @@ def test_families_take_turns_and_mobilenet_leads(plan: Plan) -> None:
     ]
     assert planned.journal.records["mobilenet-001"].config == {
         **{"backbone": "MobileNet", "alpha": 0.25, "image_size": 32, "unfrozen_blocks": 0},
-        **{"head": "probe", "beside": "none", "mirror": True},
+        **{"head": "probe", "beside": "none", "mirror": False},
     }
     assert planned.course.next() is None
     assert not planned.course.over()

@@ -206,9 +206,10 @@ class Budget:
             least, epochs = LADDER[0], min(full, int(room / one))
         else:
             least, epochs = -(-full // LEAST), min(full, self._longest(family, one, room))
-        if least * one > room:
+        features = self.pace.features(record.config) if base else 0.0
+        if features + least * one > room:
             return least, (
-                f"{least} epochs would take about {least * one:.0f} s, more than the {max(0.0, room):.0f} s "
+                f"{least} epochs would take about {features + least * one:.0f} s, more than the {max(0.0, room):.0f} s "
                 "that there are for it"
             )
         return max(least, epochs), self._late(record)
