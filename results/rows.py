@@ -16,6 +16,8 @@ STOPPED = "stopped"
 FAILED = "failed"
 INFEASIBLE = "infeasible"  # it breaks a limit of the run and was not trained
 RUNNING = "running"
+# The reason of a trial that was stopped because a run's time was up, and not by what it had shown.
+OUT_OF_TIME = "the time budget is used up"
 
 # What a row of each event must carry to be of use; anything else it carries is kept as it came.
 REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
@@ -89,6 +91,11 @@ class Trial:
     changed: bool = False  # whether it ended with another configuration than it started with
     cost: dict[str, Any] = field(default_factory=dict)  # of its model, where the run measured it before training
     planned: int | None = None  # epochs of its full budget, where its start says so
+
+    @property
+    def full(self) -> bool:
+        """Whether it came as far as it could: through its budget, or to the end of the time that a run was given."""
+        return self.status == FINISHED or (self.status == STOPPED and self.reason == OUT_OF_TIME)
 
     @property
     def last(self) -> float:

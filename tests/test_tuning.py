@@ -20,11 +20,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from ray import tune
 
-from results.rows import read_rows
+from results.rows import OUT_OF_TIME, read_rows
 from search.cluster import connect
 from search.data.pictures import Pictures
 from search.record.journal import Journal
-from search.schedule.course import OUT_OF_TIME, Course
+from search.schedule.course import Course
 from search.schedule.tuning import CourseScheduler, CourseSearcher, search
 from search.settings import Settings
 from search.studies.mirror import Mirror

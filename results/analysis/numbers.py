@@ -127,8 +127,8 @@ def best_trial(rows: Rows, family: str) -> dict[str, Any] | None:
 
     Of those that met in a final the one with the highest mean accuracy over the folds that all who stayed in the race
     played, ties by the lower cross-entropy. `final` then holds its figure there. Else, among trials that ran their full
-    budget, the highest validation accuracy at the trial's best epoch, ties by the lower validation loss. Where none
-    did, the trial that ran longest, ties by accuracy, and `full_budget` is False. Failed trials are never chosen; None
+    budget or until a run's time was up, the highest validation accuracy at the trial's best epoch, ties by the lower
+    validation loss. Where none did, the trial that ran longest, ties by accuracy, and `full_budget` is False. Failed trials are never chosen; None
     where no other trial has a validation accuracy.
     """
     played = final_of(rows, family)
@@ -189,12 +189,12 @@ def contenders(rows: Rows, family: str, most: int, pictures: int) -> list[dict[s
 
 
 def full_trials(rows: Rows, family: str) -> list[dict[str, Any]]:
-    """The trials of a family that ran their full budget, as `describe` gives them, the best first."""
+    """The trials of a family that came as far as they could, as `describe` gives them, the best first."""
     return [record for trial in _finished(rows, family) if (record := describe(trial)) is not None]
 
 
 def _finished(rows: Rows, family: str) -> list[Trial]:
-    judged = [(trial, row) for trial in rows.ended(family, FINISHED) if (row := best_epoch(trial)) is not None]
+    judged = [(trial, row) for trial in rows.of(family) if trial.full and (row := best_epoch(trial)) is not None]
     return [trial for trial, _ in sorted(judged, key=lambda pair: (*_rank(pair[1]), pair[0].name))]
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Rows, smoothed
+from results.rows import FAILED, FINISHED, INFEASIBLE, OUT_OF_TIME, RUNNING, STOPPED, Rows, smoothed
 
 Row = dict[str, Any]
 
@@ -37,6 +37,11 @@ class Record:
     since: float = 0.0  # seconds into the run at which it started
     until: float | None = None  # and at which it was over
     waited: float = 0.0  # seconds that it waited in all for what it trains on, where nobody had computed that yet
+
+    @property
+    def full(self) -> bool:
+        """Whether it came as far as it could, as `results.rows.Trial` has it."""
+        return self.status == FINISHED or (self.status == STOPPED and self.reason == OUT_OF_TIME)
 
     @property
     def best(self) -> float:

@@ -43,7 +43,7 @@ class Budget:
     """What a family may still spend, and for how many epochs a trial is planned.
 
     Args:
-        usual: by family the work per picture of what its starts are like.
+        usual: by family the work of an epoch of what its starts are like.
     """
 
     def __init__(self, settings: Settings, journal: Journal, pace: Pace, usual: dict[str, float]) -> None:
@@ -198,15 +198,14 @@ class Budget:
         one = self.pace.epoch(family, record.config) if self.limited else None
         if not one:
             return full, ""
-        room = self._room(record)
+        room, features = self._room(record), 0.0
         if given:
             least = epochs = full
         elif base:
-            room = min(room, BASE_SHARE * self.share())
-            least, epochs = LADDER[0], min(full, int(room / one))
+            room, features = min(room, BASE_SHARE * self.share()), self.pace.features(record.config)
+            least, epochs = LADDER[0], min(full, int((room - features) / one))
         else:
             least, epochs = -(-full // LEAST), min(full, self._longest(family, one, room))
-        features = self.pace.features(record.config) if base else 0.0
         if features + least * one > room:
             return least, (
                 f"{least} epochs would take about {features + least * one:.0f} s, more than the {max(0.0, room):.0f} s "

@@ -8,8 +8,9 @@ from typing import Any
 import ray
 
 from models.sizes import HEAD, is_probe, work
+from results.rows import OUT_OF_TIME
 from search.data.pictures import Pictures
-from search.record.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Journal, Record
+from search.record.journal import FAILED, INFEASIBLE, RUNNING, STOPPED, Journal, Record
 from search.schedule.budget import EPOCHS, Budget
 from search.schedule.delivery import Delivery
 from search.schedule.limits import Limits
@@ -31,7 +32,6 @@ LEAD = {"mobilenet": 3}
 # without hand-written points those of photographs did in 11.4 s at the median instead of 16.0. With a time budget
 # families have equal times instead: nobody is to be kept from their share by another's cost.
 LEADERS_TURNS = 4
-OUT_OF_TIME = "the time budget is used up"
 
 Say = Callable[[str], None]
 
@@ -64,7 +64,7 @@ class Course:
             most_views=settings.views,
         )  # fmt: skip
         self.usual = {family: study.usual for family, study in studies.items()}
-        usual = {family: work(family, config) for family, config in self.usual.items()}
+        usual = {family: self.pace.epoch_work(family, config) for family, config in self.usual.items()}
         self.budget = Budget(settings, journal, self.pace, usual)
         self.timing: dict[str, str] = {}  # by name, the family of each job that times a few batches
         self.timed: set[str] = set()  # families for which there was one
@@ -317,5 +317,4 @@ class Course:
 
 def _standing(record: Record) -> tuple[bool, int, float]:
     """How a trial stands among those of its family, as `results.analysis.numbers.best_trial` ranks them."""
-    full = record.status == FINISHED
-    return full, 0 if full else len(record.values), record.best
+    return record.full, 0 if record.full else len(record.values), record.best

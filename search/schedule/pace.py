@@ -5,7 +5,6 @@ from statistics import median
 from typing import Any
 
 from models.sizes import HEAD, Source, forward, is_probe, passes, sources, stored, work
-from results.rows import FINISHED
 from search.record.journal import Journal, Record
 from search.training.activations import view_name, views
 
@@ -156,7 +155,7 @@ class Pace:
     def leader(self, family: str) -> Record | None:
         """The trial of a family that would be retrained, were its search over now."""
         tried = [record for record in self.journal.of(family) if record.values]
-        return max(tried, key=lambda one: (one.status == FINISHED, len(one.values), one.best), default=None)
+        return max(tried, key=lambda one: (one.full, len(one.values), one.best), default=None)
 
     def retraining(self, family: str, epochs: int) -> float:
         """Seconds that one retraining of a family's leader will take, of so many epochs."""
