@@ -1,11 +1,17 @@
 """Pedigree under one name: `pedigree.search`, `pedigree.spaces`, `pedigree.models` and `pedigree.results`.
 
+    run = pedigree.search("photos", time_budget="30m")   # as `python search/run.py photos --time-budget 30m`
+    run = pedigree.open("runs/NAME")
+    run.best, run.families, run.trials, run.epochs, run.report, run.predict("photo.jpg"), run.model()
+    pedigree.explore("photos"), pedigree.compare([run, "runs/OTHER"])
+
 In the repository these rooms stand side by side and import each other as `search.run` or `models.sizes`. Installed
 they must not take such names, to which the user's own `models.py` has a right. So an import of a room that is written
 in a file of a room means the room of this package; everybody else's `import models` means what it always did.
 """
 
 import builtins
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.abc import MetaPathFinder
@@ -60,3 +66,18 @@ class _Finder(MetaPathFinder):
 
 
 sys.meta_path.insert(0, _Finder())
+
+# What Python users call, and where it stands; loaded when it is asked for, since a search imports Ray.
+_INTERFACE = {"open": "open_run", "explore": "explore", "compare": "compare", "Run": "Run"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _INTERFACE:
+        return getattr(importlib.import_module(f"{__name__}.search.interface"), _INTERFACE[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *ROOMS, *_INTERFACE])

@@ -78,23 +78,9 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
     os.umask(os.umask(0o022) | 0o002)
     prepare(whole=arguments is None)
     try:
-        given = options(arguments)
-        if given.pop("explore", False):
-            return explore(given)
-        resume, extend = given.pop("resume", None), given.pop("extend", None)
-        if resume and extend:
-            raise ValueError("--extend goes on with its run by itself; give --resume or --extend")
-        note = ""
-        if extend:
-            settings = extended(Path(extend), given)
-            note = (
-                f"{extend}: {settings.trials} trials of each family in all; --resume goes on, --extend would add more"
-            )
-        else:
-            settings = continued(Path(resume), given) if resume else begun(given)
         script = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]
         command = [*(called.split() or script), *(sys.argv[1:] if arguments is None else arguments)]
-        return run(settings, began, command, resume=bool(resume or extend), note=note)
+        return carry_out(options(arguments), began, command)
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
@@ -102,6 +88,24 @@ def main(arguments: Sequence[str] | None = None, called: str = "") -> int:
     except KeyboardInterrupt:
         fail("interrupted")
         return INTERRUPTED
+
+
+def carry_out(given: Mapping[str, Any], began: float, command: Sequence[str]) -> int:
+    """Does what the options ask for and returns the exit status; `command` is what the run is said to be called by."""
+    given = dict(given)
+    if given.pop("explore", False):
+        explore(given)
+        return 0
+    resume, extend = given.pop("resume", None), given.pop("extend", None)
+    if resume and extend:
+        raise ValueError("--extend goes on with its run by itself; give --resume or --extend")
+    note = ""
+    if extend:
+        settings = extended(Path(extend), given)
+        note = f"{extend}: {settings.trials} trials of each family in all; --resume goes on, --extend would add more"
+    else:
+        settings = continued(Path(resume), given) if resume else begun(given)
+    return run(settings, began, command, resume=bool(resume or extend), note=note)
 
 
 def told(error: Exception) -> str:
@@ -114,8 +118,11 @@ def told(error: Exception) -> str:
     return str(error)
 
 
-def explore(given: Mapping[str, Any]) -> int:
-    """Writes the data page, into the folder of the run that `--name` names or one of its own, and searches nothing."""
+def explore(given: Mapping[str, Any]) -> Path:
+    """Writes the data page, into the folder of the run that `--name` names or one of its own, and searches nothing.
+
+    Returns its path.
+    """
     from search.explore import explore as look
 
     settings = begun(given)
@@ -123,8 +130,9 @@ def explore(given: Mapping[str, Any]) -> int:
         settings = replace(settings, name=f"data-{stem_of(settings)}")
     check_folders(settings, settings.folder)
     progress = Progress(settings)
-    progress.say(f"data page: {look(settings, progress.say)}")
-    return 0
+    page = look(settings, progress.say)
+    progress.say(f"data page: {page}")
+    return page
 
 
 def check_folders(settings: Settings, runs: Path) -> None:

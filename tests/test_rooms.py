@@ -8,10 +8,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # fmt: off
 FLOORS = (
     "results.terminal", "results.rows", "results.records", "results.markup", "results.analysis", "results.drawing",
-    "results.delivery", "results.pages", "results.commands", "results.__main__", "results.__init__", "models", "spaces",
+    "results.delivery", "results.pages", "results.run", "results.commands", "results.__main__", "results.__init__",
+    "models", "spaces",
     "search.home", "search.settings", "search.machine", "search.data", "search.record", "search.training",
     "search.studies", "search.cluster", "search.schedule", "search.progress", "search.explore", "search.run",
-    "search.commands",
+    "search.commands", "search.interface",
 )
 # fmt: on
 
@@ -50,6 +51,7 @@ def test_imports_go_down_floors_only(room: str) -> None:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         here = floor(module)
         if module == "search":
+            # It hands on to its interface when it is called.
             continue
         assert here >= 0, f"{module} stands on no floor"
         climbing += [f"{module} -> {other}" for other in imported(path) if floor(other) > here]

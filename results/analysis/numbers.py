@@ -128,8 +128,8 @@ def best_trial(rows: Rows, family: str) -> dict[str, Any] | None:
     Of those that met in a final the one with the highest mean accuracy over the folds that all who stayed in the race
     played, ties by the lower cross-entropy. `final` then holds its figure there. Else, among trials that ran their full
     budget or until a run's time was up, the highest validation accuracy at the trial's best epoch, ties by the lower
-    validation loss. Where none did, the trial that ran longest, ties by accuracy, and `full_budget` is False. Failed trials are never chosen; None
-    where no other trial has a validation accuracy.
+    validation loss. Where none did, the trial that ran longest, ties by accuracy, and `full_budget` is False. Failed
+    trials are never chosen; None where no other trial has a validation accuracy.
     """
     played = final_of(rows, family)
     if played:

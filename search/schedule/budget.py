@@ -10,7 +10,7 @@ from functools import partial
 
 from models.sizes import HEAD, is_probe, work
 from results.analysis.numbers import baseline_name
-from results.rows import RUNNING
+from results.rows import INFEASIBLE, RUNNING
 from search.record.journal import Journal, Record
 from search.schedule.pace import Pace
 from search.settings import Settings
@@ -84,7 +84,8 @@ class Budget:
         now = self.journal.elapsed
 
         def spent() -> float:
-            records = self.journal.of(family)
+            # What was refused took the time of no worker.
+            records = [record for record in self.journal.of(family) if record.status != INFEASIBLE]
             return sum((now if record.until is None else record.until) - record.since for record in records)
 
         return self._now_and_then("spent", family, spent)

@@ -1,0 +1,128 @@
+"""Pedigree from Python: what the command line does, with every setting by the same name, and errors as exceptions."""
+
+import argparse
+import difflib
+import importlib.util
+import inspect
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from results.pages.comparison import write_comparison
+from results.run import Run
+from search import run
+from search.settings import DEMO
+
+__all__ = ["Run", "compare", "explore", "open_run", "search"]
+
+
+def search(data: str | Path = DEMO, **settings: Any) -> Run:
+    """Searches image classifiers and returns the run, as `python search/run.py DATA` does.
+
+    `settings` are the options of the command line: `--time-budget 30m` is `time_budget="30m"` or, in seconds, 1800.
+    Options of several values take lists. `hypermodel` may also be a class or function that can be imported. With
+    `resume` or `extend` a run goes on.
+
+    Raises ValueError or OSError with the words of the command line, TypeError for a setting that there is none of, and
+    KeyboardInterrupt where it was interrupted; the run can be resumed then.
+    """
+    given = options({"data": data, **settings} if settings.keys().isdisjoint(("resume", "extend")) else settings)
+    folder = _folder(given)
+    status = run.carry_out(given, time.monotonic(), ["pedigree.search", *_command(given)])
+    if status == run.INTERRUPTED:
+        raise KeyboardInterrupt
+    return Run(folder)
+
+
+def explore(data: str | Path, **settings: Any) -> Path:
+    """Writes a page about the data and searches nothing; its path. `settings` as of `search`."""
+    return run.explore(options({"data": data, **settings}))
+
+
+def compare(runs: list[Run | str | Path], out: str | Path = "compare.html") -> Path:
+    """Writes a page that sets runs side by side; its path."""
+    return write_comparison([one.folder if isinstance(one, Run) else Path(one) for one in runs], Path(out))
+
+
+def open_run(folder: str | Path) -> Run:
+    """The run of a folder; raises FileNotFoundError where there is none."""
+    return Run(Path(folder))
+
+
+def options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, as the command line would have read them.
+
+    Raises TypeError for an unknown name and ValueError for a value that the option would refuse.
+    """
+    known = {action.dest: action for action in run.parser()._actions if action.dest not in ("help", "explore")}
+    given = {}
+    for name, value in settings.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise TypeError(f"there is no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        if value is not None:
+            given[name] = _read(known[name], value)
+    return given
+
+
+def _read(option: argparse.Action, value: Any) -> Any:
+    name = option.dest
+    if option.nargs == 0:
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} needs True or False, got {value!r}")
+        return value or None
+    if name == "hypermodel" and not isinstance(value, str):
+        value = [one if isinstance(one, str) else reference(one) for one in _several(value)]
+    kind = option.type if callable(option.type) else str
+    if isinstance(value, bool):
+        raise ValueError(f"{name} needs a value as on the command line, got {value!r}")
+    if kind in (run.lasting, run.quickness) and isinstance(value, int | float):
+        return float(value)
+    try:
+        if option.nargs == "+":
+            return tuple(kind(str(one)) for one in _several(value))
+        if isinstance(value, list | tuple):
+            value = ",".join(str(one) for one in value)
+        return kind(str(value))
+    except (argparse.ArgumentTypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def reference(model: Any) -> str:
+    """How a class or function is named for `--hypermodel`, so that workers can import it."""
+    name = getattr(model, "__qualname__", "")
+    if not name:
+        raise ValueError(f"hypermodel needs a class or a function, got {type(model).__name__}; give its class")
+    module = model.__module__
+    if module != "__main__" and importlib.util.find_spec(module) is not None:
+        return f"{module}:{name}"
+    try:
+        file = Path(inspect.getfile(model))
+    except TypeError:
+        file = Path("")
+    if not file.is_file() or "." in name:
+        raise ValueError(
+            f"workers have to import {name}, and it was defined in a session; write it into a file, for instance with "
+            "%%writefile models_of_mine.py, and import it from there"
+        )
+    return f"{file}:{name}"
+
+
+def _folder(given: dict[str, Any]) -> Path:
+    """The folder of the run to be; a new one is given its name here."""
+    for option in ("resume", "extend"):
+        if option in given:
+            return Path(given[option])
+    settings = run.begun(given)
+    given["name"] = settings.name
+    return settings.folder
+
+
+def _command(given: Mapping[str, Any]) -> list[str]:
+    """The settings as words, for the record of the run."""
+    return [f"{name}={value!r}" for name, value in given.items()]
