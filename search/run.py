@@ -161,6 +161,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     homeless = settle_home(settings.cache, os.environ)
     if sys.flags.optimize:
         raise ValueError("Ray needs a Python that keeps asserts and docstrings; unset PYTHONOPTIMIZE, or leave -O out")
+    data.check_data(settings)
     backend()  # raises where Keras could not be imported by any trial
     if not resume:
         # A run that is resumed may have only its report left to write.

@@ -53,7 +53,7 @@ def test_what_was_refused_is_no_trial(limited: Path) -> None:
     assert summary["winner"] == "mobilenet"
     assert summary["winner_rule"] == (
         "highest validation accuracy of a family's best configuration that keeps to --max-latency and "
-        "--max-parameters; the test set does not choose"
+        "--max-parameters, that of its final where it had one; the test set does not choose"
     )
     assert [span["trial"].name for span in numbers.timeline(read_rows(limited / "trials.jsonl").trials.values())] == [
         *("mobilenet-001", "mobilenet-002")

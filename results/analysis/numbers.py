@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from results.records import SIDES, broken_records, read_probabilities, read_record
-from results.rows import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Row, Rows, Trial, read_rows, smoothed
+from results.rows import FAILED, FINISHED, INFEASIBLE, NO_TIME, RUNNING, STOPPED, Row, Rows, Trial, read_rows, smoothed
 
 # A fitted line that changes by less than this share of its mean over the whole curve is called flat.
 FLAT = 0.05
@@ -217,7 +217,10 @@ def limits_of(settings: dict[str, Any]) -> dict[str, float]:
 def winner_rule(limits: dict[str, float]) -> str:
     """How the winner is chosen, in words."""
     kept = " that keeps to " + " and ".join(f"--{name.replace('_', '-')}" for name in limits) if limits else ""
-    return f"highest validation accuracy of a family's best configuration{kept}; the test set does not choose"
+    return (
+        f"highest validation accuracy of a family's best configuration{kept}, that of its final where it had one; the "
+        "test set does not choose"
+    )
 
 
 def figure(best: dict[str, Any]) -> float:
@@ -377,6 +380,8 @@ def _family(
         "trials": len(trials) - len(refused),
         **{status: len(rows.ended(family, status)) for status in (FINISHED, STOPPED, FAILED, RUNNING)},
         "infeasible": len(refused),
+        # Of them those for which there was no time; the others break a limit.
+        "too_long": sum(trial.reason.startswith(NO_TIME) for trial in refused),
         "epochs": sum(len(trial.curve) for trial in trials),
         "baseline": None if base is None else describe(base),
         "baseline_refused": base.reason if base is not None and base.status == INFEASIBLE else None,

@@ -5,6 +5,7 @@ from typing import Any
 
 from results.analysis import numbers
 from results.records import SIDES
+from results.rows import NO_TIME
 
 TITLES = {"scratch_pillow": "Pillow from scratch", "scratch_keras": "Keras from scratch", "mobilenet": "MobileNet"}
 # What the notebook study found on the ten best-represented Stanford Dogs breeds, in validation accuracy.
@@ -234,9 +235,9 @@ def caveats(summary: dict[str, Any]) -> list[str]:
                 "Validation chose each of them; to go on until the figure on test pleases would be a choice by test."
             )
         if record["baseline_refused"]:
-            said.append(
-                f"{name}: the baseline has {record['baseline_refused']}; what the search gained over it is not known."
-            )
+            reason = record["baseline_refused"]
+            why = f"was not tried, {reason}" if reason.startswith(NO_TIME) else f"has {reason}"
+            said.append(f"{name}: the baseline {why}; what the search gained over it is not known.")
         elif record["baseline"] is None:
             said.append(f"{name}: the baseline gave no validation accuracy, so what the search gained is not known.")
         elif record["baseline"] is not None and not record["baseline"]["full_budget"]:
@@ -288,11 +289,16 @@ def caveats(summary: dict[str, Any]) -> list[str]:
 
 
 def refused(record: dict[str, Any]) -> str:
-    """How many configurations broke a limit."""
-    count = record["infeasible"]
-    if record["trials"] == 0:
+    """How many configurations broke a limit, and for how many there was no time."""
+    late, count = record["too_long"], record["infeasible"] - record["too_long"]
+    said = []
+    if record["trials"] == 0 and not late:
         return f"none of {plural(count, 'configuration')} drawn keeps to the limits"
-    return f"{plural(count, 'configuration')} broke a limit and {'was' if count == 1 else 'were'} not trained"
+    if count:
+        said.append(f"{plural(count, 'configuration')} broke a limit and {'was' if count == 1 else 'were'} not trained")
+    if late:
+        said.append(f"{plural(late, 'configuration')} would have taken more time than there was")
+    return ", and ".join(said)
 
 
 def front(found: dict[str, Any]) -> str:
@@ -426,6 +432,8 @@ def advice(family: str, record: dict[str, Any]) -> list[str]:
     best = record["best"]
     if best is None:
         if record["infeasible"] and record["trials"] == 0:
+            if record["too_long"]:
+                return ["Give it more time, or allow smaller pictures."]
             return ["Raise the limits, or allow smaller models: smaller pictures, narrower backbones."]
         return [] if record["trials"] == 0 else ["Read the reasons of the failed trials first."]
     said = []

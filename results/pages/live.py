@@ -49,7 +49,9 @@ def live_page(name: str, rows: Rows, settings: dict[str, Any], seconds: float, *
     ended = sorted((trial for trial in every if trial.ended is not None), key=lambda trial: -(trial.ended or 0))
     heads = ("Trial", "Family", "Status", "Epochs", "Best validation")
     done = sum(trial.status not in (RUNNING, INFEASIBLE) for trial in every)
-    wanted = len(families) * int(settings.get("trials") or 0)
+    trials, budget = settings.get("trials"), settings.get("time_budget")
+    of = f" of {len(families) * trials:,}" if isinstance(trials, int) else ""
+    time_of = f" of {verdict.duration(budget)}" if numbers.is_number(budget) else ""
     state = "is running" if running else "has stopped; its report has not been written"
     reload = f'<meta http-equiv="refresh" content="{RELOAD}">' if running else ""
     style = beside("report.css")
@@ -58,7 +60,7 @@ def live_page(name: str, rows: Rows, settings: dict[str, Any], seconds: float, *
         f'<meta name="viewport" content="width=device-width, initial-scale=1">{reload}<link rel="icon" href="data:,">'
         f"<title>{text(name)}: live</title><style>{style}</style></head><body><header>"
         f'<p class="eyebrow">Pedigree, run <b>{text(name)}</b></p><h1>{text(f"The search {state}.")}</h1>'
-        f'<p class="effort">{done:,} of {wanted:,} trials have ended after {text(verdict.duration(seconds))}. '
+        f'<p class="effort">{done:,}{of} trials have ended after {text(verdict.duration(seconds))}{text(time_of)}. '
         f"Written at {time.strftime('%H:%M:%S')}; the whole report takes this page's place when the run ends.</p>"
         "</header><main>"
         f'<div class="grid">{cards}</div><figure class="sheet"><h3>Best so far</h3>{drawn}<figcaption>The best '
@@ -89,7 +91,8 @@ def _card(family: str, rows: Rows, settings: dict[str, Any], accent: str) -> str
     refused = _count(trials, INFEASIBLE)
     if refused:
         facts.append((INFEASIBLE, f"{refused:,}"))
-    facts.append(("to come", f"{max(0, int(settings.get('trials') or 0) - len(trials) + refused):,}"))
+    if isinstance(wanted := settings.get("trials"), int):
+        facts.append(("to come", f"{max(0, wanted - len(trials) + refused):,}"))
     facts.append(("epochs", f"{sum(len(trial.curve) for trial in trials):,}"))
     return (
         f'<article class="sheet card family" style="--accent:{accent}"><h3>{text(verdict.title(family))}</h3>'

@@ -102,6 +102,16 @@ def printed_name(folder: str) -> str:
     return words or folder
 
 
+def check_root(root: Path) -> None:
+    """Raises FileNotFoundError or NotADirectoryError for what can be no data."""
+    if not root.exists():
+        raise FileNotFoundError(f"the data must be a folder of class folders, and there is nothing at `{root}`")
+    if not root.is_dir() and not is_table(root.name):
+        raise NotADirectoryError(
+            f"the data must be a folder of class folders or a table of labels (.csv, .tsv), and `{root}` is a file"
+        )
+
+
 def read_folder(
     root: Path,
     classes: int | None = None,
@@ -129,12 +139,7 @@ def read_folder(
         own: folders that a search writes, which are no data.
     """
     root = Path(root)
-    if not root.exists():
-        raise FileNotFoundError(f"the data must be a folder of class folders, and there is nothing at `{root}`")
-    if not root.is_dir() and not is_table(root.name):
-        raise NotADirectoryError(
-            f"the data must be a folder of class folders or a table of labels (.csv, .tsv), and `{root}` is a file"
-        )
+    check_root(root)
     if classes is not None and classes < 2:
         raise ValueError(f"needs at least 2 classes, got classes = {classes} for `{root}`")
     reading = _Reading(root if root.is_dir() else root.parent, own, label_from, resplit)

@@ -17,7 +17,7 @@ from search.data import decode as decoding
 from search.data import demo, treatment
 from search.data.cache import Cache, intact, locked, new_array, sweep
 from search.data.duplicates import NEAR, OFF, Likeness, find_duplicates
-from search.data.folder import Folder, read_folder, with_notes, without_small_classes
+from search.data.folder import Folder, check_root, read_folder, with_notes, without_small_classes
 from search.data.folds import folds
 from search.data.layout import TRAIN, listed
 from search.data.split import Split, distinct_pictures, split_pictures
@@ -181,6 +181,12 @@ def shapes_needed(settings: Settings) -> list[Shape]:
     """Every (size, filter) that the spaces of a run can ask for."""
     filters = [FILTER, "lanczos"] if "scratch_pillow" in settings.families else [FILTER]
     return [(size, name) for size in settings.image_sizes for name in filters]
+
+
+def check_data(settings: Settings) -> None:
+    """Raises FileNotFoundError or NotADirectoryError where the data is not there, before anything is downloaded."""
+    if settings.data not in (DEMO, STANFORD_DOGS):
+        check_root(Path(settings.data))
 
 
 def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Pictures, dict[str, Any]]:

@@ -10,7 +10,7 @@ from functools import partial
 
 from models.sizes import HEAD, is_probe, work
 from results.analysis.numbers import baseline_name
-from results.rows import INFEASIBLE, RUNNING
+from results.rows import INFEASIBLE, NO_TIME, RUNNING
 from search.record.journal import Journal, Record
 from search.schedule.pace import Pace
 from search.settings import Settings
@@ -209,7 +209,7 @@ class Budget:
             least, epochs = -(-full // LEAST), min(full, self._longest(family, one, room))
         if features + least * one > room:
             return least, (
-                f"{least} epochs would take about {features + least * one:.0f} s, more than the {max(0.0, room):.0f} s "
+                f"{NO_TIME}{least} epochs would take about {features + least * one:.0f} s, more than the {max(0.0, room):.0f} s "
                 "that there are for it"
             )
         return max(least, epochs), self._late(record)
@@ -229,7 +229,7 @@ class Budget:
         room = self._room(record)
         if needed <= max(0.0, room):
             return ""
-        return f"its features would take about {needed:.0f} s, more than the {max(0.0, room):.0f} s that there are"
+        return f"{NO_TIME}its features would take about {needed:.0f} s, more than the {max(0.0, room):.0f} s that there are"
 
     def closed(self, family: str) -> bool:
         """Whether there is no time left for another trial of a family like its starts."""
