@@ -18,9 +18,8 @@ INFEASIBLE = "infeasible"  # it breaks a limit of the run and was not trained
 RUNNING = "running"
 # The reason of a trial that was stopped because a run's time was up, and not by what it had shown.
 OUT_OF_TIME = "the time budget is used up"
-NO_TIME = (
-    "no time for it: "  # how the reason begins of one that was not tried because it could not have been done in time
-)
+# How the reason begins of one that was not tried because it could not have been done in time.
+NO_TIME = "no time for it: "
 
 # What a row of each event must carry to be of use; anything else it carries is kept as it came.
 REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {

@@ -183,4 +183,4 @@ def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) 
     assert run.pace.solving({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(8.0)
     assert run.budget.plan(record(image_size=448)) == (1, "")
     _, objection = run.budget.plan(record(image_size=896))
-    assert objection == NO_TIME + "its features would take about 1604 s, more than the 600 s that there are"
+    assert objection == NO_TIME + "its features would take about 1604 s, more than the 600 s left"

@@ -209,8 +209,8 @@ class Budget:
             least, epochs = -(-full // LEAST), min(full, self._longest(family, one, room))
         if features + least * one > room:
             return least, (
-                f"{NO_TIME}{least} epochs would take about {features + least * one:.0f} s, more than the {max(0.0, room):.0f} s "
-                "that there are for it"
+                f"{NO_TIME}{least} epochs would take about {features + least * one:.0f} s, more than the "
+                f"{max(0.0, room):.0f} s that there are for it"
             )
         return max(least, epochs), self._late(record)
 
@@ -229,7 +229,7 @@ class Budget:
         room = self._room(record)
         if needed <= max(0.0, room):
             return ""
-        return f"{NO_TIME}its features would take about {needed:.0f} s, more than the {max(0.0, room):.0f} s that there are"
+        return f"{NO_TIME}its features would take about {needed:.0f} s, more than the {max(0.0, room):.0f} s left"
 
     def closed(self, family: str) -> bool:
         """Whether there is no time left for another trial of a family like its starts."""

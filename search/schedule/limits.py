@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from models.sizes import architecture
+from results.rows import NO_TIME
 from search.record.journal import INFEASIBLE, Journal, Record
 from search.studies.aims import Aims, Cost, size_of
 
@@ -57,6 +58,12 @@ class Limits:
         self.misses[family] += 1
         if self.misses[family] == MOST_MISSES:
             refused = self.journal.of(family, INFEASIBLE)
+            late = sum(record.reason.startswith(NO_TIME) for record in refused[-MOST_MISSES:])
+            if late > MOST_MISSES // 2:
+                self.say(
+                    f"{family}: for the last {MOST_MISSES} configurations drawn there was no time, and no more are"
+                )
+                return
             nearest = min(refused, key=lambda found: sum(max(0.0, by) for by in self.aims.excess(found.cost).values()))
             which = "the last" if len(self.journal.of(family)) > self.infeasible[family] else "all"
             self.say(
