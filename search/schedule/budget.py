@@ -106,10 +106,13 @@ class Budget:
         """
         found: list[float] = []
         for family in self.settings.families:
-            one = self.retraining(family)
+            one, leader = self.retraining(family), self.pace.leader(family)
+            seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else self.left[family]
             if one > MOST_RESERVED * self.share():
                 one = min(one, self._now_and_then("overhead", family, partial(self.pace.overhead, family)))
-            seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else self.left[family]
+                seeds = 1
+            elif leader is not None and is_probe(leader.config):
+                seeds = 1
             found += [one] * min(self.left[family], seeds)
         return found
 

@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any
 
 from models.sizes import HEAD, Source, forward, is_probe, passes, sources, stored, work
+from results.rows import RUNNING
 from search.record.journal import Journal, Record
 from search.training.activations import view_name, views
 
@@ -92,6 +93,8 @@ class Pace:
     def features(self, config: Mapping[str, Any]) -> float:
         """Seconds until the features that a configuration trains on are there; 0 where they are, or nobody knows."""
         found, costs = self._computed()
+        # Those that a running trial computes are shared by whoever else asks for them.
+        found |= {part for record in self._with_trunk(running=True) for part in self._parts(record.config)}
         return sum(
             self._passing(source[0], costs) * forward(*source) * self.pictures * self.growth
             for source, version in self._parts(config)
@@ -107,9 +110,11 @@ class Pace:
         ]
         return median(seconds / wide for seconds, wide in solved) * len(sources(config)) if solved else 0.0
 
-    def _with_trunk(self) -> list[Record]:
+    def _with_trunk(self, *, running: bool = False) -> list[Record]:
+        """The transfer trials that have shown something, or those that are on a worker."""
         records = [record for family in self.families for record in self.journal.of(family)]
-        return [record for record in records if record.values and "backbone" in record.config]
+        records = [record for record in records if "backbone" in record.config]
+        return [one for one in records if (one.started and one.status == RUNNING if running else one.values)]
 
     def _parts(self, config: Mapping[str, Any], epochs: int | None = None) -> list[Part]:
         """The features that a configuration needs, those of so many epochs where they are given."""

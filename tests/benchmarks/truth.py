@@ -94,19 +94,32 @@ def pooled(files: Sequence[Path], weights: Path) -> NDArray[np.float32]:
     return scaled
 
 
-def plain_regression(learnt: Sequence[tuple[Path, int]], test: Sequence[tuple[Path, int]], weights: Path) -> float:
-    """The outer accuracy of what scikit-learn makes of pooled features."""
+def features_of(options: argparse.Namespace) -> dict[str, NDArray[np.float32]]:
+    """The pooled features of every picture of the data (2, 1024), by class folder and name: for all divisions."""
+    item = next(
+        item for item in find_weights(options.weights, seed=0) if (item.backbone, item.alpha) == ("MobileNet", 1.0)
+    )
+    assert item.path is not None
+    files = [file for folder in sorted(options.data.iterdir()) if folder.is_dir() for file in pictures_below(folder)]
+    found = pooled(files, item.path)
+    return {f"{file.parent.name}/{file.name}": found[:, place] for place, file in enumerate(files)}
+
+
+def plain_regression(
+    learnt: Sequence[tuple[str, int]], test: Sequence[tuple[str, int]], features: dict[str, NDArray[np.float32]]
+) -> float:
+    """The outer accuracy of what scikit-learn makes of pooled features; pictures are named by class folder and name."""
     from sklearn.linear_model import LogisticRegression
 
-    labels = np.array([label for _, label in learnt])
-    seen = pooled([file for file, _ in learnt], weights)
+    labels = [label for _, label in learnt]
     model = LogisticRegression(C=STRENGTH, max_iter=1000)
-    model.fit(np.concatenate(seen), np.concatenate([labels, labels]))
-    asked = pooled([file for file, _ in test], weights)[0]
-    return float((model.predict(asked) == [label for _, label in test]).mean())
+    model.fit(np.concatenate([[features[name][side] for name, _ in learnt] for side in (0, 1)]), labels * 2)
+    return float((model.predict([features[name][0] for name, _ in test]) == [label for _, label in test]).mean())
 
 
-def one_split(options: argparse.Namespace, seed: int, folder: Path) -> dict[str, Any]:
+def one_split(
+    options: argparse.Namespace, seed: int, folder: Path, features: dict[str, NDArray[np.float32]]
+) -> dict[str, Any]:
     """What the command made of one division, and what it is worth."""
     data = folder / "outer"
     outer = divide(options.data, seed, data)
@@ -141,12 +154,9 @@ def one_split(options: argparse.Namespace, seed: int, folder: Path) -> dict[str,
             **{"claimed": claimed["accuracy"], "low": claimed["low"], "high": claimed["high"]},
             "holds": claimed["low"] <= reached <= claimed["high"],
         }
-    learnt = [(data / name, label) for side in ("train", "validation") for name, label in split[side]]
-    item = next(
-        item for item in find_weights(options.weights, seed=0) if (item.backbone, item.alpha) == ("MobileNet", 1.0)
-    )
-    assert item.path is not None
-    plain = plain_regression(learnt, test, item.path)
+    learnt = [(name, label) for side in ("train", "validation") for name, label in split[side]]
+    named = [(f"{file.parent.name}/{file.name}", label) for file, label in test]
+    plain = plain_regression(learnt, named, features)
     return {"seed": seed, "seconds": took, "pictures": len(test), "plain": plain, "families": families}
 
 
@@ -175,9 +185,10 @@ def summary_of(splits: Sequence[dict[str, Any]], budget: float) -> dict[str, Any
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(parser(), arguments)
     splits = []
+    features = features_of(options)
     for seed in options.seeds:
         with folder_aside() as folder:
-            splits.append(one_split(options, seed, folder))
+            splits.append(one_split(options, seed, folder, features))
         print(json.dumps(splits[-1]), flush=True)
     summary = summary_of(splits, options.budget)
     body = [
