@@ -24,19 +24,13 @@ def build_tail(width: int, classes: int, weights: Any = None, bias: Any = None) 
     return tail
 
 
-def join(tail: keras.Model, trunks: Sequence[Trunk], *, mirror: bool) -> keras.Model:
-    """The tail on top of the trunks, from uint8 pictures of the trunks' size to probabilities.
-
-    With `mirror` the features are the mean over a picture and its mirror image, before they are scaled to length 1.
-    """
+def join(tail: keras.Model, trunks: Sequence[Trunk]) -> keras.Model:
+    """The tail on top of the trunks, from uint8 pictures of the trunks' size to probabilities."""
     pictures = keras.Input(trunks[0].shape(0), dtype="uint8", name="pictures")
     x = keras.ops.cast(pictures, "float32")
     features = []
     for trunk in trunks:
-        pooled = trunk.lower(0, [], pooled=True)
-        found = _alone(pooled(x))
-        if mirror:
-            found = keras.layers.Average()([found, _alone(pooled(keras.ops.flip(x, axis=2)))])
+        found = _alone(trunk.lower(0, [], pooled=True)(x))
         features.append(keras.layers.UnitNormalization(dtype="float32")(found))
     joined = keras.layers.Concatenate()(features) if len(features) > 1 else features[0]
     # A model of its own around the same layers, as in `models.mobilenet.join`.

@@ -160,7 +160,7 @@ def architecture(family: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
     may build anything from any value.
     """
     if is_probe(config):
-        return family, *sources(config), config["mirror"]
+        return family, *sources(config)
     if family == "mobilenet":
         return family, config["backbone"], config["alpha"], config["image_size"]
     if family not in ("scratch_keras", "scratch_pillow"):

@@ -35,8 +35,8 @@ def probes(image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...
 
     The largest size comes first, that of the pictures that the trunks were trained on: of photographs of dogs 224
     pixels were better than 160, and 256 and 288 no better than 224. One trunk at two sizes side by side was no better
-    than at one. Wide trunks come before narrow ones. Those of the mirror image too are the last: over 8 divisions of
-    photographs they named as many rightly as those of the picture alone, for twice the time.
+    than at one. Wide trunks come before narrow ones. Features averaged over a picture and its mirror image take twice
+    the time and named as many pictures rightly, over 8 divisions of photographs.
     """
     names = [f"{name}-{alpha}" for name, alpha in sorted(backbones, key=lambda one: -one[1])]
     found: list[dict[str, Any]] = []
@@ -44,7 +44,7 @@ def probes(image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...
         for number, name in enumerate(names):
             point = {"head": "probe", "backbone": name, "image_size": size}
             found += [point, *({**point, "beside": other} for other in names[:number])]
-    return (*found, *({**point, "mirror": True} for point in found))
+    return tuple(found)
 
 
 def space(
@@ -61,7 +61,7 @@ def space(
     not `pretrained` there is nothing to transfer, and the base trains all of it at one rate.
     `trunk_rate` is the fraction of the head's learning rate at which the unfrozen blocks are trained.
     Where `probed`, the head may be a linear probe instead: logistic regression on the pooled features, solved to its
-    optimum, perhaps with those of another trunk `beside` them, and of the mirrored picture averaged in.
+    optimum, perhaps with those of another trunk `beside` them.
     """
     names = [f"{name}-{alpha}" for name, alpha in backbones]
     backbone = hp.Choice("backbone", names, default="MobileNet-1.0" if "MobileNet-1.0" in names else names[0])
@@ -71,14 +71,12 @@ def space(
     if head == "probe":
         with hp.conditional_scope("head", ["probe"]):
             beside = hp.Choice("beside", ["none", *names], default="none")
-            mirror = hp.Boolean("mirror", default=False)
         return {
             "backbone": name,
             "alpha": float(alpha),
             "image_size": image_size,
             "head": head,
             "beside": beside,
-            "mirror": mirror,
             "unfrozen_blocks": 0,
         }
     hp.Boolean("fine_tune", default=True)

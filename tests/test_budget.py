@@ -156,7 +156,7 @@ def test_a_probe_and_a_head_on_stored_features_are_never_too_dear(kept: Callable
         record.config = {**base, **more}
         return record
 
-    assert run.budget.plan(plain(head="probe", beside="none", mirror=True)) == (1, "")
+    assert run.budget.plan(plain(head="probe", beside="none")) == (1, "")
     assert run.budget.plan(plain(head="trained")) == (9, "")
     assert set(SPACES) == {"scratch_pillow", "scratch_keras", "mobilenet"}
 
@@ -164,7 +164,7 @@ def test_a_probe_and_a_head_on_stored_features_are_never_too_dear(kept: Callable
 def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) -> None:
     run = kept(families=("mobilenet",))
     probe = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 224, "head": "probe", "beside": "none"}
-    probe |= {"mirror": True, "unfrozen_blocks": 0}
+    probe |= {"unfrozen_blocks": 0}
 
     def record(**more: Any) -> Record:
         one = run.trial(len(run.journal.records) + 1, math.inf, family="mobilenet")

@@ -17,7 +17,7 @@ from search.training.trial import Inputs, predict, score, train
 from spaces import mobilenet
 
 CONFIG = {
-    **{"backbone": "MobileNet", "alpha": 0.25, "image_size": 32, "head": "probe", "beside": "none", "mirror": True},
+    **{"backbone": "MobileNet", "alpha": 0.25, "image_size": 32, "head": "probe", "beside": "none"},
     "unfrozen_blocks": 0,
 }
 PAIR = {**CONFIG, "beside": "MobileNetV2-0.35"}
@@ -103,7 +103,7 @@ def test_a_final_scores_the_fold_that_is_left_out(pictures: Pictures) -> None:
     assert (whole["accuracy"], whole["loss"]) == (row["validation_accuracy"], row["validation_loss"])
 
 
-@pytest.mark.parametrize("config", [CONFIG, {**CONFIG, "mirror": False}, PAIR])
+@pytest.mark.parametrize("config", [CONFIG, PAIR])
 def test_the_model_says_what_the_features_say(config: dict[str, Any], pictures: Pictures) -> None:
     found, _ = rows_of(config, pictures.joined())
     model = found.exported()
@@ -141,8 +141,7 @@ def test_all_probes_are_points_of_the_space_the_largest_size_first() -> None:
         (224, "MobileNetV2-1.0", "MobileNet-1.0"),
         (160, "MobileNet-1.0", None),
     ]
-    assert len(points) == 18
-    assert [point.get("mirror", False) for point in points] == [False] * 9 + [True] * 9
+    assert len(points) == 9
 
     def space(hp: Any) -> Any:
         return mobilenet.space(hp, image_sizes=(96, 160, 224), backbones=backbones, probed=True)

@@ -121,7 +121,7 @@ class Pace:
         if "backbone" not in config or not stored(config):
             return []
         if is_probe(config):
-            names = [view_name("flip", view) for view in range(2 if config["mirror"] else 1)]
+            names = [view_name("none", 0)]
         else:
             count = views(config["augmentation"], self.most_views)
             count = count if epochs is None else min(count, epochs)
@@ -180,8 +180,7 @@ class Pace:
             if not record.values:
                 continue
             if "backbone" in record.config:
-                twice = 2 if record.config.get("mirror") else 1
-                yield twice * sum(self._passing(one[0], costs) * forward(*one) for one in sources(record.config))
+                yield sum(self._passing(one[0], costs) * forward(*one) for one in sources(record.config))
             else:
                 # A third of what training takes.
                 yield record.fastest / 3 / self.pictures / passes(family, record.config, self.pictures)

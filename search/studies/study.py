@@ -102,8 +102,7 @@ class Study:
             self._recall(record)
         # The defaults of the space are the study's own configuration: it always comes first. Behind it stand the probes
         # of the first size, and behind the starts the others.
-        kind = [(values.get("image_size"), values.get("mirror")) for values in probes]
-        early = [values for values, own in zip(probes, kind, strict=True) if own == kind[0]]
+        early = [values for values in probes if values.get("image_size") == probes[0].get("image_size")]
         points: list[dict[str, Any]] = []
         for values in ({}, *early, *starts, *probes):
             if fits(space, values) and (point := values_to_point(space, values)) not in points:

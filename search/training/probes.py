@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.sizes import PARAMETERS, Source, sources
+from models.sizes import PARAMETERS, sources
 from search.data.folds import folds
 from search.data.pictures import Indices, Pictures
 from search.training import activations
@@ -191,7 +191,7 @@ def probe_model(config: Mapping[str, Any], pictures: Pictures, weights: Any = No
 
     trunks = [activations.load_trunk(pictures, *source) for source in sources(config)]
     tail = probe.build_tail(sum(trunk.width for trunk in trunks), len(pictures.classes), weights, bias)
-    return probe.join(tail, trunks, mirror=config["mirror"])
+    return probe.join(tail, trunks)
 
 
 def features_of(config: Mapping[str, Any], pictures: Pictures, rows: Indices) -> Features:
@@ -202,7 +202,7 @@ def features_of(config: Mapping[str, Any], pictures: Pictures, rows: Indices) ->
     found = []
     for source in sources(config):
         pooled = np.concatenate(
-            [_pooled(source, pictures, part, mirror=config["mirror"]) for part in parts if len(part)]
+            [activations.Source(pictures, part, *source).read(None, "none", 0) for part in parts if len(part)]
         )
         known = np.concatenate(parts)
         places = np.argsort(known, kind="stable")
@@ -210,12 +210,3 @@ def features_of(config: Mapping[str, Any], pictures: Pictures, rows: Indices) ->
         chosen = pooled[places[np.searchsorted(known, rows)]]
         found.append(chosen / np.maximum(np.linalg.norm(chosen, axis=1, keepdims=True), 1e-6))
     return np.concatenate(found, axis=1).astype(np.float32)
-
-
-def _pooled(source: Source, pictures: Pictures, rows: Indices, *, mirror: bool) -> Features:
-    """Pooled features (n, width) of some rows, the mean of those of a picture and of its mirror image if asked."""
-    stored = activations.Source(pictures, rows, *source)
-    plain: Features = np.asarray(stored.read(None, "flip", 0), np.float32)
-    if mirror:
-        plain = (plain + np.asarray(stored.read(None, "flip", 1), np.float32)) / np.float32(2)
-    return plain
