@@ -50,6 +50,7 @@ from search.settings import (
     Settings,
     count,
     default_cache,
+    installed_families,
     latency,
     own_families,
     placed,
@@ -507,12 +508,20 @@ def begun(given: Mapping[str, Any]) -> Settings:
 
 
 def searched(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given, with the families that it comes to: hypermodels beside those named, and alone where none are."""
-    own = own_families(given.get("hypermodel", ()))
+    """What is given, with the families that it comes to: hypermodels beside those named, and alone where none are.
+
+    A family that an installed package brings is a hypermodel that is called by its name.
+    """
+    named, references = given.get("families", ()), tuple(given.get("hypermodel", ()))
+    own = own_families(references)
+    if set(named) - {*FAMILIES, *own}:
+        installed = installed_families()
+        references += tuple(f"{name}={installed[name]}" for name in named if name in installed and name not in own)
+        own = own_families(references)
     if not own:
         return dict(given)
-    named = given.get("families", ())
-    return {**given, "families": (*named, *(family for family in own if family not in named))}
+    families = (*named, *(family for family in own if family not in named))
+    return {**given, "families": families, "hypermodel": references}
 
 
 def stem_of(settings: Settings) -> str:
@@ -650,7 +659,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="F",
     )
     add(what, "--duplicates", f"copies that stay on one side of the split: {', '.join(DUPLICATES)}", metavar="D")
-    add(what, "--families", f"families, separated by commas, from {', '.join(FAMILIES)}", names, metavar="A,B")
+    add(
+        what,
+        "--families",
+        f"families, separated by commas, from {', '.join(FAMILIES)} and those of installed packages",
+        names,
+        metavar="A,B",
+    )
     add(
         what, "--hypermodel", "a family of your own: package.module:Name or path/to/file.py:Name of a keras_tuner."
         "HyperModel or of a function build(hp); alone, or beside those that --families names", names,

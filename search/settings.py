@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
+from importlib import metadata
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -14,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from search.home import home, own_temporary
 
 FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
+GROUP = "pedigree.families"  # of entry points, by which packages add theirs
 PRECISIONS = ("auto", "float32", "bfloat16")
 OBJECTIVES = ("accuracy", "latency", "size")
 DEMO = "demo"
@@ -259,6 +261,14 @@ def own_families(references: Sequence[str]) -> dict[str, str]:
         _check(not taken, "hypermodel", f"names of their own: put `family=` in front, `{family}` is taken", reference)
         own[family] = found[2]
     return own
+
+
+def installed_families() -> dict[str, str]:
+    """The families that installed packages bring, by name, each with its `package.module:Name`.
+
+    A package names a `keras_tuner.HyperModel`, or a function `build(hp)`, as an entry point of the group `GROUP`.
+    """
+    return {point.name: point.value for point in metadata.entry_points(group=GROUP) if point.name not in FAMILIES}
 
 
 def _is(value: Any, kind: Any) -> bool:

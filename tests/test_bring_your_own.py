@@ -1,6 +1,8 @@
 """Hypermodels of users: what a reference may be, their spaces under Optuna, their training, and a whole search."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +27,8 @@ from search.studies.own_spaces import OwnSpace, OwnSpaces, advice, unused_of_fit
 from search.studies.study import fits
 from search.training import trial
 from search.training.own_models import Code, OwnModels, foreign_code, random_weights, snapshot
+
+ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = pytest.mark.filterwarnings(
     # Keras 3.15 reads TensorFlow's variables in a way of which NumPy 2 warns.
@@ -496,3 +500,55 @@ def test_an_unchanged_place_is_imported_from(tmp_path: Path) -> None:
         assert sys.path == [str(tmp_path), *before]
     finally:
         sys.path[:] = before
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages that holds one which brings the family `tiny`, as pip would write it."""
+    site = tmp_path / "site"
+    (site / "tiny_networks-1.0.dist-info").mkdir(parents=True)
+    (site / "tiny_networks-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: tiny-networks\nVersion: 1.0\n"
+    )
+    (site / "tiny_networks-1.0.dist-info" / "entry_points.txt").write_text(
+        "[pedigree.families]\ntiny = tiny_networks:build\nmobilenet = tiny_networks:build\n"
+    )
+    (site / "tiny_networks.py").write_text(
+        "import keras\n\n\n"
+        "def build(hp):\n"
+        "    size, classes = hp.get('image_size'), hp.get('classes')\n"
+        "    layers = [keras.Input((size, size, 3)), keras.layers.Conv2D(hp.Choice('filters', [4, 8]), 3, strides=4),\n"
+        "              keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes, 'softmax')]\n"
+        "    model = keras.Sequential(layers)\n"
+        "    model.compile('adam', 'categorical_crossentropy')\n"
+        "    return model\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    return site
+
+
+def test_a_family_of_an_installed_package_is_called_by_its_name(installed: Path) -> None:
+    settings = command.begun(command.options(["demo", "--families", "tiny,scratch_keras"]))
+    assert settings.families == ("tiny", "scratch_keras")
+    assert settings.hypermodel == ("tiny=tiny_networks:build",)
+    # None takes the place of Pedigree's own.
+    assert command.begun(command.options(["demo", "--families", "mobilenet"])).hypermodel == ()
+    with pytest.raises(ValueError, match="got 'tinier'"):
+        command.begun(command.options(["demo", "--families", "tinier"]))
+
+
+@pytest.mark.slow
+def test_a_family_of_an_installed_package_is_searched(installed: Path, drawn: Path, tmp_path: Path) -> None:
+    told = subprocess.run(
+        [
+            *(sys.executable, ROOT / "search" / "run.py", drawn, "--families", "tiny", "--image-sizes", "32"),
+            *("--trials", "2", "--epochs", "1", "--final-seeds", "1", "--name", "tiny", "--dashboard", "off"),
+            *("--runs-dir", tmp_path / "runs", "--cache-dir", tmp_path / "cache"),
+        ],
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert (tmp_path / "runs" / "tiny" / "models" / "tiny.keras").is_file()
