@@ -365,6 +365,7 @@ def test_a_worker_measures_before_it_trains(pictures: Pictures, config: Config) 
     worker._kill()
 
 
+@pytest.mark.slow
 def test_a_search_with_every_objective_and_limit(ray_cluster: None, drawn: Path, tmp_path: Path) -> None:
     arguments = [
         *(str(drawn), "--objective", "accuracy,latency,size", "--max-parameters", "150k", "--max-latency", "5s"),

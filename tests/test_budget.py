@@ -175,11 +175,13 @@ def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) 
     assert run.budget.plan(record()) == (1, "")
     first = record()
     first.values[1], first.waited, first.fastest, first.status, first.until = 0.9, 100.0, 4.0, FINISHED, 0.0
-    assert run.pace.features(probe) == 0.0
-    assert run.pace.features({**probe, "image_size": 448}) == pytest.approx(400.0)
+    assert run.pace.features("mobilenet", probe) == 0.0
+    assert run.pace.features("mobilenet", {**probe, "image_size": 448}) == pytest.approx(400.0)
     other = {"backbone": "MobileNetV2", "image_size": 224}
-    assert run.pace.features({**probe, **other}) == pytest.approx(2 * 100.0 * 300 / 569)
-    assert run.pace.features({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(2 * 100.0 * 300 / 569)
+    assert run.pace.features("mobilenet", {**probe, **other}) == pytest.approx(2 * 100.0 * 300 / 569)
+    assert run.pace.features("mobilenet", {**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(
+        2 * 100.0 * 300 / 569
+    )
     assert run.pace.solving({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(8.0)
     assert run.budget.plan(record(image_size=448)) == (1, "")
     _, objection = run.budget.plan(record(image_size=896))

@@ -460,6 +460,7 @@ def test_more_than_the_machine_has(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_time_budget_leaves_room_for_the_retraining(ray_cluster: None, drawn: Path, tmp_path: Path) -> None:
     line = small(drawn, tmp_path, trials=500, epochs=2, time_budget="1h", families="mobilenet")
     settings = command.begun(command.options(line))

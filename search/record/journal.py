@@ -44,6 +44,11 @@ class Record:
         return self.status == FINISHED or (self.status == STOPPED and self.reason == OUT_OF_TIME)
 
     @property
+    def standing(self) -> tuple[bool, int, float]:
+        """How it stands among those of its family, as `results.analysis.numbers.best_trial` ranks them."""
+        return self.full, 0 if self.full else len(self.values), self.best
+
+    @property
     def best(self) -> float:
         """The highest validation accuracy so far, smoothed over the epochs; 0 before the first."""
         return max(smoothed([self.values[epoch] for epoch in sorted(self.values)]), default=0.0)

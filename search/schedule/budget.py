@@ -206,7 +206,7 @@ class Budget:
         if given:
             least = epochs = full
         elif base:
-            room, features = min(room, BASE_SHARE * self.share()), self.pace.features(record.config)
+            room, features = min(room, BASE_SHARE * self.share()), self.pace.features(record.family, record.config)
             least, epochs = LADDER[0], min(full, int((room - features) / one))
         else:
             least, epochs = -(-full // LEAST), min(full, self._longest(family, one, room))
@@ -228,7 +228,7 @@ class Budget:
         """Why the features that a trial needs cannot be computed in time; empty where they can or are there."""
         if not self.limited:
             return ""
-        needed = self.pace.features(record.config) + self.pace.solving(record.config)
+        needed = self.pace.features(record.family, record.config) + self.pace.solving(record.config)
         room = self._room(record)
         if needed <= max(0.0, room):
             return ""

@@ -288,7 +288,7 @@ class Course:
         kept: list[Record] = []
         if self.budget.limited:
             ended = [other for other in self.journal.of(record.family) if other.values and other.status != RUNNING]
-            kept = sorted(ended, key=_standing, reverse=True)[: self.settings.finalists]
+            kept = sorted(ended, key=lambda other: other.standing, reverse=True)[: self.settings.finalists]
         for other in {record.name, *self._models.get(record.family, ())} - {other.name for other in kept}:
             self.checkpoints.remove(other)
         self._models[record.family] = [other.name for other in kept]
@@ -313,8 +313,3 @@ class Course:
         self.journal.change(record.name, {**record.config, "batch_size": batch // 2}, reason)
         self.say(f"{record.name} is tried again with a batch of {batch // 2}: {reason}")
         self.again.append(record.name)
-
-
-def _standing(record: Record) -> tuple[bool, int, float]:
-    """How a trial stands among those of its family, as `results.analysis.numbers.best_trial` ranks them."""
-    return record.full, 0 if record.full else len(record.values), record.best

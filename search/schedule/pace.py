@@ -18,6 +18,8 @@ LOOKED_AT = 300
 # nearly twice what MobileNet did, whose work is less scattered.
 UNLIKE = 2.0
 
+TRANSFER = "mobilenet"  # the family that trains on stored features
+
 Part = tuple[Source, str]  # features of one version of the pictures: a trunk, and the name of the version
 
 
@@ -47,6 +49,10 @@ class Pace:
         self.test = test
         self.growth = growth
         self.most_views = most_views
+        self._read: set[str] = set()  # transfer trials that are over and counted in what follows
+        self._found: set[Part] = set()  # features that are there
+        # By backbone, the seconds that were waited for features, and their work, in millions of multiply-adds.
+        self._spent: dict[str, tuple[float, float]] = {}
         # By family, seconds per work of an epoch, from the few batches that were trained before its first trial.
         self.sampled: dict[str, float] = {
             row["family"]: row["rate"] for row in journal.rows if row["event"] == "pace" and row["rate"]
@@ -90,14 +96,18 @@ class Pace:
 
     # --- stored features and what is solved on them -----------------------------------------------------------------
 
-    def features(self, config: Mapping[str, Any]) -> float:
+    def features(self, family: str, config: Mapping[str, Any]) -> float:
         """Seconds until the features that a configuration trains on are there; 0 where they are, or nobody knows."""
+        wanted = self._parts(family, config)
+        if not wanted:
+            return 0.0
         found, costs = self._computed()
         # Those that a running trial computes are shared by whoever else asks for them.
-        found |= {part for record in self._with_trunk(running=True) for part in self._parts(record.config)}
+        running = [record for record in self.journal.of(TRANSFER, RUNNING) if record.started]
+        found = found.union(*(self._parts(TRANSFER, record.config) for record in running))
         return sum(
             self._passing(source[0], costs) * forward(*source) * self.pictures * self.growth
-            for source, version in self._parts(config)
+            for source, version in wanted
             if (source, version) not in found
         )
 
@@ -105,20 +115,13 @@ class Pace:
         """Seconds that solving a probe takes beyond its features; 0 where none was solved yet."""
         if not is_probe(config):
             return 0.0
-        solved = [
-            (record.fastest, len(sources(record.config))) for record in self._with_trunk() if is_probe(record.config)
-        ]
-        return median(seconds / wide for seconds, wide in solved) * len(sources(config)) if solved else 0.0
+        solved = [record for record in self.journal.of(TRANSFER) if record.values and is_probe(record.config)]
+        wide = [record.fastest / len(sources(record.config)) for record in solved]
+        return median(wide) * len(sources(config)) if wide else 0.0
 
-    def _with_trunk(self, *, running: bool = False) -> list[Record]:
-        """The transfer trials that have shown something, or those that are on a worker."""
-        records = [record for family in self.families for record in self.journal.of(family)]
-        records = [record for record in records if "backbone" in record.config]
-        return [one for one in records if (one.started and one.status == RUNNING if running else one.values)]
-
-    def _parts(self, config: Mapping[str, Any], epochs: int | None = None) -> list[Part]:
+    def _parts(self, family: str, config: Mapping[str, Any], epochs: int | None = None) -> list[Part]:
         """The features that a configuration needs, those of so many epochs where they are given."""
-        if "backbone" not in config or not stored(config):
+        if family != TRANSFER or not stored(config):
             return []
         if is_probe(config):
             names = [view_name("none", 0)]
@@ -130,20 +133,20 @@ class Pace:
 
     def _computed(self) -> tuple[set[Part], dict[str, float]]:
         """The features that are there, and by backbone the seconds of a multiply-add of one picture, in millions."""
-        found: set[Part] = set()
-        waited: dict[str, float] = {}
-        done: dict[str, float] = {}
-        for record in self._with_trunk():
-            parts = self._parts(record.config, len(record.values))
+        for record in self.journal.of(TRANSFER):
+            if record.name in self._read or record.status == RUNNING:
+                continue
+            self._read.add(record.name)
+            parts = self._parts(TRANSFER, record.config, len(record.values)) if record.values else []
             backbones = {source[0] for source, _ in parts}
             if len(backbones) == 1:
                 # Those who wait for the same features compute them together: all that they waited is what it took.
                 (backbone,) = backbones
-                waited[backbone] = waited.get(backbone, 0.0) + record.waited
-                new = sum(forward(*source) for source, version in parts if (source, version) not in found)
-                done[backbone] = done.get(backbone, 0.0) + new * self.pictures * self.growth
-            found.update(parts)
-        return found, {name: waited[name] / cost for name, cost in done.items() if cost and waited[name]}
+                new = sum(forward(*source) for source, version in parts if (source, version) not in self._found)
+                waited, done = self._spent.get(backbone, (0.0, 0.0))
+                self._spent[backbone] = waited + record.waited, done + new * self.pictures * self.growth
+            self._found.update(parts)
+        return self._found, {name: waited / done for name, (waited, done) in self._spent.items() if waited and done}
 
     def _passing(self, backbone: str, costs: Mapping[str, float]) -> float:
         """Seconds of a million multiply-adds of a backbone."""
@@ -152,15 +155,14 @@ class Pace:
         if costs:
             return UNLIKE * min(costs.values())
         # Nobody has run one yet: training is about as quick.
-        rates = [rate / self.pictures for family, rate in self.sampled.items() if family == "mobilenet"]
-        return rates[0] if rates else 0.0
+        return self.sampled.get(TRANSFER, 0.0) / self.pictures
 
     # --- retrainings ------------------------------------------------------------------------------------------------
 
     def leader(self, family: str) -> Record | None:
         """The trial of a family that would be retrained, were its search over now."""
         tried = [record for record in self.journal.of(family) if record.values]
-        return max(tried, key=lambda one: (one.full, len(one.values), one.best), default=None)
+        return max(tried, key=lambda one: one.standing, default=None)
 
     def retraining(self, family: str, epochs: int) -> float:
         """Seconds that one retraining of a family's leader will take, of so many epochs."""
@@ -175,11 +177,11 @@ class Pace:
 
     def _looking(self, family: str) -> Iterator[float]:
         """Seconds of a picture through the exported model of each trial."""
-        _, costs = self._computed() if any("backbone" in one.config for one in self.journal.of(family)) else ({}, {})
+        costs = self._computed()[1] if family == TRANSFER else {}
         for record in self.journal.of(family):
             if not record.values:
                 continue
-            if "backbone" in record.config:
+            if family == TRANSFER:
                 yield sum(self._passing(one[0], costs) * forward(*one) for one in sources(record.config))
             else:
                 # A third of what training takes.
