@@ -1,7 +1,7 @@
 """The last step of a family: its best configuration, retrained on train and validation, scored on test once."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,7 @@ from search.data.pictures import FILTER, Pictures
 from search.record.journal import Journal
 from search.training.latency import BATCH, latency
 from search.training.mistakes import find_mistakes
-from search.training.trial import Inputs, Keep, Report, predict, score, train
+from search.training.trial import Inputs, Report, predict, score, train
 
 FOLDS = 5  # of train and validation; the validation side is one of them
 MEMBER = "member"  # the event of a retraining for the ensemble, and the end of its name
@@ -92,22 +92,16 @@ def retrain(
     pictures: Pictures,
     *,
     seed: int,
-    epochs: int,
-    planned: int,
-    most_views: int,
     threads: int,
     export: bool,
     report: Report,
-    rungs: Sequence[int] = (),
-    keep: Keep | None = None,
-    checkpoint: bytes = b"",
-    until: float | None = None,
     own: bool = False,
+    **training: Any,
 ) -> Outcome:
     """Trains for `epochs` of a budget of `planned`, scores the joined model on the test pictures, and exports it.
 
-    `rungs`, `keep`, `checkpoint`, `until` and `own` are those of `train`; with `own` nothing is trained, and the model
-    is that of the trial itself, which has seen no validation picture.
+    `training` is the rest of what `train` takes. With `own` nothing is trained, and the model is that of the trial
+    itself, which has seen no validation picture.
     """
     from models.export import raw_pictures
 
@@ -119,10 +113,7 @@ def retrain(
         report(row)
 
     learnt = pictures.without_test() if own else pictures.joined()
-    trained = train(
-        family, config, learnt, seed=seed, epochs=epochs, planned=planned, most_views=most_views, threads=threads,
-        report=add, rungs=rungs, keep=keep, checkpoint=checkpoint, until=until, own=own,
-    )  # fmt: skip
+    trained = train(family, config, learnt, seed=seed, threads=threads, report=add, own=own, **training)
     model = trained.exported()
     # Of a user's hypermodel a parameter of that name may be anything.
     resize_filter = str(config["resize_filter"]) if family == "scratch_pillow" else FILTER
