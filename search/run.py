@@ -688,7 +688,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--trials are done before (default: 30m, 2m for the demo, none with --trials)", lasting, metavar="T",
     )  # fmt: skip
     add(what, "--image-sizes", "sides in pixels that may be chosen", sizes, metavar="S,S")
-    add(what, "--weights", "imagenet, none, a weights file, or a folder of them", at_home, metavar="W")
+    add(
+        what,
+        "--weights",
+        "imagenet, demo (a small trunk, trained on drawn dogs), none, a weights file, or a folder of them",
+        at_home,
+        metavar="W",
+    )
     add(
         what,
         "--views",

@@ -31,7 +31,7 @@ TRUNK_RULE = (
 
 # The settings that are paths, each with those of its values that are none.
 PATHS: dict[str, tuple[str, ...]] = {
-    "data": (DEMO, STANFORD_DOGS), "weights": ("imagenet", "none"), "runs_dir": (), "cache_dir": ("",),
+    "data": (DEMO, STANFORD_DOGS), "weights": ("imagenet", "demo", "none"), "runs_dir": (), "cache_dir": ("",),
 }  # fmt: skip
 DUPLICATES = ("near", "exact", "off")
 
@@ -112,7 +112,7 @@ class Settings:
     max_parameters: int | None = None  # that a model may have
     time_budget: float | None = None  # seconds for the whole command, retraining and report included
     image_sizes: tuple[int, ...] = (96, 160, 224)  # sides in pixels that the spaces may choose
-    weights: str = "imagenet"  # `imagenet`, `none`, a weights file, or a folder of them
+    weights: str = "imagenet"  # `imagenet`, `demo`, `none`, a weights file, or a folder of them
     views: int = 4  # augmented versions of the training set whose activations are cached, the plain one included
     concurrency: int | None = None  # trials at a time; None fills the cluster
     cpus_per_trial: float = 1.0  # CPU cores of one trial, and its threads

@@ -84,7 +84,7 @@ def demo_breeds(count: int) -> tuple[Breed, ...]:
         raise ValueError(f"needs 2 <= breeds <= {most}, got {count}")
     taken = {breed.name for breed in TEN_BREEDS}
     names = [name for kind in KINDS for place in PLACES if (name := f"{place} {kind}") not in taken]
-    return (*TEN_BREEDS, *map(_chance_breed, names))[:count]
+    return (*TEN_BREEDS, *map(chance_breed, names))[:count]
 
 
 def draw_demo(
@@ -417,7 +417,8 @@ def _shade(colour: Colour, light: float) -> Colour:
     return red, green, blue
 
 
-def _chance_breed(name: str) -> Breed:
+def chance_breed(name: str) -> Breed:
+    """A breed drawn by chance, the same for one name always."""
     chance = random.Random(name)
     coat, second = chance.sample(list(COATS), 2)
     return Breed(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import models
 from models.sizes import PARAMETERS
 from results.delivery.framework import import_keras, keras_home
 
@@ -17,6 +18,8 @@ IMAGENET: dict[Backbone, str] = {
     ("MobileNetV2", 1.0): _PUBLISHED + "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
     ("MobileNetV3Large", 1.0): _PUBLISHED + "mobilenet_v3/weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
 }
+# Trained on drawn dogs, by `search.training.demo_trunk`.
+DEMO_TRUNK = Path(models.__file__ or "").parent / "demo_trunk.weights.h5"
 # Without weights there is nothing to transfer: the family is then a search over one small untrained network.
 UNTRAINED: Backbone = ("MobileNet", 0.25)
 
@@ -32,17 +35,21 @@ class Weights:
 
 
 def find_weights(choice: str, *, seed: int) -> tuple[Weights, ...]:
-    """The trunks that `--weights` makes available: imagenet, none, a weights file, or a folder of them.
+    """The trunks that `--weights` makes available: imagenet, demo, none, a weights file, or a folder of them.
 
     Raises ValueError or OSError that names the file, and the ways out where a download fails.
     """
     if choice == "none":
         return (Weights(*UNTRAINED, None, f"random-{seed}"),)
+    if choice == "demo":
+        return (_weights(DEMO_TRUNK),)
     if choice == "imagenet":
         return tuple(_weights(_download(url)) for url in IMAGENET.values())
     path = Path(choice)
     if not path.exists():
-        raise FileNotFoundError(f"--weights needs imagenet, none, or a file or folder that exists, got `{choice}`")
+        raise FileNotFoundError(
+            f"--weights needs imagenet, demo, none, or a file or folder that exists, got `{choice}`"
+        )
     files = [path] if path.is_file() else sorted(path.glob("*.h5"))
     if not files:
         raise ValueError(f"--weights needs a folder with .h5 files in it, and `{choice}` has none")
