@@ -4,7 +4,7 @@ import argparse
 import ast
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,7 +26,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         elif line == "<!-- commands -->":
             markdown = markdown.replace(line, commands())
         elif line.startswith("<!-- include "):
-            markdown = markdown.replace(line, included(line.split()[2]))
+            # All of it: the link beside it is for those who read the folder and not the pages.
+            markdown = included(line.split()[2])
     return markdown
 
 
@@ -88,7 +89,7 @@ def commands() -> str:
     return "\n\n".join(helps)
 
 
-def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of Markdown."""
     lines = [" | ".join(row) for row in (heads, tuple("---" for _ in heads), *rows)]
     return "\n".join(f"| {line} |" for line in lines)

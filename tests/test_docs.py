@@ -16,6 +16,7 @@ import pytest
 from results.__main__ import main as results_main
 from search import run
 from search.commands import command_line
+from search.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -73,7 +74,7 @@ def test_every_option_stands_in_the_reference() -> None:
 
 def test_every_field_of_the_settings_has_its_remark() -> None:
     found = {name: remark for name, _, _, remark in generated().settings()}
-    assert list(found) == list(run.Settings.__dataclass_fields__)
+    assert list(found) == list(Settings.__dataclass_fields__)
     assert [name for name, remark in found.items() if not remark] == []
     assert found["hypermodel"].startswith("Families of the user's own")
     assert found["trials"] == "configurations of each family at most; None: as many as the time budget allows"
