@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -38,13 +39,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("wheel")
     for name in ("pedigree", *pedigree.ROOMS):
         shutil.copytree(ROOT / name, place / "source" / name, symlinks=True)
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, place / "source")
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    # Where setuptools is installed, nothing is downloaded.
-    here = (
-        ["--no-build-isolation"] if importlib.util.find_spec("setuptools") and importlib.util.find_spec("wheel") else []
-    )
+    # Where a setuptools is installed that can build it, nothing is downloaded.
+    found = importlib.util.find_spec("setuptools") and importlib.util.find_spec("wheel")
+    able = found and int(metadata.version("setuptools").split(".")[0]) >= 77
+    here = ["--no-build-isolation"] if able else []
     subprocess.run([*pip, "wheel", "--no-deps", *here, "-w", place, place / "source"], check=True)
     (wheel,) = place.glob("pedigree-*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", place / "site", wheel], check=True)

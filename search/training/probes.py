@@ -63,9 +63,9 @@ def solve(features: Features, labels: Indices, groups: Indices, classes: int, *,
         # A handful of pictures, each class in one group: nothing can be left out.
         weights, bias = _fitted(features, labels, classes, STRENGTHS[3:4])[0]
         return Solved(weights, bias, STRENGTHS[3], 1.0, np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
-    # The cross-entropy of the first fold says where the optimum lies, and one step to the weaker side the accuracy is as
-    # high or higher: over 8 divisions of photographs .951 and .943 on others (two trunks, one), .949 and .938 at the
-    # optimum, .950 and .940 where the accuracy of all folds chose, which hardly tells one strength from another.
+    # The cross-entropy of the first fold says where the optimum lies, and one step to the weaker side the accuracy
+    # is as high or higher: over 8 divisions of photographs .951 and .943 on others (two trunks, one), .949 and .938 at
+    # the optimum, .950 and .940 where the accuracy of all folds chose, which hardly tells one strength from another.
     coarse = _left_out(features, labels, classes, held[0], STRENGTHS)
     losses = [_calibrated(one, labels[held[0]])[1] for one in coarse]
     best = min(int(np.argmin(losses)) + 1, len(STRENGTHS) - 1)

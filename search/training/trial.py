@@ -225,7 +225,7 @@ def seconds_a_picture(
 class Passes:
     """In what order an epoch goes through its training pictures.
 
-    An epoch of a large set is a part of a pass, of `EPOCH_PICTURES` at most. Full batches only, of one shape; what is
+    An epoch of a large set is a part of a pass, of about `EPOCH_PICTURES`. Full batches only, of one shape; what is
     left over is another handful of pictures in every pass.
     """
 
