@@ -125,9 +125,10 @@ def test_the_end_is_kept_free_for_retrainings_that_run_side_by_side(kept: Callab
     assert run.budget.reserve() == pytest.approx(10 + 2 * one)
     run.budget.workers = 2
     assert run.budget.reserve() == pytest.approx(10 + one)
+    # What is predicted may take a tenth longer.
     assert run.budget.fits(100.0, 900.0)
-    assert not run.budget.fits(100.0, 1950.0)
-    assert not run.budget.fits(1001.0, 0.0)
+    assert not run.budget.fits(100.0, 1750.0)
+    assert not run.budget.fits(910.0, 0.0)
 
 
 @pytest.mark.parametrize(("seconds", "planned"), [(1.0, 9), (30.0, 5), (50.0, 3)])

@@ -125,11 +125,11 @@ def fit(train_accuracy: float | None, gap: float | None, trend: str | None) -> s
 def best_trial(rows: Rows, family: str) -> dict[str, Any] | None:
     """The best configuration of a family, as `describe` gives it.
 
-    Of those that met in a final the one with the highest mean accuracy over the folds that all who stayed in the race
-    played, ties by the lower cross-entropy. `final` then holds its figure there. Else, among trials that ran their full
-    budget or until a run's time was up, the highest validation accuracy at the trial's best epoch, ties by the lower
-    validation loss. Where none did, the trial that ran longest, ties by accuracy, and `full_budget` is False. Failed
-    trials are never chosen; None where no other trial has a validation accuracy.
+    Of those that met in a final the best (`clear_best`) over the folds that all who stayed in the race played. `final`
+    then holds its figure there. Else, among trials that ran their full budget or until a run's time was up, the highest
+    validation accuracy at the trial's best epoch, ties by the lower validation loss; among linear probes `clear_best`.
+    Where none did, the trial that ran longest, ties by accuracy, and `full_budget` is False. Failed trials are never
+    chosen; None where no other trial has a validation accuracy.
     """
     played = final_of(rows, family)
     if played:
@@ -162,7 +162,9 @@ def final_of(rows: Rows, family: str) -> dict[str, Any] | None:
     def mean(trial: str, key: str) -> float:
         return statistics.fmean(math.inf if row.get(key) is None else row[key] for row in played[trial].values())
 
-    best = min(common, key=lambda trial: (-round(mean(trial, "accuracy"), 6), mean(trial, "loss"), trial))
+    common = sorted(common)
+    seen = [sum(int(row.get("pictures") or 0) for row in played[trial].values()) for trial in common]
+    best = common[clear_best([(mean(trial, "accuracy"), mean(trial, "loss")) for trial in common], max(1, min(seen)))]
     row = best_epoch(rows.trials[best])
     return {
         "trial": best,
@@ -180,9 +182,12 @@ def contenders(rows: Rows, family: str, most: int, pictures: int) -> list[dict[s
 
     Clearly is two standard errors of a share seen on so many validation `pictures`.
     """
-    found = full_trials(rows, family)[:most]
+    found = full_trials(rows, family)
     if not found:
         return []
+    # Cross-validation has chosen among the probes already, on more pictures than a final has.
+    probes = [record for record in found if record["config"].get("head") == "probe"]
+    found = [record for record in found if record not in probes[1:]][:most]
     best = found[0]["validation_accuracy"]
     margin = 2 * math.sqrt(max(best * (1 - best), 0.25 / pictures) / pictures)
     return [record for record in found if record["validation_accuracy"] >= best - margin]
@@ -195,7 +200,29 @@ def full_trials(rows: Rows, family: str) -> list[dict[str, Any]]:
 
 def _finished(rows: Rows, family: str) -> list[Trial]:
     judged = [(trial, row) for trial in rows.of(family) if trial.full and (row := best_epoch(trial)) is not None]
-    return [trial for trial, _ in sorted(judged, key=lambda pair: (*_rank(pair[1]), pair[0].name))]
+    ranked = sorted(judged, key=lambda pair: (*_rank(pair[1]), pair[0].name))
+    # Linear probes are judged on the same pictures by cross-validation, and their probabilities are calibrated.
+    probes = [pair for pair in ranked if pair[0].config.get("head") == "probe"]
+    if probes:
+        held = min(int(row.get("held_out") or 1) for _, row in probes)
+        told = [(row["validation_accuracy"], row["validation_loss"]) for _, row in probes]
+        chosen = probes[clear_best(told, held)]
+        place = ranked.index(probes[0])
+        ranked.remove(chosen)
+        ranked.insert(place, chosen)
+    return [trial for trial, _ in ranked]
+
+
+def clear_best(told: Sequence[tuple[float, float | None]], pictures: int) -> int:
+    """The place of the best of some (accuracy, cross-entropy) on so many pictures.
+
+    Accuracies within a standard error of a difference of the highest cannot be told from it; of those the lowest
+    cross-entropy is the best, which is told by all pictures and not by those few that two models name differently.
+    """
+    highest = max(accuracy for accuracy, _ in told)
+    margin = math.sqrt(2 * max(highest * (1 - highest), 0.25 / pictures) / pictures)
+    near = [place for place, (accuracy, _) in enumerate(told) if accuracy >= highest - margin]
+    return min(near, key=lambda place: (math.inf if told[place][1] is None else told[place][1], -told[place][0]))
 
 
 def baseline_name(family: str) -> str:

@@ -35,6 +35,7 @@ EXPECTED = 0.5  # of the epochs that running trials have left, how many they wil
 RETRAININGS_SHARE = 0.3  # of a family's share, for the seeds beyond the first
 MOST_RESERVED = 0.5  # of a family's share: a retraining that takes longer is not worth what it would keep from others
 REPORT_SECONDS = 10.0
+SURE = 1.1  # what is predicted may take so many times as long
 MANY = 200  # trials, from which on what goes through all of them is computed once in a while alone
 WHILE = 1.0  # seconds
 
@@ -148,7 +149,7 @@ class Budget:
 
     def fits(self, seconds: float, promised: float) -> bool:
         """Whether a job of so many seconds would be done in time, beside others that have been promised theirs."""
-        remaining = self.remaining()
+        remaining = self.remaining() / SURE
         return seconds <= remaining and seconds + promised <= remaining * self.workers
 
     # --- what follows from it ---------------------------------------------------------------------------------------

@@ -67,13 +67,13 @@ def solve(features: Features, labels: Indices, groups: Indices, classes: int, *,
     # is as high or higher: over 8 divisions of photographs .951 and .943 on others (two trunks, one), .949 and .938 at
     # the optimum, .950 and .940 where the accuracy of all folds chose, which hardly tells one strength from another.
     coarse = _left_out(features, labels, classes, held[0], STRENGTHS)
-    losses = [_calibrated(one, labels[held[0]])[1] for one in coarse]
+    losses = [calibrated(one, labels[held[0]])[1] for one in coarse]
     best = min(int(np.argmin(losses)) + 1, len(STRENGTHS) - 1)
     strength = STRENGTHS[best]
     rest = [_left_out(features, labels, classes, places, (strength,))[0] for places in held[1:]]
     places = np.concatenate(held)
     found = np.concatenate([coarse[best], *rest])
-    temperature = _calibrated(found, labels[places])[0]
+    temperature = calibrated(found, labels[places])[0]
     weights, bias = _fitted(features, labels, classes, (strength,))[0]
     return Solved(
         weights / np.float32(temperature), bias / np.float32(temperature), strength, temperature, places,
@@ -91,7 +91,7 @@ def _left_out(
     return np.stack([features[places] @ weights + bias for weights, bias in fits])
 
 
-def _calibrated(logits: Features, truth: Indices) -> tuple[float, float]:
+def calibrated(logits: Features, truth: Indices) -> tuple[float, float]:
     """By what logits are to be divided for the lowest cross-entropy (Guo et al., 2017), and that cross-entropy."""
     losses = [score(_softmax(logits / t), truth)[0] for t in TEMPERATURES]
     best = int(np.argmin(losses))

@@ -14,6 +14,7 @@ from search.data.pictures import FILTER, Pictures
 from search.record.journal import Journal
 from search.training.latency import BATCH, latency
 from search.training.mistakes import find_mistakes
+from search.training.probes import calibrated
 from search.training.trial import Inputs, Report, predict, score, train
 
 FOLDS = 5  # of train and validation; the validation side is one of them
@@ -66,7 +67,8 @@ def play(
 ) -> dict[str, Any]:
     """What a finalist shows on one fold of train and validation after training on the others.
 
-    The content of its `final` row: accuracy and cross-entropy after the last epoch, pictures of the fold, and seconds.
+    The content of its `final` row: accuracy and cross-entropy after the last epoch, the latter of probabilities with
+    the temperature that suits them best, pictures of the fold, and seconds.
     `training` is the rest of what `train` takes.
     """
     rows: list[dict[str, Any]] = []
@@ -76,11 +78,16 @@ def play(
         report(row)
 
     left_out = pictures.fold(fold, FOLDS)
-    train(family, config, left_out, report=add, **training)
-    last = rows[-1]
+    trained = train(family, config, left_out, report=add, **training)
+    last, loss = rows[-1], rows[-1]["validation_loss"]
+    if (held := trained.material.validation) is not None:
+        # Compared with others by cross-entropy, it must not lose by the confidence that its training leaves it with.
+        probabilities = predict(trained.material.scored or trained.model, held)
+        logits = np.log(np.clip(probabilities, 1e-7, 1.0))
+        loss = calibrated(logits, left_out.labels[left_out.validation])[1]
     return {
         "accuracy": last["validation_accuracy"],
-        "loss": last["validation_loss"],
+        "loss": loss,
         "pictures": len(left_out.validation),
         "seconds": round(sum(row["seconds"] for row in rows), 3),
     }
