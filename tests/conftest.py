@@ -1,5 +1,7 @@
 import json
 import random
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,14 +10,16 @@ from typing import Any
 
 import pytest
 
+import pedigree
 from search.data.demo import draw_demo
 from search.data.pictures import Pictures, prepare
 from search.settings import Settings
 from search.studies.hyperparameters import TrialHyperParameters
 from spaces import SPACES
 
+ROOT = Path(__file__).resolve().parent.parent
 # Benchmarks are imported under the name by which they are run from the root: `python -m tests.benchmarks.NAME`.
-sys.path.append(str(Path(__file__).resolve().parent.parent))
+sys.path.append(str(ROOT))
 
 
 @pytest.fixture(scope="session")
@@ -109,3 +113,20 @@ def ray_cluster(_ray: None) -> Iterator[None]:
     state = random.getstate()
     yield
     random.setstate(state)
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist and the wheel that setuptools makes of this checkout; nothing is downloaded for them."""
+    place = tmp_path_factory.mktemp("distributions")
+    source = place / "source"
+    # What lies about beside these, an environment or data, is none of theirs.
+    for name in ("pedigree", *pedigree.ROOMS, "tests"):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in ROOT.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            shutil.copy(path, source)
+    program = "from setuptools import build_meta as b; b.build_sdist('..'); b.build_wheel('..')"
+    done = subprocess.run([sys.executable, "-c", program], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return place

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from results.delivery.framework import backend
 from tests.benchmarks import fixed_list, scaling, time_to_accuracy, views
 from tests.benchmarks.listed import standard_list
 from tests.benchmarks.measuring import ROOT, follow, parse, show
@@ -16,6 +17,8 @@ COMMANDS = (
     "cost_per_trial", "fixed_list", "likeness", "limit", "memory", "mutated_pictures", "mutated_runs", "plain_ray_tune",
     "replay", "scaling", "scratch_epoch", "stacked_heads", "time_to_accuracy", "truth", "views", "warm_start",
 )  # fmt: skip
+
+needs_tensorflow = pytest.mark.skipif(backend() != "tensorflow", reason="compares with plain TensorFlow")
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +150,7 @@ def test_made_up_trials_go_through_studies_rungs_journal_and_report(tmp_path: Pa
 
 
 @pytest.mark.slow
+@needs_tensorflow
 def test_both_programs_train_a_fixed_list(sides: Path, tmp_path: Path) -> None:
     found = run(
         "fixed_list", str(sides), "--size", "32", "--epochs", "1", "--subset", "18", "--concurrency", "1",
@@ -193,6 +197,7 @@ def test_the_cost_of_a_trial_is_measured_against_bare_keras(sides: Path, tmp_pat
 
 
 @pytest.mark.slow
+@needs_tensorflow
 def test_an_epoch_from_scratch_is_measured_against_plain_keras(sides: Path, tmp_path: Path) -> None:
     found = run(
         "scratch_epoch", str(sides), "--size", "32", "--epochs", "1", "--repeat", "1", "--networks", "stride 2",

@@ -6,10 +6,12 @@ import pytest
 
 from results.__main__ import main
 from results.delivery.formats import check, export, sample
+from results.delivery.framework import backend
 from results.delivery.prediction import Pixels, load
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(backend() != "tensorflow", reason="exports are made by TensorFlow")
 @pytest.mark.parametrize("form", ["saved_model", "litert", "onnx"])
 @pytest.mark.parametrize("family", ["scratch_keras", "scratch_pillow"])
 def test_an_export_gives_the_same_answers(trained_run: Path, tmp_path: Path, form: str, family: str) -> None:

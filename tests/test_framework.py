@@ -21,7 +21,11 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "content", ["{}", "no JSON at all", '{"floatx": "float64", "image_data_format": "channels_first"}']
 )
-def test_settings_that_are_overruled_are_no_trouble(content: str, keras_home: Path) -> None:
+def test_settings_that_are_overruled_are_no_trouble(
+    content: str, keras_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec("json")  # so that TensorFlow counts as installed here
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
     assert backend() == "tensorflow"
     (keras_home / "keras.json").write_text(content)
     assert backend() == "tensorflow"
@@ -71,6 +75,17 @@ def test_a_backend_that_is_not_installed_is_named(keras_home: Path, monkeypatch:
         backend()
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     with pytest.raises(ValueError, match=r"^KERAS_BACKEND asks for the backend tensorflow, which is not installed"):
+        backend()
+
+
+def test_the_way_out_is_a_backend_that_is_installed(keras_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    found = importlib.util.find_spec("json")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found if name == "jax" else None)
+    with pytest.raises(ValueError, match=r"got 'torch'; put KERAS_BACKEND=jax in front of the command$"):
+        backend()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"got 'torch'; put KERAS_BACKEND=tensorflow in front of the command$"):
         backend()
 
 

@@ -1,12 +1,10 @@
 """Names that collide: the installed wheel beside modules of the user's that are called as Pedigree's rooms are."""
 
-import importlib.util
+import importlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -34,22 +32,13 @@ def trained(hp):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the wheel is installed, and nothing else."""
-    place = tmp_path_factory.mktemp("wheel")
-    for name in ("pedigree", *pedigree.ROOMS):
-        shutil.copytree(ROOT / name, place / "source" / name, symlinks=True)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, place / "source")
+    (wheel,) = distributions.glob("*.whl")
+    place = tmp_path_factory.mktemp("installed") / "site"
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    # Where a setuptools is installed that can build it, nothing is downloaded.
-    found = importlib.util.find_spec("setuptools") and importlib.util.find_spec("wheel")
-    able = found and int(metadata.version("setuptools").split(".")[0]) >= 77
-    here = ["--no-build-isolation"] if able else []
-    subprocess.run([*pip, "wheel", "--no-deps", *here, "-w", place, place / "source"], check=True)
-    (wheel,) = place.glob("pedigree-*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", place / "site", wheel], check=True)
-    return place / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", place, wheel], check=True)
+    return place
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +72,7 @@ def test_the_wheel_takes_one_name(site: Path) -> None:
         f"pedigree-{pedigree.__version__}.dist-info",
     ]
     assert {path.name for path in (site / "pedigree").iterdir() if path.name != "__pycache__"} == {
-        "__init__.py", "__main__.py", "py.typed", *pedigree.ROOMS,
+        "__init__.py", "__main__.py", "requirements.py", "py.typed", *pedigree.ROOMS,
     }  # fmt: skip
     for name in ("results/report.css", "results/report.js", "search/record/grafana.json"):
         assert (site / "pedigree" / name).read_bytes() == (ROOT / name).read_bytes()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from results.delivery.framework import backend
 from tests.loopback import NAMESPACES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,8 +42,8 @@ def said(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
     home.mkdir()
     # The environment that `setup_commands` would make: they find it there and install nothing.
     (home / "pedigree-env").symlink_to(sys.prefix)
-    # sshd starts in the home that the system knows, whatever HOME says.
-    (home / ".bashrc").write_text("cd\n")
+    # sshd starts in the home that the system knows, whatever HOME says, and hands no variables on.
+    (home / ".bashrc").write_text(f"export KERAS_BACKEND={backend()}\ncd\n")
     text = (ROOT / "cluster.local.yaml").read_text()
     described = text.replace("# ssh_private_key: ~/.ssh/id_ed25519", f"ssh_private_key: {place}/home-ssh/key")
     assert described != text

@@ -13,7 +13,6 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "floatx": ("float16", "float32", "float64"),
     "image_data_format": ("channels_last", "channels_first"),
 }
-_WAY_OUT = "put KERAS_BACKEND=tensorflow in front of the command"
 
 
 def keras_home() -> Path:
@@ -38,13 +37,19 @@ def backend() -> str:
         named, where = str(content["backend"]), f"`backend` of `{path}`"
     named = named or "tensorflow"
     if named not in BACKENDS:
-        raise ValueError(f"{where} needs one of {', '.join(BACKENDS)}, got {named!r}; {_WAY_OUT}")
-    if importlib.util.find_spec(named) is None:
+        instead = next((name for name in BACKENDS if _is_installed(name)), BACKENDS[0])
+        way_out = f"put KERAS_BACKEND={instead} in front of the command"
+        raise ValueError(f"{where} needs one of {', '.join(BACKENDS)}, got {named!r}; {way_out}")
+    if not _is_installed(named):
         asked = f"{where} asks for the backend {named}" if where in os.environ or content else f"Keras needs {named}"
-        others = [name for name in BACKENDS if name != named and importlib.util.find_spec(name) is not None]
+        others = [name for name in BACKENDS if name != named and _is_installed(name)]
         instead = "".join(f", or put KERAS_BACKEND={name} in front of the command" for name in others)
         raise ValueError(f"{asked}, which is not installed: pip install {named}{instead}")
     return named
+
+
+def _is_installed(backend: str) -> bool:
+    return importlib.util.find_spec(backend) is not None
 
 
 def _content(path: Path) -> dict[str, Any]:
