@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -145,6 +146,9 @@ def reader(words: list[str]) -> tuple[str, list[str]]:
         return "pedigree", words[1:]
     if words[:2] == ["python", "-m"] and words[2].startswith("tests.benchmarks."):
         return "benchmark", [words[2].removeprefix("tests.benchmarks."), *words[3:]]
+    if words[:2] == ["python", "-m"]:
+        assert find_spec(f"pedigree.{words[2].removeprefix('pedigree.')}") is not None, words
+        return "other", words
     assert words[0] in ("pip", "pytest", "ray", "aws", "optuna-dashboard", "mkdocs", "ruff", "mypy"), words
     return "other", words
 
