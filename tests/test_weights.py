@@ -59,7 +59,8 @@ def test_the_known_sizes_are_keras_own() -> None:
 
 def test_nothing_at_the_place() -> None:
     with pytest.raises(
-        FileNotFoundError, match=r"--weights needs imagenet, none, or a file or folder that exists, got `nowhere\.h5`"
+        FileNotFoundError,
+        match=r"--weights needs imagenet, demo, none, or a file or folder that exists, got `nowhere\.h5`",
     ):
         find_weights("nowhere.h5", seed=0)
 
