@@ -120,8 +120,8 @@ def test_one_family_s_retraining_does_not_end_the_search_of_another(kept: Callab
 def test_the_end_is_kept_free_for_retrainings_that_run_side_by_side(kept: Callable[..., Kept]) -> None:
     run = kept(families=("scratch_pillow", "scratch_keras"))
     for family in run.settings.families:
-        run.trial(1, 10.0, *[0.4] * 8, family=family, status=FINISHED, until=0.0)
-    one = 8 * 10.0 * 1.25 + 9 + 300 / 1000 * 10.0 / 3
+        run.trial(1, 4.0, *[0.4] * 8, family=family, status=FINISHED, until=0.0)
+    one = 8 * 4.0 * 1.25 + 9 + 300 / 1000 * 4.0 / 3
     assert run.budget.reserve() == pytest.approx(10 + 2 * one)
     run.budget.workers = 2
     assert run.budget.reserve() == pytest.approx(10 + one)
@@ -129,6 +129,17 @@ def test_the_end_is_kept_free_for_retrainings_that_run_side_by_side(kept: Callab
     assert run.budget.fits(100.0, 900.0)
     assert not run.budget.fits(100.0, 1750.0)
     assert not run.budget.fits(910.0, 0.0)
+
+
+def test_where_trials_are_short_their_epochs_come_before_a_retraining(kept: Callable[..., Kept]) -> None:
+    run = kept()
+    run.trial(1, 20.0, *[0.4] * 9, status=FINISHED, until=0.0)
+    assert run.budget.epochs(KERAS[0]) == 27
+    # 9 epochs of 20 s, a quarter longer, are more than a fifth of 1,000 s: time for the trial's own model is kept back.
+    assert run.budget.reserves() == [pytest.approx(9 + 300 / 1000 * 20.0 / 3)]
+    given = kept(epochs=27)
+    given.trial(1, 20.0, *[0.4] * 9, status=FINISHED, until=0.0)
+    assert given.budget.reserves() == [pytest.approx(9 * 20.0 * 1.25 + 9 + 300 / 1000 * 20.0 / 3)]
 
 
 @pytest.mark.parametrize(("seconds", "planned"), [(1.0, 9), (30.0, 5), (50.0, 3)])

@@ -34,6 +34,7 @@ LEAST = 3
 EXPECTED = 0.5  # of the epochs that running trials have left, how many they will be given
 RETRAININGS_SHARE = 0.3  # of a family's share, for the seeds beyond the first
 MOST_RESERVED = 0.5  # of a family's share: a retraining that takes longer is not worth what it would keep from others
+SHORT_RESERVED = 0.2  # where its trials are so short that more epochs are worth more than a retraining
 REPORT_SECONDS = 10.0
 SURE = 1.1  # what is predicted may take so many times as long
 MANY = 200  # trials, from which on what goes through all of them is computed once in a while alone
@@ -109,7 +110,8 @@ class Budget:
         for family in self.settings.families:
             one, leader = self.retraining(family), self.pace.leader(family)
             seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else self.left[family]
-            if one > MOST_RESERVED * self.share():
+            short = self._epochs.get(family, math.inf) <= self._rather(family)
+            if one > (SHORT_RESERVED if short else MOST_RESERVED) * self.share():
                 one = min(one, self._now_and_then("overhead", family, partial(self.pace.overhead, family)))
                 seeds = 1
             elif leader is not None and is_probe(leader.config):
@@ -185,10 +187,13 @@ class Budget:
     def _longest(self, family: str, one: float, room: float) -> int:
         """The longest ladder on which a trial whose epochs take so long, and perhaps its retraining, find room."""
         ladder = [epochs for epochs in LADDER if epochs <= MOST_EPOCHS.get(family, LADDER[-1])]
-        rather = RATHER_EPOCHS.get(family, RATHER_EPOCHS_ELSE)
+        rather = self._rather(family)
         twice = [epochs for epochs in ladder if epochs * one * (1 + self.pace.growth) <= room]
         once = [epochs for epochs in ladder if epochs <= rather and epochs * one <= room]
         return max([*twice, *once], default=ladder[0])
+
+    def _rather(self, family: str) -> int:
+        return RATHER_EPOCHS.get(family, RATHER_EPOCHS_ELSE)
 
     def plan(self, record: Record) -> tuple[int, str]:
         """For how many epochs a trial is planned, and what speaks against it: that it cannot be done in time."""
