@@ -309,8 +309,9 @@ def test_predictions_of_another_split_are_not_used(tmp_path: Path) -> None:
 def test_overlap_is_not_claimed_without_imagenet_weights(tmp_path: Path) -> None:
     run = write_run(tmp_path / "demo", families=("mobilenet",), trials=1)
     settings = json.loads((run / "settings.json").read_text(encoding="utf-8"))
-    (run / "settings.json").write_text(json.dumps(settings | {"weights": "none"}), encoding="utf-8")
-    assert summarise(run)["overlap"] is False
+    for own in ("none", "demo"):
+        (run / "settings.json").write_text(json.dumps(settings | {"weights": own}), encoding="utf-8")
+        assert summarise(run)["overlap"] is False
 
 
 def test_rows_that_cannot_be_read_are_counted(tmp_path: Path) -> None:

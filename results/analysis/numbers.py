@@ -99,6 +99,7 @@ def describe(trial: Trial) -> dict[str, Any] | None:
         "config": trial.config,
         "status": trial.status,
         "full_budget": trial.status == FINISHED,
+        "timed_out": trial.full and trial.status != FINISHED,
         "epochs": len(trial.curve),
         "epoch": row["epoch"],
         "validation_accuracy": validation,
@@ -504,7 +505,7 @@ def overlap(split: dict[str, Any], settings: dict[str, Any], families: dict[str,
 
     The data is known by its title or by three class folders or more that carry a WordNet number, as ImageNet's own do.
     """
-    if "mobilenet" not in families or settings.get("weights") == "none":
+    if "mobilenet" not in families or settings.get("weights") in ("none", "demo"):
         return False
     title = f"{split.get('title') or ''} {split.get('data') or ''}".lower().replace("-", " ").replace("_", " ")
     folders = {

@@ -215,6 +215,11 @@ def caveats(summary: dict[str, Any]) -> list[str]:
             continue
         if record["best"] is None:
             said.append(f"{name}: none of {plural(record['trials'], 'trial')} gave a usable configuration.")
+        elif record["best"].get("timed_out"):
+            said.append(
+                f"{name}: the time was up before its best had run its full budget, after "
+                f"{plural(record['best']['epochs'], 'epoch')}."
+            )
         elif not record["best"]["full_budget"]:
             said.append(
                 f"{name}: no trial ran its full budget; its best is the one that ran longest, "
@@ -344,6 +349,7 @@ def paragraph(family: str, record: dict[str, Any]) -> str:
             return f"{refused(record).capitalize()}." if record["infeasible"] else "No trial was started."
         return f"None of {plural(record['trials'], 'trial')} gave a usable configuration ({states(record)})."
     ran = "ran its full budget" if best["full_budget"] else f"is {best['status']} and ran longest"
+    ran = "ran until the time was up" if best.get("timed_out") else ran
     said = [
         f"The best configuration is trial {best['trial']}, which {ran}: {percent(best['validation_accuracy'])} "
         f"validation accuracy at epoch {best['epoch']} of {best['epochs']}."
