@@ -203,10 +203,7 @@ class Run:
                 raise ValueError(
                     f"a picture needs a uint8 array (height, width, 3), got {array.dtype} {array.shape} at {place}"
                 )
-            probabilities = prediction.answer_of(model, array, len(classes))
-            order = np.argsort(-probabilities, kind="stable")[:top]
-            likely = [{"class": classes[label], "probability": float(probabilities[label])} for label in order]
-            told.append({"picture": place, "classes": likely})
+            told.append({"picture": place, "classes": prediction.likeliest(model, array, classes, top)})
         return told
 
     def export(self, form: str, *, family: str | None = None, out: str | Path | None = None) -> Path:

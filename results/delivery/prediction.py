@@ -45,10 +45,14 @@ def predict(
         except ValueError as error:
             yield {"picture": printable(str(path)), "error": str(error)}
             continue
-        probabilities = answer_of(model, picture, len(classes))
-        order = np.argsort(-probabilities, kind="stable")[:top]
-        likely = [{"class": classes[label], "probability": float(probabilities[label])} for label in order]
-        yield {"picture": printable(str(path)), "classes": likely}
+        yield {"picture": printable(str(path)), "classes": likeliest(model, picture, classes, top)}
+
+
+def likeliest(model: "keras.Model", picture: Pixels, classes: Sequence[str], top: int) -> list[dict[str, Any]]:
+    """The likeliest classes of a picture with their probabilities; raises ValueError as `answer_of` does."""
+    probabilities = answer_of(model, picture, len(classes))
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [{"class": classes[label], "probability": float(probabilities[label])} for label in order]
 
 
 def answer_of(model: "keras.Model", picture: Pixels, classes: int) -> NDArray[np.float64]:

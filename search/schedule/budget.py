@@ -108,16 +108,21 @@ class Budget:
         """
         found: list[float] = []
         for family in self.settings.families:
-            one, leader = self.retraining(family), self.pace.leader(family)
+            one = self.retraining(family)
             seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else self.left[family]
             short = self._epochs.get(family, math.inf) <= self._rather(family)
             if one > (SHORT_RESERVED if short else MOST_RESERVED) * self.share():
                 one = min(one, self._now_and_then("overhead", family, partial(self.pace.overhead, family)))
                 seeds = 1
-            elif leader is not None and is_probe(leader.config):
+            elif self._now_and_then("once", family, partial(self._once, family)):
                 seeds = 1
             found += [one] * min(self.left[family], seeds)
         return found
+
+    def _once(self, family: str) -> bool:
+        """Whether the family's best so far is a probe, which has one optimum whatever the seed."""
+        leader = self.pace.leader(family)
+        return leader is not None and is_probe(leader.config)
 
     def reserve(self) -> float:
         """Seconds of the clock that retraining and report will take: no retraining is on two workers."""
