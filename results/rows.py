@@ -66,7 +66,7 @@ COUNTS = {
     "epoch": ("parameters",),
     "final": ("pictures", "epochs"),
     "test": ("pictures", "epochs", "seed"),
-    "model": ("parameters", "bytes", "batch", "seed"),
+    "model": ("parameters", "bytes", "batch", "seed", "pictures", "epochs"),
 }
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a family and of a trial

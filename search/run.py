@@ -718,6 +718,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="N",
     )
     add(what, "--final-seeds", "retrainings of each family's best configuration", whole, metavar="N")
+    add(
+        what, "--refit", "all: train the delivered models once more on all pictures, after they were scored; none",
+        metavar="{all,none}",
+    )  # fmt: skip
     add(what, "--ensemble", "next best configurations of the winner's family to average with it", whole, metavar="K")
     add(
         what,

@@ -18,6 +18,7 @@ FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
 GROUP = "pedigree.families"  # of entry points, by which packages add theirs
 PRECISIONS = ("auto", "float32", "bfloat16")
 OBJECTIVES = ("accuracy", "latency", "size")
+REFIT = ("all", "none")
 DEMO = "demo"
 STANFORD_DOGS = "stanford-dogs"
 
@@ -122,6 +123,7 @@ class Settings:
     first_rung: int = 1  # epochs before the first comparison
     finalists: int = 3  # best configurations of a family that meet in a final, on other folds; 1 for none
     final_seeds: int = 3  # retrainings of each family's best configuration; more where time is left
+    refit: str = "all"  # all: the delivered models are trained once more, on the test pictures too; none: as scored
     ensemble: int = 0  # next best configurations of the winning family that are retrained and averaged beside it
     warm_start: tuple[str, ...] = ()  # folders of earlier runs, from which the studies learn
     seed: int = 0  # of the split, the spaces, the trials and the retrainings
@@ -155,6 +157,7 @@ class Settings:
         for name in ("trials", "epochs", "views", "first_rung", "final_seeds", "finalists"):
             value = getattr(self, name)
             _check(value is None or value >= 1, name, "1 or more", value)
+        _check(self.refit in REFIT, "refit", f"one of {', '.join(REFIT)}", self.refit)
         _check(self.ensemble >= 0, "ensemble", "0 or more", self.ensemble)
         _check(self.reduction >= 2, "reduction", "2 or more", self.reduction)
         _check(self.image_sizes != (), "image_sizes", "at least one size", self.image_sizes)
@@ -331,7 +334,7 @@ def _check(holds: bool, field: str, rule: str, value: object) -> None:
 GROWING = ("trials", "time_budget", "ensemble")
 FREE = (
     "data", "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory",
-    "dashboard", "max_failures", "trial_timeout",
+    "dashboard", "max_failures", "trial_timeout", "refit",
 )  # fmt: skip
 
 

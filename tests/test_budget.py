@@ -23,7 +23,7 @@ class Kept:
     """A budget over a journal that a test fills; one picture of work 10 is the family's own kind."""
 
     def __init__(self, folder: Path, **values: Any) -> None:
-        given = {"families": KERAS, "time_budget": 1010.0, "final_seeds": 1, **values}
+        given = {"families": KERAS, "time_budget": 1010.0, "final_seeds": 1, "refit": "none", **values}
         self.settings = Settings(runs_dir=str(folder), name="run", **given)
         self.settings.folder.mkdir(parents=True)
         self.journal = Journal(self.settings.folder / "trials.jsonl", time.monotonic())
@@ -129,6 +129,13 @@ def test_the_end_is_kept_free_for_retrainings_that_run_side_by_side(kept: Callab
     assert run.budget.fits(100.0, 900.0)
     assert not run.budget.fits(100.0, 1750.0)
     assert not run.budget.fits(910.0, 0.0)
+
+
+def test_the_end_is_kept_free_for_the_training_on_all_pictures_too(kept: Callable[..., Kept]) -> None:
+    run = kept(refit="all")
+    run.trial(1, 1.0, *[0.4] * 8, status=FINISHED, until=0.0)
+    one = 8 * 1.0 * 1.25 + 9 + 300 / 1000 / 3
+    assert run.budget.reserves() == pytest.approx([one, one])
 
 
 def test_where_trials_are_short_their_epochs_come_before_a_retraining(kept: Callable[..., Kept]) -> None:

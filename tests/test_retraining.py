@@ -11,8 +11,9 @@ import pytest
 from rounding import rounding
 
 from search.data.pictures import Pictures
+from search.record.journal import Journal
 from search.settings import FAMILIES
-from search.training.retraining import Outcome, retrain
+from search.training.retraining import Outcome, Refitted, refit, retrain
 from search.training.trial import score
 
 Config = Callable[..., dict[str, Any]]
@@ -68,3 +69,54 @@ def test_the_seed_decides(config: Config, pictures: Pictures) -> None:
         probabilities_of(outcome_of("mobilenet", config("mobilenet"), pictures, export=False)) for _ in range(2)
     )
     np.testing.assert_allclose(one, same, atol=rounding(28, 256))
+
+
+def refitted(family: str, config: dict[str, Any], pictures: Pictures, **training: Any) -> Refitted:
+    given = {"epochs": 2, "planned": 4, "most_views": 2, "threads": 1, "report": lambda row: None, **training}
+    return refit(family, config, pictures, seed=3, **given)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_refit_learns_every_picture(family: str, config: Config, pictures: Pictures, tmp_path: Path) -> None:
+    found = refitted(family, config(family, image_size=48), pictures)
+    sides = (pictures.train, pictures.validation, pictures.test)
+    assert (found.row["seed"], found.row["epochs"], found.row["pictures"]) == (3, 2, sum(map(len, sides)))
+    assert found.model is not None
+    (tmp_path / "model.keras").write_bytes(found.model)
+    model = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert model.count_params() == found.row["parameters"]
+    shown = model.predict(pictures.pixels(48)[pictures.test], verbose=0)
+    np.testing.assert_allclose(shown.sum(axis=1), 1, atol=1e-4)
+
+
+def test_a_probe_that_is_refitted_is_solved_on_every_picture(config: Config, pictures: Pictures) -> None:
+    probe = {"backbone": "MobileNet", "alpha": 0.25, "image_size": 48, "head": "probe", "beside": "none"}
+    found = refitted("mobilenet", {**probe, "unfrozen_blocks": 0}, pictures, epochs=1, planned=1)
+    assert found.model is not None
+    assert found.row["pictures"] == len(pictures.train) + len(pictures.validation) + len(pictures.test)
+
+
+def test_a_refit_that_had_to_end_early_is_not_handed_over(config: Config, pictures: Pictures) -> None:
+    found = refitted("scratch_keras", config("scratch_keras"), pictures, until=0.0)
+    assert (found.model, found.note) == (None, "there was time for 1 of 2 epochs")
+
+
+def test_a_refit_takes_the_place_of_the_model_that_was_scored(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "net.keras").write_bytes(b"scored")
+    journal = Journal(tmp_path / "trials.jsonl", 0.0)
+    row = {"seed": 0, "epochs": 3, "pictures": 40, "parameters": 7}
+    # It does not where its training had bad luck.
+    poor = Refitted(row, b"poor", 0.72)
+    assert poor.keep(tmp_path, journal, "net", "net-004", 0.9) == (
+        "it names 0.720 of its training pictures, the one that was scored 0.900"
+    )
+    assert Refitted(row, None, 0.9, "cannot be saved").keep(tmp_path, journal, "net", "net-004", 0.9) == (
+        "cannot be saved"
+    )
+    assert ((tmp_path / "models" / "net.keras").read_bytes(), journal.rows) == (b"scored", [])
+    assert Refitted(row, b"on all", 0.88).keep(tmp_path, journal, "net", "net-004", 0.9) == ""
+    assert (tmp_path / "models" / "net.keras").read_bytes() == b"on all"
+    (written,) = journal.rows
+    assert (written["event"], written["trial"], written["pictures"], written["bytes"]) == ("model", "net-004", 40, 6)
+    journal.close()

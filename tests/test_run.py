@@ -150,7 +150,18 @@ KEYS = {
     "end": {"status", "reason"},
     "rung": {"epoch", "value", "promoted"},
     "test": {"seed", "epochs", "accuracy", "loss", "pictures", "train_accuracy", "seconds"},
-    "model": {"seed", "path", "parameters", "bytes", "latency_one", "latency_batch", "batch", "device"},
+    "model": {
+        "seed",
+        "path",
+        "parameters",
+        "bytes",
+        "epochs",
+        "pictures",
+        "latency_one",
+        "latency_batch",
+        "batch",
+        "device",
+    },
 }
 
 

@@ -40,7 +40,8 @@ class Planned:
     """A course driven by hand: what the trials of a run report is up to the test."""
 
     def __init__(self, folder: Path, pictures: Pictures, *, gone: float = 0.0, **values: Any) -> None:
-        given = {"trials": 2, "epochs": 3, "final_seeds": 2, "finalists": 1, "image_sizes": (32,), **values}
+        given = {"trials": 2, "epochs": 3, "final_seeds": 2, "finalists": 1, "image_sizes": (32,), "refit": "none"}
+        given |= values
         self.settings = Settings(runs_dir=str(folder), name="run", **given)
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         rows = self.settings.folder / "trials.jsonl"
@@ -328,6 +329,62 @@ def test_a_retraining_whose_worker_is_lost_is_tried_again(plan: Plan) -> None:
     assert planned.course.next() is None
     assert planned.course.over()
     assert planned.said[-1] == "scratch_keras-retrain-0 failed: its worker was lost"
+
+
+def handed_back(planned: Planned, name: str, family: str, seed: int, *, exported: bool = True) -> None:
+    """What the worker of a retraining hands back, in rows."""
+    trial = f"{family}-000"
+    row = {"seed": seed, "epochs": 3, "accuracy": 0.4, "train_accuracy": 0.9}
+    planned.journal.write("test", trial, family, **row)
+    if exported:
+        planned.journal.write("model", trial, family, seed=seed, path=f"models/{family}.keras")
+    planned.course.ended(name)
+
+
+def test_what_is_handed_over_is_trained_once_more_after_it_was_scored(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=1, final_seeds=3, refit="all")
+    planned.through(0.2, 0.2, 0.3)
+    # Before there is a figure of it nothing is trained on the test pictures.
+    first, second = planned.start()[0], planned.start()[0]
+    assert (first, second) == ("scratch_keras-retrain-0", "scratch_keras-retrain-1")
+    handed_back(planned, second, "scratch_keras", 1, exported=False)
+    third, _ = planned.start()
+    assert third == "scratch_keras-retrain-2"
+    assert planned.course.next() is None
+    assert not planned.course.over()
+    handed_back(planned, first, "scratch_keras", 0)
+    name, job = planned.start()
+    assert (name, job.kind, job.seed, job.epochs, job.export) == ("scratch_keras-refit-0", "refit", 0, 3, False)
+    assert job.config == planned.journal.records["scratch_keras-000"].config
+    assert planned.course.over()
+    # Its worker is lost, and it is tried again.
+    planned.course.ended(name, "its worker was lost")
+    assert not planned.course.over()
+    assert planned.start()[0] == "scratch_keras-refit-0"
+
+
+def test_without_a_model_that_was_scored_there_is_nothing_to_train_once_more(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=1, final_seeds=1, max_failures=0, refit="all")
+    planned.through(0.2, 0.2, 0.3)
+    name, _ = planned.start()
+    planned.course.reported(name, {"failed": "no luck"})
+    planned.course.ended(name)
+    assert planned.course.next() is None
+    assert planned.course.over()
+
+
+def test_a_run_that_is_resumed_trains_once_more_what_was_only_scored(plan: Plan) -> None:
+    planned = plan("one", families=("scratch_keras",), trials=1, final_seeds=1, refit="none")
+    planned.through(0.2, 0.2, 0.3)
+    handed_back(planned, planned.start()[0], "scratch_keras", 0)
+    assert planned.course.next() is None
+    assert planned.course.over()
+    again = plan("one", families=("scratch_keras",), trials=1, final_seeds=1, refit="all")
+    assert again.start()[0] == "scratch_keras-refit-0"
+    again.journal.write("model", "scratch_keras-000", "scratch_keras", seed=0, path="models/a.keras", pictures=90)
+    once_more = plan("one", families=("scratch_keras",), trials=1, final_seeds=1, refit="all")
+    assert once_more.course.next() is None
+    assert once_more.course.over()
 
 
 def test_out_of_memory_is_tried_once_with_half_the_batch(plan: Plan) -> None:
@@ -773,7 +830,7 @@ def test_the_mirror_says_what_optuna_was_told(searched: Searched) -> None:
 def test_failures_do_not_end_the_search(searched: Searched) -> None:
     journal, _, _, _ = searched
     assert Counter(row["event"] for row in journal.rows) == {
-        **{"start": 4, "epoch": 14 + 12, "end": 4, "rung": 2, "test": 1, "model": 1},
+        **{"start": 4, "epoch": 14 + 12, "end": 4, "rung": 2, "test": 1, "model": 2},
     }
     (test,) = [row for row in journal.rows if row["event"] == "test"]
     assert (test["trial"], test["seed"], test["pictures"]) == ("scratch_keras-000", 0, 20)

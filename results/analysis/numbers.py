@@ -32,7 +32,8 @@ MOST_CONFUSED = 60
 UNEVEN = 1 / 3
 # What a configuration says of a user's model that follows from its other values, beside what was chosen.
 DERIVED = ("model_parameters", "multiply_adds")
-MODEL = ("path", "seed", "parameters", "bytes", "latency_one", "latency_batch", "batch", "device")
+# `pictures` where it was trained on all of them, the test pictures too, after another of its kind was scored.
+MODEL = ("path", "seed", "parameters", "bytes", "pictures", "latency_one", "latency_batch", "batch", "device")
 SPENT = ("waiting", "building", "training", "validating")
 
 Z95 = 1.959964

@@ -391,7 +391,17 @@ def paragraph(family: str, record: dict[str, Any]) -> str:
         size = f", {model['parameters']:,} parameters" if isinstance(model["parameters"], int) else ""
         size += f", {model['bytes'] / 1e6:.1f} MB" if isinstance(model["bytes"], int) else ""
         said.append(f"Its model is {model['path']}{size}.")
+        if model["pictures"]:
+            said.append(refitted(model))
     return " ".join(said)
+
+
+def refitted(model: dict[str, Any]) -> str:
+    """Which model was scored, where the one that is handed over has learnt all pictures."""
+    return (
+        f"It was trained once more after the test figure had been taken, on all {model['pictures']:,} pictures, those "
+        "of the test among them: the figure is that of the model before, and no picture is left to measure this one."
+    )
 
 
 def ensemble(family: str, found: dict[str, Any]) -> str:

@@ -18,7 +18,8 @@ def card(summary: dict[str, Any], family: str) -> str:
     lines = [f"# {cell(verdict.title(family))} of run {cell(summary['name'])}", ""]
     lines += [
         f"A classifier of pictures into {len(data['classes']):,} classes, found by Pedigree: trial "
-        f"{cell(best['trial'])}, trained again on the training and validation pictures with seed {model['seed']}.",
+        f"{cell(best['trial'])}, trained again on the training and validation pictures with seed {model['seed']}."
+        + (f" {verdict.refitted(model)}" if model["pictures"] else ""),
         "",
         "## Use",
         "",
@@ -39,7 +40,10 @@ def card(summary: dict[str, Any], family: str) -> str:
         ),
         *(f"- {cell(line.strip())}" for line in [verdict.against_usual(summary, family)] if line),
         *(
-            [f"- Mean over {verdict.plural(len(test['seeds']), 'seed')}; this file is that of one seed."]
+            [
+                f"- Mean over {verdict.plural(len(test['seeds']), 'seed')}; this file is "
+                + ("none of them." if model["pictures"] else "that of one seed.")
+            ]
             if test
             else []
         ),

@@ -71,6 +71,12 @@ class Pictures:
         parts = (self.train, self.validation)
         return replace(self, train=np.concatenate(parts), validation=self.validation[:0], parts=parts)
 
+    def whole(self) -> "Pictures":
+        """All of them as one training set, for a model that is handed over once its figure has been taken."""
+        parts = (self.train, self.validation, self.test)
+        none = self.test[:0]
+        return replace(self, train=np.concatenate(parts), validation=none, test=none, parts=parts)
+
     def grouped(self, rows: Indices) -> Indices:
         """The group of copies that each of some packed rows belongs to."""
         return self.groups[rows] if len(self.groups) else rows

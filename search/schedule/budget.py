@@ -54,7 +54,9 @@ class Budget:
         self.pace = pace
         self.usual = usual
         self.workers = 1
-        self.left = dict.fromkeys(settings.families, settings.final_seeds)  # retrainings that were not given out yet
+        self.refits = int(settings.refit == "all")  # trainings of a family's best on all pictures
+        # Retrainings that were not given out yet, refits among them.
+        self.left = dict.fromkeys(settings.families, settings.final_seeds + self.refits)
         self._epochs: dict[str, int] = {}
         self._known: dict[tuple[str, str], tuple[float, float]] = {}  # what was computed, and when
         self._up = False  # once and for all: what is retrained is chosen from what there is then
@@ -115,7 +117,7 @@ class Budget:
                 one = min(one, self._now_and_then("overhead", family, partial(self.pace.overhead, family)))
                 seeds = 1
             elif self._now_and_then("once", family, partial(self._once, family)):
-                seeds = 1
+                seeds = 1 + self.refits
             found += [one] * min(self.left[family], seeds)
         return found
 

@@ -1,4 +1,4 @@
-"""What follows a family's search: the final between its best, retrainings, the score on test, the ensemble."""
+"""What follows a family's search: the final between its best, retrainings, the score on test, refit, ensemble."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -12,8 +12,8 @@ from results.rows import Row
 from search.record.journal import INFEASIBLE, Journal
 from search.schedule.budget import Budget
 from search.settings import Settings
-from search.training.retraining import MEMBER, Outcome
-from search.training.worker import FINAL, RETRAIN, Job
+from search.training.retraining import MEMBER, Outcome, Refitted
+from search.training.worker import FINAL, REFIT, RETRAIN, Job
 
 # Folds of train and validation on which finalists meet, beside the validation side, which has chosen them.
 FINAL_FOLDS = (1, 2)
@@ -45,6 +45,7 @@ class Delivery:
         self.finals: dict[str, list[tuple[str, Job]]] = {}  # by family, those not given out, once its search is over
         self.playing: dict[str, set[str]] = {}  # by family, names of those given out
         self.retrainings: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is decided
+        self.refits: dict[str, Job] = {}  # by family, those not yet given out: they wait for the model that is scored
         self.given: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
         self.underway: dict[str, str] = {}  # by name, the family of each retraining that was given out and is not over
         self.members: list[tuple[str, Job]] | None = None  # of the ensemble, those not yet given out, once planned
@@ -59,10 +60,15 @@ class Delivery:
                 if not self.playing[family]:
                     self._plan_retraining(family)
         for family, jobs in self.retrainings.items():
+            if family in self.refits and self._exported(family):
+                job = self.refits.pop(family)
+                if self._in_time(family):
+                    return self._give(family, job)
+                self.say(f"{family}: no time left to train the delivered model on all pictures")
             if jobs and not jobs[0].export and not self._in_time(family):
                 self.say(f"{family}: no time left for the {len(jobs)} other seeds")
                 jobs.clear()
-            self.budget.left[family] = len(jobs)
+            self.budget.left[family] = len(jobs) + (family in self.refits)
             if jobs:
                 return self._give(family, jobs.pop(0))
         if len(self.retrainings) == len(self.settings.families):
@@ -79,6 +85,7 @@ class Delivery:
         return (
             len(self.retrainings) == len(self.settings.families)
             and not any(self.retrainings.values())
+            and not self.refits
             and self.members == []
             and self._more() is None
         )
@@ -89,7 +96,7 @@ class Delivery:
             if self._next_final(family):
                 return False
             self._plan_retraining(family)
-        return not any(self.retrainings.values()) and not self._plan_members()
+        return not any(self.retrainings.values()) and not self.refits and not self._plan_members()
 
     # --- the final ---------------------------------------------------------------------------------------------------
 
@@ -177,6 +184,22 @@ class Delivery:
         elif jobs:
             self.say(f"{told}, retraining it")
         self.retrainings[family] = jobs
+        own = any(job.own for job in jobs) or any(row.get("own") for row in done)
+        delivered = rows.model(family) or {}
+        refitted = delivered.get("trial") == best["trial"] and delivered.get("pictures")
+        if self.settings.refit == "all" and not own and not refitted:
+            self.refits[family] = replace(self._retraining(family, best, 0), kind=REFIT, export=False)
+
+    def _exported(self, family: str) -> bool:
+        """Whether the model of a family that is scored is there; where it will never be, nothing is to be refitted."""
+        job = self.refits[family]
+        if any(other.export for other in self.retrainings[family]) or f"{family}-{RETRAIN}-{job.seed}" in self.underway:
+            return False
+        best, delivered = best_trial(self.journal.read(), family), self.journal.read().model(family)
+        if best is None or delivered is None or delivered["trial"] != best["trial"]:
+            del self.refits[family]
+            return False
+        return True
 
     def _retraining(self, family: str, best: Mapping[str, Any], number: int) -> Job:
         planned = self.journal.records[best["trial"]].planned
@@ -192,17 +215,18 @@ class Delivery:
         )
 
     def _in_time(self, family: str) -> bool:
-        """Whether one more retraining of a family would be done in time, beside those that are under way."""
+        """Whether one more retraining of a family would be done in time, beside those that are promised theirs."""
         if not self.budget.limited:
             return True
         waiting = [other for other, jobs in self.retrainings.items() for job in jobs if job.export and other != family]
+        waiting += list(self.refits)
         promised = sum(self.budget.retraining(other) for other in (*self.underway.values(), *waiting))
         return self.budget.fits(self.budget.retraining(family), promised)
 
     def _give(self, family: str, job: Job) -> tuple[str, Job]:
         best = best_trial(self.journal.read(), family)
         assert best is not None
-        name = f"{family}-{RETRAIN}-{job.seed}"
+        name = f"{family}-{job.kind}-{job.seed}"
         self.underway[name] = family
         if self.budget.limited:
             job = replace(job, within=max(0.0, self.budget.remaining() - self.budget.pace.overhead(family)))
@@ -260,6 +284,13 @@ class Delivery:
             outcome: Outcome | Row = ray.get(result["outcome"])
         except ray.exceptions.RayError:
             return "its worker was lost with what it had made"
+        if isinstance(outcome, Refitted):
+            scored = [row for row in self.journal.read().tests(job.family) if row["seed"] == job.seed]
+            learnt = max((row.get("train_accuracy") or 0.0 for row in scored), default=0.0)
+            why = outcome.keep(self.settings.folder, self.journal, job.family, trial, learnt)
+            what = f"the model that was scored is handed over: {why}" if why else "its model has learnt all pictures"
+            self.say(f"{job.family}: {what}")
+            return ""
         if not isinstance(outcome, Outcome):
             self.journal.write(FINAL, trial, job.family, fold=job.fold, epochs=job.epochs, **outcome)
             return ""
@@ -278,6 +309,8 @@ class Delivery:
             self.playing[job.family].discard(name)
             if again:
                 self.finals[job.family].insert(0, (name, job))
+        elif again and job.kind == REFIT:
+            self.refits[job.family] = job
         elif again and name.endswith(f"-{MEMBER}"):
             assert self.members is not None
             self.members.insert(0, (trial, job))

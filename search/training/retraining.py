@@ -1,11 +1,14 @@
-"""The last step of a family: its best configuration, retrained on train and validation, scored on test once."""
+"""The last steps of a family: its best configuration, retrained on train and validation, scored on test once.
+
+What is handed over may then be trained once more on all pictures.
+"""
 
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +20,13 @@ from search.training.mistakes import find_mistakes
 from search.training.probes import calibrated
 from search.training.trial import Inputs, Report, predict, score, train
 
+if TYPE_CHECKING:
+    import keras
+
 FOLDS = 5  # of train and validation; the validation side is one of them
+# A model that was trained once more should fit its pictures as well as the one that was scored: what falls short by so
+# much had bad luck in its training, and no picture is left that would show it.
+SHORT_OF_SCORED = 0.05
 MEMBER = "member"  # the event of a retraining for the ensemble, and the end of its name
 
 
@@ -54,6 +63,29 @@ class Outcome:
                 "model", trial, family, seed=seed, path=f"models/{family}.keras",
                 parameters=self.parameters, bytes=len(self.model), **self.latency,
             )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """What training a family's best once more, on all pictures, hands back."""
+
+    row: dict[str, Any]  # of the `model` row: seed, epochs, pictures, parameters, latency
+    model: bytes | None
+    train_accuracy: float
+    note: str = ""  # why there is no model
+
+    def keep(self, folder: Path, journal: Journal, family: str, trial: str, scored: float) -> str:
+        """Takes the place of the exported model that was scored; why it does not, where it does not.
+
+        `scored` is the accuracy of that model on its own training pictures.
+        """
+        if self.model is None:
+            return self.note
+        if self.train_accuracy < scored - SHORT_OF_SCORED:
+            return f"it names {self.train_accuracy:.3f} of its training pictures, the one that was scored {scored:.3f}"
+        write_aside(folder / "models" / f"{family}.keras", self.model)
+        journal.write("model", trial, family, path=f"models/{family}.keras", bytes=len(self.model), **self.row)
+        return ""
 
 
 def play(
@@ -122,8 +154,7 @@ def retrain(
     learnt = pictures.without_test() if own else pictures.joined()
     trained = train(family, config, learnt, seed=seed, threads=threads, report=add, own=own, **training)
     model = trained.exported()
-    # Of a user's hypermodel a parameter of that name may be anything.
-    resize_filter = str(config["resize_filter"]) if family == "scratch_pillow" else FILTER
+    resize_filter = _filter(family, config)
     # The figure is that of the model handed over: raw pictures in, no cached activations.
     pixels = pictures.pixels(config["image_size"], resize_filter)
     probabilities = predict(model, Inputs(pixels, pictures.test))
@@ -143,15 +174,54 @@ def retrain(
     if not export:
         return Outcome(row, packed.getvalue(), None, model.count_params())
     raw = raw_pictures(model, resize_filter=resize_filter)
-    content, note = None, ""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        try:
-            raw.save(path)
-            content = path.read_bytes()
-        except (NotImplementedError, TypeError, ValueError) as error:
-            # A user's model with layers of its own that say nothing of how to write them down.
-            note = f"its model cannot be saved: {' '.join(str(error).split())[:300]}"
+    content, note = _saved(raw)
     took = latency(raw, pixels[pictures.test[:BATCH]], threads)
     mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities, learnt.train)
     return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes, note)
+
+
+def refit(
+    family: str,
+    config: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    seed: int,
+    epochs: int,
+    threads: int,
+    report: Report,
+    **training: Any,
+) -> Refitted:
+    """Trains for as many `epochs` as the scored model had, on the test pictures too.
+
+    What had to end before is no better than the model that there is, and not handed over.
+    """
+    from models.export import raw_pictures
+
+    whole = pictures.whole()
+    trained = train(family, config, whole, seed=seed, epochs=epochs, threads=threads, report=report, **training)
+    row: dict[str, Any] = {"seed": seed, "epochs": trained.epochs, "pictures": len(whole.train)}
+    if trained.epochs < epochs:
+        return Refitted(row, None, trained.train_accuracy, f"there was time for {trained.epochs} of {epochs} epochs")
+    model = trained.exported()
+    resize_filter = _filter(family, config)
+    raw = raw_pictures(model, resize_filter=resize_filter)
+    content, note = _saved(raw)
+    took = latency(raw, pictures.pixels(config["image_size"], resize_filter)[whole.train[:BATCH]], threads)
+    return Refitted({**row, "parameters": model.count_params(), **took}, content, trained.train_accuracy, note)
+
+
+def _filter(family: str, config: Mapping[str, Any]) -> str:
+    # Of a user's hypermodel a parameter of that name may be anything.
+    return str(config["resize_filter"]) if family == "scratch_pillow" else FILTER
+
+
+def _saved(model: "keras.Model") -> tuple[bytes | None, str]:
+    """The content of a model's file, or why it cannot be saved."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        try:
+            model.save(path)
+            return path.read_bytes(), ""
+        except (NotImplementedError, TypeError, ValueError) as error:
+            # A user's model with layers of its own that say nothing of how to write them down.
+            return None, f"its model cannot be saved: {' '.join(str(error).split())[:300]}"

@@ -40,14 +40,15 @@ OUT_OF_MEMORY = ("out of memory", "resource_exhausted")
 
 FINAL = "final"
 RETRAIN = "retrain"
+REFIT = "refit"
 TIMING = "pace"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One trial, one training of a final, or one retraining, as plain values."""
+    """One trial, one training of a final, one retraining or refit, as plain values."""
 
-    kind: str  # "search", "final", "retrain" or "pace"
+    kind: str  # "search", "final", "retrain", "refit" or "pace"
     family: str
     config: dict[str, Any]
     seed: int
@@ -298,12 +299,14 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
         if job.kind == "search":
             train(job.family, job.config, pictures.without_test(), last=job.last, **common)
             return "finished", None
-        from search.training.retraining import play, retrain
+        from search.training.retraining import play, refit, retrain
 
         if job.kind == FINAL:
             return "finished", play(job.family, job.config, pictures.without_test(), fold=job.fold, **common)
 
         until = None if job.within is None else time.monotonic() + job.within
+        if job.kind == REFIT:
+            return "finished", refit(job.family, job.config, pictures, until=until, **common)
         return "finished", retrain(
             job.family, job.config, pictures, export=job.export, until=until, own=job.own, **common
         )
