@@ -54,6 +54,7 @@ class Budget:
         self.pace = pace
         self.usual = usual
         self.workers = 1
+        self.alone: set[str] = set()  # families of one configuration, which is no comparison but all there is
         self.left = dict.fromkeys(settings.families, settings.final_seeds)  # retrainings that were not given out yet
         self._epochs: dict[str, int] = {}
         self._known: dict[tuple[str, str], tuple[float, float]] = {}  # what was computed, and when
@@ -208,7 +209,7 @@ class Budget:
         if not given and work(family, record.config) <= HEAD:
             # A head on stored features costs nothing, and has nothing to learn after so many epochs.
             return EPOCHS, self._late(record)
-        base = not given and record.name == baseline_name(family)
+        base = not given and record.name == baseline_name(family) and family not in self.alone
         full = min(self.epochs(family), EPOCHS) if base else self.epochs(family)
         one = self.pace.epoch(family, record.config) if self.limited else None
         if not one:
