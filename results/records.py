@@ -124,10 +124,22 @@ def environment_problem(environment: dict[str, Any]) -> str:
     return f"`{wrong[0]}` is of another kind" if wrong else ""
 
 
+def space_problem(space: dict[str, Any]) -> str:
+    """What keeps a `space.json` from being used; empty where nothing does."""
+    wanted = {"narrowed": ("name", "left", "of", "remark"), "base": ("name", "was", "is")}
+    for family, record in space.items():
+        for part, names in wanted.items():
+            entries = _list(record.get(part)) if isinstance(record, dict) else [None]
+            if not all(isinstance(entry, dict) and _strings([entry.get(name) for name in names]) for entry in entries):
+                return f"`{family}` needs {', '.join(names)} in each of its `{part}`"
+    return ""
+
+
 RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "settings.json": settings_problem,
     "split.json": split_problem,
     "environment.json": environment_problem,
+    "space.json": space_problem,
 }
 
 

@@ -11,8 +11,8 @@ FLOORS = (
     "results.delivery", "results.pages", "results.run", "results.commands", "results.__main__", "results.__init__",
     "models", "spaces",
     "search.home", "search.narrowing", "search.settings", "search.machine", "search.data", "search.record",
-    "search.training", "search.studies", "search.cluster", "search.schedule", "search.progress", "search.explore", "search.run",
-    "search.commands", "search.interface",
+    "search.training", "search.studies", "search.cluster", "search.schedule", "search.progress", "search.explore",
+    "search.run", "search.commands", "search.interface",
 )
 # fmt: on
 
