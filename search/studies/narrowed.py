@@ -166,12 +166,14 @@ def rules_of(texts: Sequence[str], family: str, families: Sequence[str]) -> dict
 
 def moved(space: Space, values: Mapping[str, Any]) -> dict[str, Any] | None:
     """The point of a space next to some values; None where it had not had them before it was narrowed either."""
-    try:
-        point = values_to_point(whole(space), values)
-    except ValueError:
-        return None
-    if not isinstance(space, Narrowed):
-        return point
+    # What a hypermodel is asked first gives its parameters their names: the whole of it is left alone for the base.
+    if values or not isinstance(space, Narrowed):
+        try:
+            point = values_to_point(whole(space), values)
+        except ValueError:
+            return None
+        if not isinstance(space, Narrowed):
+            return point
     hp = _Moved(values)
     space(hp)
     return {name: hp.values[name] for name in hp.distributions}

@@ -127,9 +127,9 @@ class Study:
         # What most configurations are like: the first of the starts that is trained by epochs, or the base.
         trained = [point for point in points[1:] if not is_probe(point) and self._work(point) > HEAD]
         self.usual = self._space(TrialHyperParameters(values=[*trained, points[0]][0]))
-        if isinstance(space, Narrowed) and work(family, self.usual) <= HEAD:
+        if isinstance(space, Narrowed) and "backbone" in points[0] and work(family, self.usual) <= HEAD:
             # A space that was narrowed to heads alone: what a trunk takes is told by the base that it had before.
-            kept: dict[str, Any] = {name: points[0][name] for name in ("backbone", "image_size") if name in points[0]}
+            kept: dict[str, Any] = {name: points[0][name] for name in ("backbone", "image_size")}
             self.usual = whole(space)(TrialHyperParameters(values=kept))
         self._left += sum(is_probe(point) for point in waiting)
 
