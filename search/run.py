@@ -332,6 +332,9 @@ def search(
     metrics = RunMetrics(settings.name)
     journal = Journal(settings.folder / "trials.jsonl", began, metrics.take, earlier)
     studies = studies_of(settings, weights, journal, own.spaces(), prior)
+    for family, study in studies.items():
+        if study.size is not None:
+            progress.say(f"{family}: its narrowed space leaves {study.size} in all to try, each of them once")
     mirror = Mirror(
         settings.folder / "optuna.log", settings.name, studies, journal.read(), journal.elapsed, progress.say
     )

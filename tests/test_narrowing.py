@@ -355,7 +355,7 @@ def test_a_space_of_few_points_is_tried_to_its_end() -> None:
     probes = study("mobilenet.head=probe", image_sizes=(96, 160))
     seen = points(probes, 100)
     # Each trunk at each size, alone, and once with the other.
-    assert len(seen) == 6
+    assert len(seen) == probes.size == 6
     assert {point["head"] for point in seen} == {"probe"}
     fixed = [name for name in points(study(family="scratch_keras"), 1)[0] if name not in ("blocks", "units")]
     base = points(study(family="scratch_keras"), 1)[0]
@@ -389,7 +389,7 @@ def test_the_only_configuration_is_no_mere_comparison(tmp_path: Path) -> None:
     texts = tuple(f"{name}={value}" for name, value in base.items())
     settings = Settings(set=texts, families=("scratch_keras",), time_budget=100.0)
     only = studies_of(settings, ())["scratch_keras"]
-    assert only.only
+    assert only.size == 1
     record = Record("scratch_keras-000", "scratch_keras", *only.suggest("scratch_keras-000"))
     journal = Journal(tmp_path / "trials.jsonl")
     pace = Pace(journal, settings.families, pictures=100, test=10, growth=1.2, most_views=1)

@@ -97,7 +97,7 @@ class Study:
         self._trials: dict[str, optuna.trial.Trial] = {}
         self._drawn: list[Drawn] = []
         self._chance = random.Random(seed)
-        self.only = False  # whether the space is narrowed to one point
+        self.size: int | None = None  # points of a narrowed space, where it has few
         self.blind: set[str] = set()  # names of the trials that were drawn or given without a look at the others
         self._enqueued = 0  # points that the next draws take as they are
         self._told = 0  # trials that the study holds, running ones not counted
@@ -149,7 +149,7 @@ class Study:
         given = {_key(point) for point in points}
         tried = {_key(record.point) for record in earlier if record.point}
         found = {_key(point): point for point in every if not is_probe(point) or _key(point) in given}
-        self.only = len(found) == 1
+        self.size = len(found)
         return {key: point for key, point in found.items() if key not in tried}
 
     @property
