@@ -11,6 +11,7 @@ import numpy as np
 from results.rows import NAME, plain
 
 SIDES = ("train", "validation", "test")
+SPACE_PARTS = {"narrowed": ("name", "left", "of", "remark"), "base": ("name", "was", "is")}
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -124,10 +125,25 @@ def environment_problem(environment: dict[str, Any]) -> str:
     return f"`{wrong[0]}` is of another kind" if wrong else ""
 
 
+def space_problem(space: dict[str, Any]) -> str:
+    """What keeps a `space.json` from being used; empty where nothing does."""
+    for family, record in space.items():
+        for part, names in SPACE_PARTS.items():
+            entries = record.get(part, []) if isinstance(record, dict) else None
+            if not isinstance(entries, list) or not all(_named(entry, names) for entry in entries):
+                return f"`{family}` needs {', '.join(names)} in each of its `{part}`"
+    return ""
+
+
+def _named(entry: Any, names: tuple[str, ...]) -> bool:
+    return isinstance(entry, dict) and _strings([entry.get(name) for name in names])
+
+
 RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "settings.json": settings_problem,
     "split.json": split_problem,
     "environment.json": environment_problem,
+    "space.json": space_problem,
 }
 
 

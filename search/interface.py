@@ -12,6 +12,7 @@ from typing import Any
 from results.pages.comparison import write_comparison
 from results.run import Run
 from search import run
+from search.narrowing import canonical, written
 from search.settings import DEMO
 
 __all__ = ["Run", "compare", "explore", "open_run", "search"]
@@ -21,8 +22,8 @@ def search(data: str | Path = DEMO, **settings: Any) -> Run:
     """Searches image classifiers and returns the run, as `python search/run.py DATA` does.
 
     `settings` are the options of the command line: `--time-budget 30m` is `time_budget="30m"` or, in seconds, 1800.
-    Options of several values take lists. `hypermodel` may also be a class or function that can be imported. With
-    `resume` or `extend` a run goes on.
+    Options of several values take lists, and `set` also a mapping, as the file of `space` holds it. `hypermodel` may
+    also be a class or function that can be imported. With `resume` or `extend` a run goes on.
 
     Raises ValueError or OSError with the words of the command line, TypeError for a setting that there is none of, and
     KeyboardInterrupt where it was interrupted; the run can be resumed then.
@@ -74,6 +75,13 @@ def _read(option: argparse.Action, value: Any) -> Any:
         return value or None
     if name == "hypermodel" and not isinstance(value, str):
         value = [one if isinstance(one, str) else reference(one) for one in _several(value)]
+    if name == "set":
+        try:
+            return (
+                written(value) if isinstance(value, Mapping) else tuple(canonical(str(one)) for one in _several(value))
+            )
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     kind = option.type if callable(option.type) else str
     if isinstance(value, bool):
         raise ValueError(f"{name} needs a value as on the command line, got {value!r}")

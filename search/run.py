@@ -36,6 +36,7 @@ from results.delivery.framework import backend
 from results.terminal import at_home, prepare
 from search import machine
 from search.home import settle_home
+from search.narrowing import canonical, with_space
 from search.progress import Progress, duration, fail
 from search.settings import (
     DEMO,
@@ -65,6 +66,7 @@ USUAL_BUDGET, DEMO_BUDGET = 1800.0, 120.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 INTERRUPTED = 130  # exit status, as shells give it to what Ctrl-C ended
 WARM_START = "warm_start.json"
+SPACE = "space.json"  # what is left of narrowed spaces
 Number = TypeVar("Number", int, float)
 PACKAGES = ("ray", "optuna", "keras", "tensorflow", "jax", "keras-tuner", "numpy", "pillow", "pedigree")
 
@@ -198,6 +200,9 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 progress.say(line)
             with OwnSpaces(settings, shared=joins(settings)) as own:
                 weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
+                if not (folder / SPACE).exists():
+                    # Before pictures are read: only the names of hypermodels hang on them.
+                    records |= narrowed(settings, weights, {}, progress.say)
                 pictures, split = data.prepare(settings, machine.cores(), progress.say)
                 progress.say(describe(split))
                 if resume:
@@ -207,6 +212,8 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                     progress.say(line)
                 if own.models.references:
                     records["hypermodels.json"] = check_same_code(folder / "hypermodels.json", own.models)
+                    if not (folder / SPACE).exists():
+                        records |= narrowed(settings, weights, own.spaces(), progress.say)
                 if not resume:
                     keep()
                 prior = learnt(settings, runs, split, weights, own.spaces(), progress.say)
@@ -226,6 +233,26 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 shutil.rmtree(folder)
             raise
         return report(settings, progress)
+
+
+def narrowed(settings: Settings, weights: Any, own: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, str]:
+    """The record of what `--set` leaves of the spaces, by its file; raises ValueError for rules that they cannot keep.
+
+    Without the spaces of hypermodels, where there are any, nothing is said and kept yet.
+    """
+    if not settings.set:
+        return {}
+    from search.studies.narrowed import check, lines
+    from search.studies.study import spaces_of
+
+    spaces = {family: space for family, (space, _) in spaces_of(settings, weights, own).items()}
+    unread = len(spaces) < len(settings.families)
+    record = check(settings.set, spaces, own, unread)
+    if unread:
+        return {}
+    for line in lines(record):
+        say(line)
+    return {SPACE: json.dumps(record, indent=2) + "\n"}
 
 
 def earlier_runs(settings: Settings) -> list[Any]:
@@ -305,6 +332,9 @@ def search(
     metrics = RunMetrics(settings.name)
     journal = Journal(settings.folder / "trials.jsonl", began, metrics.take, earlier)
     studies = studies_of(settings, weights, journal, own.spaces(), prior)
+    for family, study in studies.items():
+        if study.size is not None:
+            progress.say(f"{family}: its narrowed space leaves {study.size} in all to try, each of them once")
     mirror = Mirror(
         settings.folder / "optuna.log", settings.name, studies, journal.read(), journal.elapsed, progress.say
     )
@@ -497,6 +527,7 @@ def options(arguments: Sequence[str] | None) -> dict[str, Any]:
 
 def begun(given: Mapping[str, Any]) -> Settings:
     """The settings of a new run; without a name it is called after its data and the time."""
+    given = with_space(given)
     demo = given.get("data", DEMO) == DEMO
     base: dict[str, Any] = {"runs_dir": Settings.runs_dir, **(DEMO_SETTINGS if demo else {})}
     if "trials" not in given and "time_budget" not in given:
@@ -563,6 +594,7 @@ def continued(folder: Path, given: Mapping[str, Any], option: str = "--resume") 
 
     Raises ValueError or OSError that names the way out for a run whose data is not where it was.
     """
+    given = with_space(given)
     path = folder / "settings.json"
     if not path.is_file():
         raise FileNotFoundError(f"{option} needs the folder of a run, and there is no `{path}`")
@@ -672,6 +704,18 @@ def add_options(command: argparse.ArgumentParser) -> None:
         action="extend", metavar="M:N",
     )  # fmt: skip
     add(what, "--pixel-range", f"of the pictures that hypermodels are fed: {', '.join(PIXEL_RANGES)}", metavar="R")
+    add(
+        what, "--set", "narrow a hyperparameter of all families that have it, or with FAMILY. in front of one: "
+        "optimizer=adamw, image_size=96,160, mobilenet.unfrozen_blocks=0..5; may be given often", rule,
+        action="append", metavar="NAME=V",
+    )  # fmt: skip
+    what.add_argument(
+        "--space",
+        type=at_home,
+        metavar="FILE",
+        help="narrow hyperparameters as this file of YAML or JSON says, by name or by family and name; --set goes "
+        "before it",
+    )
     add(what, "--trials", "configurations of each family at most", whole, metavar="N")
     add(what, "--epochs", "of a full trial (default: what the time allows, 9 without a budget)", whole, metavar="E")
     add(
@@ -800,6 +844,14 @@ def absolute(text: str) -> str:
 def names(text: str) -> tuple[str, ...]:
     """Names separated by commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def rule(text: str) -> str:
+    """What a hyperparameter is narrowed to, or the error that argparse prints with the option's name."""
+    try:
+        return canonical(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def sizes(text: str) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from search.home import home, own_temporary
+from search.narrowing import rules
 
 FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
 GROUP = "pedigree.families"  # of entry points, by which packages add theirs
@@ -106,6 +107,7 @@ class Settings:
     # Families of the user's own: `package.module:Name` or `path/to/file.py:Name`, with `FAMILY=` in front or not.
     hypermodel: tuple[str, ...] = ()
     pixel_range: str = "auto"  # of the pictures that these are fed: 0..1, 0..255, or auto: as their first layers want
+    set: tuple[str, ...] = ()  # what hyperparameters are narrowed to: `NAME=VALUE`, a list or a range, FAMILY. in front
     trials: int | None = None  # configurations of each family at most; None: as many as the time budget allows
     epochs: int | None = None  # of a full trial; None: as many as the time budget allows, 9 without one
     objective: tuple[str, ...] = ("accuracy",)  # what the searcher is after: accuracy, and perhaps latency and size
@@ -150,6 +152,13 @@ class Settings:
             )
         for family in own:
             _check(family in self.families, "families", f"every --hypermodel, so `{family}` as well", self.families)
+        try:
+            narrowed = rules(self.set)
+        except ValueError as error:
+            raise ValueError(f"`set` {error}") from None
+        for name in narrowed:
+            apart = name.partition(".")[0] in {*FAMILIES} - {*self.families}
+            _check(not apart, "set", f"families that are searched ({', '.join(self.families)})", name)
         _check(self.pixel_range in PIXEL_RANGES, "pixel_range", f"one of {', '.join(PIXEL_RANGES)}", self.pixel_range)
         _check(len(set(self.families)) == len(self.families), "families", "each family once", self.families)
         _check(self.duplicates in DUPLICATES, "duplicates", f"one of {', '.join(DUPLICATES)}", self.duplicates)

@@ -18,3 +18,6 @@ STARTS: dict[str, tuple[dict[str, Any], ...]] = {
     "scratch_keras": scratch_keras.STARTS,
     "mobilenet": mobilenet.STARTS,
 }
+
+# What people who narrow a space should know of a hyperparameter beyond its name.
+REMARKS = {"learning_rate": "on the scale of Adam: sgd trains with ten times as much"}

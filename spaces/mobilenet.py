@@ -30,6 +30,10 @@ STARTS: tuple[dict[str, Any], ...] = (
 GIVEN = {"head": "trained"}
 
 
+# Where a space is narrowed, `unfrozen_blocks` is a depth from 0, a head alone: what else is so at 0, and what above it.
+AT_ZERO = {"unfrozen_blocks": ({"fine_tune": False}, {"fine_tune": True, "head": "trained"})}
+
+
 def probes(image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...]) -> tuple[dict[str, Any], ...]:
     """The points of all linear probes: of each trunk, and of each two side by side, at each size.
 

@@ -23,8 +23,9 @@ from search import run as command
 from search.data.pictures import Pictures
 from search.settings import Settings, own_families
 from search.studies.hyperparameters import TrialHyperParameters, defaults
+from search.studies.narrowed import Narrowed, check, lines, rules_of
 from search.studies.own_spaces import OwnSpace, OwnSpaces, advice, unused_of_fit
-from search.studies.study import fits
+from search.studies.study import Study, fits
 from search.training import trial
 from search.training.own_models import Code, OwnModels, foreign_code, random_weights, snapshot
 
@@ -348,6 +349,40 @@ def test_conditions_scopes_and_the_batch_size_of_a_fit_hold(own: OwnSpaces) -> N
         "model_parameters": 293, "multiply_adds": 0.049,
     }  # fmt: skip
     assert list(hp.distributions) == ["kind", "stem/filters", "units (4 to 8)", "batch_size"]
+
+
+def test_a_space_of_the_users_is_narrowed_by_the_names_of_its_build(own: OwnSpaces) -> None:
+    whole = own.spaces()["Conditional"]
+
+    def narrowed(*texts: str) -> Narrowed:
+        return Narrowed(whole.afresh(), rules_of(texts, "Conditional", ["Conditional"]))
+
+    def told(*texts: str) -> list[str]:
+        return lines(check(texts, {"Conditional": narrowed(*texts)}, own=["Conditional"]))
+
+    assert told("kind=mlp,cnn", "batch_size=16") == ["Conditional keeps to kind mlp, cnn, batch_size 16"]
+    # Only under a condition, and within a scope.
+    assert told("Conditional.stem/filters=8", "kind=cnn") == ["Conditional keeps to kind cnn, stem/filters 8"]
+    # A size that is no choice is known all the same.
+    assert told("image_size=32") == ["Conditional keeps to image_size 32"]
+    with pytest.raises(
+        ValueError, match="needs names from batch_size, image_size, kind, stem/filters, units, got 'un'"
+    ):
+        told("un=3")
+    # One name, asked for twice with other values: it is narrowed wherever the values are.
+    with pytest.raises(ValueError, match=r"`set` needs values from 4 to 8 in `Conditional.units`, got '24'"):
+        told("units=24", "kind=cnn")
+    assert told("units=24", "kind=mlp") == ["Conditional keeps to units 24, kind mlp"]
+    space = narrowed("kind=cnn", "units=5..6")
+    hp = TrialHyperParameters()
+    assert (space(hp)["kind"], space(hp)["units"]) == ("cnn", 5)
+    assert not fits(space, {"kind": "mlp"})
+    study = Study("Conditional", narrowed("kind=cnn", "units=5..6", "stem/filters=4"), (), trials=None, seed=0)
+    tried = []
+    while study.more:
+        tried.append(study.suggest(str(len(tried)))[1])
+    assert sorted((point["units"], point["batch_size"]) for point in tried) == [(5, 8), (5, 16), (6, 8), (6, 16)]
+    study.close()
 
 
 def test_a_point_that_the_space_does_not_have_is_refused_and_no_more(own: OwnSpaces) -> None:

@@ -10,9 +10,9 @@ FLOORS = (
     "results.terminal", "results.rows", "results.records", "results.markup", "results.analysis", "results.drawing",
     "results.delivery", "results.pages", "results.run", "results.commands", "results.__main__", "results.__init__",
     "models", "spaces",
-    "search.home", "search.settings", "search.machine", "search.data", "search.record", "search.training",
-    "search.studies", "search.cluster", "search.schedule", "search.progress", "search.explore", "search.run",
-    "search.commands", "search.interface",
+    "search.home", "search.narrowing", "search.settings", "search.machine", "search.data", "search.record",
+    "search.training", "search.studies", "search.cluster", "search.schedule", "search.progress", "search.explore",
+    "search.run", "search.commands", "search.interface",
 )
 # fmt: on
 

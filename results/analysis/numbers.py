@@ -340,6 +340,9 @@ def summarise(run_dir: Path) -> dict[str, Any]:
     counts = class_counts(split)
     usual = commonest(counts)
     families = {family: _family(run_dir, rows, family, split, sizes["test"], members) for family in names}
+    space = read_record(run_dir / "space.json")
+    for family, record in families.items():
+        record |= _narrowed(space.get(family, {}), rows.of(family))
     for record in families.values():
         _beside_commonest(record, usual)
     classes = split.get("classes") or []
@@ -421,9 +424,20 @@ def _family(
         "failures": dict(Counter(trial.reason or "no reason given" for trial in rows.ended(family, FAILED))),
         "spent": spent(trials),
         "rungs": rung_table(trials),
-        "importance": importance(trials),
-        "effects": effects(trials),
         "ensemble": ensemble(run_dir, rows, family, split, most),
+    }
+
+
+def _narrowed(said: dict[str, Any], trials: Sequence[Trial]) -> dict[str, Any]:
+    """What `--set` left of a family's space, where its base differs from the study's, and what mattered of the rest."""
+    narrowed, moved = said.get("narrowed", []), said.get("base", [])
+    # A value of its configurations may still vary: sgd trains with ten times the learning rate that was fixed.
+    fixed = [entry["name"] for entry in narrowed if entry.get("fixed") is True]
+    return {
+        "narrowed": narrowed,
+        "base_moved": moved,
+        "importance": importance(trials, fixed),
+        "effects": effects(trials, fixed),
     }
 
 
@@ -561,10 +575,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def varied(configs: Sequence[dict[str, Any]]) -> dict[str, list[Any] | None]:
-    """The parameters that took more than one value: their choices, or None for a range of numbers."""
+def varied(configs: Sequence[dict[str, Any]], fixed: Sequence[str] = ()) -> dict[str, list[Any] | None]:
+    """The parameters that took more than one value: their choices, or None for a range of numbers.
+
+    Those that were `fixed` are left out.
+    """
     found: dict[str, list[Any] | None] = {}
-    for key in sorted({key for config in configs for key in config}):
+    for key in sorted({key for config in configs for key in config} - set(fixed)):
         values = [_plain(config[key]) for config in configs if key in config]
         distinct = list(dict.fromkeys(values))
         if len(distinct) < 2:
@@ -581,7 +598,7 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | bool | int | float) else json.dumps(value, sort_keys=True)
 
 
-def importance(trials: Sequence[Trial]) -> dict[str, float] | None:
+def importance(trials: Sequence[Trial], fixed: Sequence[str] = ()) -> dict[str, float] | None:
     """The share of each parameter in what separates a family's best trials from the rest, largest first.
 
     PED-ANOVA (Watanabe et al. 2023) over the last 1,000 trials; the space is inferred from the values that were tried,
@@ -589,7 +606,7 @@ def importance(trials: Sequence[Trial]) -> dict[str, float] | None:
     trials, without a varied parameter, or where all trials did equally well.
     """
     seen = observations(trials)[-MOST_FOR_IMPORTANCE:]
-    choices = varied([config for config, _ in seen])
+    choices = varied([config for config, _ in seen], fixed)
     if len(seen) < LEAST_FOR_IMPORTANCE or not choices or len({value for _, value in seen}) < 2:
         return None
     import optuna
@@ -630,7 +647,7 @@ def _log_spread(values: Sequence[float]) -> bool:
     return min(values) > 0 and max(values) / min(values) >= 20
 
 
-def effects(trials: Sequence[Trial]) -> dict[str, list[dict[str, Any]]]:
+def effects(trials: Sequence[Trial], fixed: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
     """Mean best validation accuracy at each level of each varied parameter, with a 95 % interval of the mean.
 
     A range of numbers is cut into three levels with as many trials each. These are means over whatever else the search
@@ -638,7 +655,7 @@ def effects(trials: Sequence[Trial]) -> dict[str, list[dict[str, Any]]]:
     """
     seen = observations(trials)
     found: dict[str, list[dict[str, Any]]] = {}
-    for key, options in varied([config for config, _ in seen]).items():
+    for key, options in varied([config for config, _ in seen], fixed).items():
         pairs = [(_plain(config[key]), value) for config, value in seen if key in config]
         if options is not None:
             levels = [(option, [value for chosen, value in pairs if chosen == option]) for option in options]

@@ -239,6 +239,12 @@ def caveats(summary: dict[str, Any]) -> list[str]:
                 f"{', then '.join(map(str, scored))}, because the run was extended after it had been scored. "
                 "Validation chose each of them; to go on until the figure on test pleases would be a choice by test."
             )
+        if record["base_moved"]:
+            changed = ", ".join(_words(entry["name"]) for entry in record["base_moved"])
+            said.append(
+                f"{name}: the baseline is not the study's own configuration: the space was narrowed (--set), which "
+                f"changes its {changed}."
+            )
         if record["baseline_refused"]:
             reason = record["baseline_refused"]
             why = f"was not tried, {reason}" if reason.startswith(NO_TIME) else f"has {reason}"
@@ -291,6 +297,15 @@ def caveats(summary: dict[str, Any]) -> list[str]:
                 f"{title(family)}: failures had {len(reasons) - MOST_REASONS} other reasons; the table has them."
             )
     return said
+
+
+def narrowed(record: dict[str, Any]) -> str:
+    """What the table of a narrowed space shows, and where its base is not the study's."""
+    said = "What was searched of these hyperparameters (--set); the others had their whole range."
+    if not record["base_moved"]:
+        return said
+    changes = [f"{_words(entry['name'])} {entry['is']} and not {entry['was']}" for entry in record["base_moved"]]
+    return f"{said} The baseline keeps to it: {', '.join(changes)}."
 
 
 def refused(record: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from results.pages.tables import (
     FAMILY_HEADS,
     MOST_FILES,
     MOST_FRONT,
+    NARROWED_HEADS,
     class_cells,
     compared,
     cost_cells,
@@ -34,6 +35,7 @@ from results.pages.tables import (
     family_cells,
     front_cells,
     front_heads,
+    narrowed_cells,
     repetition,
     worst_first,
 )
@@ -281,6 +283,9 @@ def _mattered(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
             if shares is None
             else ""
         )
+        if record["narrowed"]:
+            listed = grid(verdict.narrowed(record), NARROWED_HEADS, narrowed_cells(record))
+            missing = f'<div class="sheet listed">{listed}</div>{missing}'
         parts.append(
             f"<h3>{text(verdict.title(family))}</h3>{missing}" + (f'<div class="pair">{found}</div>' if found else "")
         )

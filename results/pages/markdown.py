@@ -15,6 +15,7 @@ from results.pages.tables import (
     MOST_FRONT,
     MOST_PAIRS,
     MOST_STEPS,
+    NARROWED_HEADS,
     STEP_HEADS,
     cell,
     class_cells,
@@ -30,6 +31,7 @@ from results.pages.tables import (
     family_cells,
     front_cells,
     front_heads,
+    narrowed_cells,
     repetition,
     step_cells,
     table,
@@ -63,6 +65,8 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
             lines += ["", "What the next search should change:", "", *(f"- {cell(hint)}" for hint in hints)]
         if f"curves-{family}.png" in pictures:
             lines += ["", pictures[f"curves-{family}.png"]]
+        if record["narrowed"]:
+            lines += ["", cell(verdict.narrowed(record)), "", *table(NARROWED_HEADS, narrowed_cells(record))]
         if record["best"] is not None:
             trial = rows.trials[record["best"]["trial"]]
             lines += ["", *table(COMPARISON_HEADS, compared(record))]

@@ -56,6 +56,21 @@ def compared(record: dict[str, Any]) -> list[list[str]]:
     ]
 
 
+NARROWED_HEADS = ("Hyperparameter", "Searched", "Of")
+
+
+def narrowed_cells(record: dict[str, Any]) -> list[list[str]]:
+    """What `--set` left of a family's space, under `NARROWED_HEADS`."""
+    return [
+        [
+            entry["name"].replace("_", " ") + (f", {entry['remark']}" if entry["remark"] else ""),
+            f"{entry['left']}, fixed" if entry.get("fixed") is True else entry["left"],
+            entry["of"] or verdict.NOT_KNOWN,
+        ]
+        for entry in record["narrowed"]
+    ]
+
+
 COUNT_HEADS = ("Class", "Training", "Validation", "Test", "All")
 
 

@@ -22,6 +22,7 @@ from search.data.folds import folds
 from search.data.layout import TRAIN, listed
 from search.data.split import Split, distinct_pictures, split_pictures
 from search.data.stanford_dogs import HOME, fetch_stanford_dogs
+from search.narrowing import sizes
 from search.settings import DEMO, STANFORD_DOGS, Settings
 
 Indices = NDArray[np.int64]
@@ -186,7 +187,8 @@ def one_hot(labels: Indices, classes: int) -> NDArray[np.float32]:
 def shapes_needed(settings: Settings) -> list[Shape]:
     """Every (size, filter) that the spaces of a run can ask for."""
     filters = [FILTER, "lanczos"] if "scratch_pillow" in settings.families else [FILTER]
-    return [(size, name) for size in settings.image_sizes for name in filters]
+    left = sizes(settings.set, settings.families, settings.image_sizes)
+    return [(size, name) for size in left for name in filters]
 
 
 def check_data(settings: Settings) -> None:

@@ -57,6 +57,7 @@ class Budget:
         self.refits = int(settings.refit == "all")  # trainings of a family's best on all pictures
         # Retrainings that were not given out yet, refits among them.
         self.left = dict.fromkeys(settings.families, settings.final_seeds + self.refits)
+        self.alone: set[str] = set()  # families of one configuration, which is no comparison but all there is
         self._epochs: dict[str, int] = {}
         self._known: dict[tuple[str, str], tuple[float, float]] = {}  # what was computed, and when
         self._up = False  # once and for all: what is retrained is chosen from what there is then
@@ -210,7 +211,7 @@ class Budget:
         if not given and work(family, record.config) <= HEAD:
             # A head on stored features costs nothing, and has nothing to learn after so many epochs.
             return EPOCHS, self._late(record)
-        base = not given and record.name == baseline_name(family)
+        base = not given and record.name == baseline_name(family) and family not in self.alone
         full = min(self.epochs(family), EPOCHS) if base else self.epochs(family)
         one = self.pace.epoch(family, record.config) if self.limited else None
         if not one:

@@ -66,6 +66,7 @@ class Course:
         self.usual = {family: study.usual for family, study in studies.items()}
         usual = {family: self.pace.epoch_work(family, config) for family, config in self.usual.items()}
         self.budget = Budget(settings, journal, self.pace, usual)
+        self.budget.alone = {family for family, study in studies.items() if study.size == 1}
         self.timing: dict[str, str] = {}  # by name, the family of each job that times a few batches
         self.timed: set[str] = set()  # families for which there was one
         self.verdicts = Verdicts(settings, journal, aims)

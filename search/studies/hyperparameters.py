@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import keras_tuner
 
 Space = Callable[[Any], Any]
+# What a narrowed space leaves of a parameter, by its name.
+Within = Callable[[str, BaseDistribution], BaseDistribution]
 
 
 class TrialHyperParameters:
@@ -29,6 +31,7 @@ class TrialHyperParameters:
         self.values: dict[str, Any] = {}
         # Of the parameters that are active and not fixed: what a point of the space consists of.
         self.distributions: dict[str, BaseDistribution] = {}
+        self.within: Within | None = None  # set by a narrowed space
         self._given = dict(values or {})
         self._known: set[str] = set()
         self._name_scopes: list[str] = []
@@ -85,9 +88,12 @@ class TrialHyperParameters:
     def Fixed(self, name: str, value: Any, parent_name: str | None = None, parent_values: Any = None) -> Any:
         return self._active_value(name, None, value, parent_name, parent_values)
 
-    def draw(self, name: str, distribution: BaseDistribution, default: Any) -> Any:
-        """The value of a parameter by its full name, for a space that knows itself what is active in it."""
-        return self._active_value(name, distribution, nearest(distribution, default), None, None)
+    def draw(self, name: str, distribution: BaseDistribution, default: Any, called: str | None = None) -> Any:
+        """The value of a parameter by its full name, for a space that knows itself what is active in it.
+
+        `called` is what its users call it, where that is another name.
+        """
+        return self._active_value(name, distribution, nearest(distribution, default), None, None, called)
 
     @contextmanager
     def conditional_scope(self, parent_name: str, parent_values: Any) -> Iterator[None]:
@@ -127,7 +133,13 @@ class TrialHyperParameters:
         return "/".join([*self._name_scopes, name])
 
     def _active_value(
-        self, name: str, distribution: BaseDistribution | None, default: Any, parent_name: str | None, parents: Any
+        self,
+        name: str,
+        distribution: BaseDistribution | None,
+        default: Any,
+        parent_name: str | None,
+        parents: Any,
+        called: str | None = None,
     ) -> Any:
         if parent_name is not None:
             with self.conditional_scope(parent_name, parents):
@@ -138,9 +150,13 @@ class TrialHyperParameters:
             return None
         if name not in self.values:
             if distribution is not None:
-                self.distributions[name] = distribution
+                distribution = self.distributions[name] = self._left_of(called or name, distribution)
+                default = nearest(distribution, default) if self.within else default
             self.values[name] = default if distribution is None else self._value(name, distribution, default)
         return self.values[name]
+
+    def _left_of(self, called: str, distribution: BaseDistribution) -> BaseDistribution:
+        return self.within(called, distribution) if self.within else distribution
 
     def _value(self, name: str, distribution: BaseDistribution, default: Any) -> Any:
         if name in self._given:

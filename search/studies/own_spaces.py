@@ -167,14 +167,15 @@ class OwnSpace:
 
     def __call__(self, hp: Any) -> dict[str, Any]:
         middle = sorted(self._sizes)[(len(self._sizes) - 1) // 2]
-        size = hp.Choice("image_size", list(self._sizes), default=middle) if len(self._sizes) > 1 else middle
+        only = len(self._sizes) == 1
+        size = hp.Fixed("image_size", middle) if only else hp.Choice("image_size", list(self._sizes), default=middle)
         answers: tuple[Any, ...] = ()
         values: dict[str, Any] = {"image_size": size}
 
         def answer(asked: Asked) -> Any:
             nonlocal answers
             self._steps[size, answers] = asked
-            value = values[asked.name] = hp.draw(self._key(asked), asked.distribution, asked.default)
+            value = values[asked.name] = hp.draw(self._key(asked), asked.distribution, asked.default, asked.name)
             answers += (value,)
             return value
 
@@ -190,6 +191,12 @@ class OwnSpace:
         usual = {} if BATCH_SIZE in step.values else {BATCH_SIZE: USUAL_BATCH}
         derived = {"model_parameters": step.model_parameters, "multiply_adds": step.multiply_adds}
         return {**values, **step.values, **usual, **derived}
+
+    def afresh(self) -> "OwnSpace":
+        """The same space for whoever only looks at it: what it meets first changes no name of a study's parameter."""
+        other = OwnSpace(self._own, self._family, self._sizes)
+        other._steps = self._steps
+        return other
 
     def _key(self, asked: Asked) -> str:
         """What the study calls a parameter: the same name with other values is another parameter to Optuna."""

@@ -1,6 +1,7 @@
 """The searcher: one Optuna study per family, told the truth about every trial."""
 
 import math
+import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from search.record.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, Journal
 from search.settings import FAMILIES, Settings
 from search.studies.aims import Aims, Cost
 from search.studies.hyperparameters import TrialHyperParameters, distributions, values_to_point
+from search.studies.narrowed import Narrowed, every_point, moved, rules_of, whole
 from search.studies.sampler import BLIND, BLIND_WHEN_STALE, PartlyBlind
 from search.studies.warm_start import Prior
 from search.training.weights import Weights
@@ -40,6 +42,9 @@ BEST = 50
 # as good is by then one neighbourhood. Of 50 replayed searches of drawn pictures by 16 workers 41 came to within a
 # point of the best in their time with it, 33 without; on the photographs it changed nothing.
 STALE = 10
+
+# Points up to which a narrowed space is known by all of them: none is tried twice, and once all are tried that is all.
+MOST_POINTS = 500
 
 ACCURACY = Aims()
 STATES = {FINISHED: TrialState.COMPLETE, FAILED: TrialState.FAIL}
@@ -91,6 +96,8 @@ class Study:
         self.study = optuna.create_study(directions=aims.directions, sampler=self._sampler)
         self._trials: dict[str, optuna.trial.Trial] = {}
         self._drawn: list[Drawn] = []
+        self._chance = random.Random(seed)
+        self.size: int | None = None  # points of a narrowed space, where it has few
         self.blind: set[str] = set()  # names of the trials that were drawn or given without a look at the others
         self._enqueued = 0  # points that the next draws take as they are
         self._told = 0  # trials that the study holds, running ones not counted
@@ -102,11 +109,13 @@ class Study:
             self._recall(record)
         # The defaults of the space are the study's own configuration: it always comes first. Behind it stand the probes
         # of the first size, and behind the starts the others.
+        probes = [values for values in probes if fits(space, values)]
         early = [values for values in probes if values.get("image_size") == probes[0].get("image_size")]
         points: list[dict[str, Any]] = []
         for values in ({}, *early, *starts, *probes):
-            if fits(space, values) and (point := values_to_point(space, values)) not in points:
+            if (point := moved(space, values)) is not None and point not in points:
                 points.append(point)
+        self._untried = self._all_but(earlier, points)
         tried = [record.point for record in earlier]
         waiting = [point for point in points if point not in tried]
         own = [point for point in waiting if not is_probe(point)]
@@ -118,15 +127,40 @@ class Study:
         # What most configurations are like: the first of the starts that is trained by epochs, or the base.
         trained = [point for point in points[1:] if not is_probe(point) and self._work(point) > HEAD]
         self.usual = self._space(TrialHyperParameters(values=[*trained, points[0]][0]))
+        if isinstance(space, Narrowed) and "backbone" in points[0] and work(family, self.usual) <= HEAD:
+            # A space that was narrowed to heads alone: what a trunk takes is told by the base that it had before.
+            kept: dict[str, Any] = {name: points[0][name] for name in ("backbone", "image_size")}
+            self.usual = whole(space)(TrialHyperParameters(values=kept))
         self._left += sum(is_probe(point) for point in waiting)
 
     def _work(self, point: Mapping[str, Any]) -> float:
         return work(self._family, self._space(TrialHyperParameters(values=point)))
 
+    def _all_but(
+        self, earlier: Sequence[Record], points: Sequence[Mapping[str, Any]]
+    ) -> dict[str, dict[str, Any]] | None:
+        """The points of a narrowed space that were not tried yet; None where it has too many to know them all.
+
+        Probes are given, not drawn: of two trunks side by side there are two points, and one of them is.
+        """
+        every = every_point(self._space, MOST_POINTS) if isinstance(self._space, Narrowed) else None
+        if every is None:
+            return None
+        given = {_key(point) for point in points}
+        tried = {_key(record.point) for record in earlier if record.point}
+        found = {_key(point): point for point in every if not is_probe(point) or _key(point) in given}
+        self.size = len(found)
+        return {key: point for key, point in found.items() if key not in tried}
+
+    @property
+    def _room(self) -> float:
+        """How many configurations are still to be drawn."""
+        return self._left if self._untried is None else min(self._left, len(self._untried))
+
     @property
     def more(self) -> bool:
         """Whether there are configurations left to try."""
-        return bool(self._drawn) or self._left > 0
+        return bool(self._drawn) or self._room > 0
 
     def suggest(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configuration of the next trial, and the point of the space that it was made from.
@@ -136,7 +170,7 @@ class Study:
         while self.draw_ahead():
             pass
         self._starts = max(0, self._starts - 1)
-        choose = min if self._left > 0 else max
+        choose = min if self._room > 0 else max
         drawn = choose(self._drawn, key=lambda found: work(self._family, found.config))
         self._drawn.remove(drawn)
         self._trials[name] = drawn.trial
@@ -149,9 +183,15 @@ class Study:
 
         Asked while workers are busy, it spares the next free one the wait for the sampler.
         """
-        if self._left <= 0 or len(self._drawn) >= (1 if self._starts else self.ahead):
+        if self._room <= 0 or len(self._drawn) >= (1 if self._starts else self.ahead):
             return False
-        self._drawn.append(self._draw())
+        drawn = self._draw()
+        if self._untried is not None and self._untried.pop(_key(drawn.point), None) is None:
+            # Of few points a draw often finds one that was tried: another one is tried instead, by the seed.
+            drawn.trial.study.tell(drawn.trial, state=TrialState.FAIL)
+            self._enqueue(self._untried.pop(self._chance.choice(list(self._untried))))
+            drawn = self._draw()
+        self._drawn.append(drawn)
         self._left -= 1
         return True
 
@@ -317,6 +357,12 @@ def fronts(values: Sequence[Sequence[float]], aims: Aims) -> list[int]:
     return found.tolist()
 
 
+def _key(point: Mapping[str, Any]) -> str:
+    """What is the same for points that are: a float that was computed in another way may differ in its last digits."""
+    plain = {name: f"{value:.9g}" if isinstance(value, float) else str(value) for name, value in point.items()}
+    return repr(sorted(plain.items()))
+
+
 def _kind(value: Any) -> type:
     # JSON does not keep a whole float apart from an int.
     return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
@@ -346,10 +392,12 @@ def spaces_of(
 ) -> dict[str, tuple[Space, Sequence[Mapping[str, Any]]]]:
     """The space of each family of a run, as far as its settings and weights allow, and the points to start from.
 
-    `own` are the spaces of the user's hypermodels.
+    `own` are the spaces of the user's hypermodels; without them their families are left out.
     """
     spaces: dict[str, tuple[Space, Sequence[Mapping[str, Any]]]] = {}
     for family in settings.families:
+        if family not in SPACES and family not in (own or {}):
+            continue
         bound: dict[str, Any] = {"image_sizes": settings.image_sizes}
         starts = STARTS.get(family, ())
         if family == "mobilenet":
@@ -361,7 +409,9 @@ def spaces_of(
         elif family in STARTS:
             # First on the smallest pictures, where as much time makes the most epochs.
             starts = ({**starts[0], "image_size": min(settings.image_sizes)}, *starts)
-        spaces[family] = own[family] if own and family in own else partial(SPACES[family], **bound), starts
+        space: Space = own[family] if own and family in own else partial(SPACES[family], **bound)
+        rules = rules_of(settings.set, family, settings.families)
+        spaces[family] = Narrowed(space, rules) if rules else space, starts
     return spaces
 
 
