@@ -33,6 +33,7 @@ UNEVEN = 1 / 3
 # What a configuration says of a user's model that follows from its other values, beside what was chosen.
 DERIVED = ("model_parameters", "multiply_adds")
 MODEL = ("path", "seed", "parameters", "bytes", "latency_one", "latency_batch", "batch", "device")
+DOUBT = ("temperature", "thresholds", "held_out", "told_by")
 SPENT = ("waiting", "building", "training", "validating")
 
 Z95 = 1.959964
@@ -415,7 +416,7 @@ def _family(
         "baseline_refused": base.reason if base is not None and base.status == INFEASIBLE else None,
         "best": best,
         "test": test,
-        "model": None if model is None else {key: model.get(key) for key in MODEL},
+        "model": None if model is None else {key: model.get(key) for key in (*MODEL, *DOUBT)},
         "loss_trends": dict(Counter(str(trend["trend"]) for trend in map(_trend, trials) if trend["trend"])),
         "failures": dict(Counter(trial.reason or "no reason given" for trial in rows.ended(family, FAILED))),
         "spent": spent(trials),

@@ -7,6 +7,7 @@ from typing import Any
 import ray
 
 from models.sizes import is_probe
+from results.analysis.doubt import held_of
 from results.analysis.numbers import best_trial, choose_winner, contenders, figure, full_trials
 from results.rows import Row
 from search.record.journal import INFEASIBLE, Journal
@@ -181,7 +182,18 @@ class Delivery:
     def _retraining(self, family: str, best: Mapping[str, Any], number: int) -> Job:
         planned = self.journal.records[best["trial"]].planned
         job = self.job(RETRAIN, family, best["config"], self.settings.seed + number)
-        return replace(job, epochs=best["epoch"], planned=planned, export=number == 0)
+        rows = self.journal.read()
+        return replace(
+            job, epochs=best["epoch"], planned=planned, export=number == 0,
+            held=held_of(rows, best["trial"], family), probe=self._probe(family, best) if number == 0 else None,
+        )  # fmt: skip
+
+    def _probe(self, family: str, best: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The family's best linear probe, where it is not the best configuration itself and was tried."""
+        if is_probe(best["config"]):
+            return None
+        tried = (record["config"] for record in full_trials(self.journal.read(), family))
+        return next((config for config in tried if is_probe(config)), None)
 
     def _own(self, family: str, best: Mapping[str, Any]) -> Job:
         """The trial's own model, trained without the validation pictures, is scored and handed over."""
