@@ -189,11 +189,17 @@ class Delivery:
         )  # fmt: skip
 
     def _probe(self, family: str, best: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The family's best linear probe, where it is not the best configuration itself and was tried."""
+        """The family's best linear probe, where it is not the best itself, was tried, and there is time for it."""
         if is_probe(best["config"]):
             return None
-        tried = (record["config"] for record in full_trials(self.journal.read(), family))
-        return next((config for config in tried if is_probe(config)), None)
+        rows = self.journal.read()
+        for record in full_trials(rows, family):
+            if is_probe(record["config"]):
+                seconds = sum(row["seconds"] or 0.0 for row in rows.trials[record["trial"]].curve)
+                # It is solved again, and with classes left out.
+                fits = not self.budget.limited or self.budget.fits(self.budget.retraining(family) + 2 * seconds, 0.0)
+                return record["config"] if fits else None
+        return None
 
     def _own(self, family: str, best: Mapping[str, Any]) -> Job:
         """The trial's own model, trained without the validation pictures, is scored and handed over."""
