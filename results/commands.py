@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from results.analysis.doubt import NONE
 from results.terminal import at_home, path
 
 Command = Callable[[argparse.Namespace], int]
@@ -63,6 +64,11 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", type=at_home, nargs="+", metavar="PICTURE", help="files, folders and globs")
     parser.add_argument("--family", metavar="F", help="whose model answers (default: the winner's)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes that are shown (default: 5)")
+    parser.add_argument(
+        "--coverage", type=float, metavar="SHARE",
+        help="answer such a share of pictures of these classes, from 0.5 to 1, and say "
+        f"'{NONE}' of what is less sure",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one line of JSON for each picture")
     parser.set_defaults(command=predict)
 
@@ -101,7 +107,8 @@ def predict(given: argparse.Namespace) -> int:
     from results.delivery import prediction
 
     failed = False
-    for answer in prediction.predict(given.run, given.pictures, family=given.family, top=given.top):
+    asked = {"family": given.family, "top": given.top, "coverage": given.coverage}
+    for answer in prediction.predict(given.run, given.pictures, **asked):
         failed |= "error" in answer
         line = prediction.told(answer, as_json=given.json)
         print(line, file=sys.stdout if given.json or "error" not in answer else sys.stderr)

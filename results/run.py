@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from results.analysis.doubt import NONE
 from results.delivery import formats, prediction
 from results.pages.document import write_report
 from results.rows import MEASURED, Rows, Trial, read_rows
@@ -169,32 +170,50 @@ class Run:
         """The classes in the order of the model's probabilities."""
         return prediction.class_names(self.folder)
 
-    def predict(self, pictures: Any, *, family: str | None = None, top: int = 1) -> "pd.DataFrame":
+    def predict(
+        self, pictures: Any, *, family: str | None = None, top: int = 1, coverage: float | None = None
+    ) -> "pd.DataFrame":
         """What a family's model (the winner's by default) says of pictures.
 
         `pictures` are paths, folders or globs, one or several, or uint8 arrays (height, width, 3). There is a row for
         each picture and each of its `top` likeliest classes, with `picture` (the path, or the place of the array),
         `rank` from 1, `class` and `probability`; of a file that cannot be read there is one, with `error`.
+
+        With a `coverage` from 0.5 to 1 that share of pictures of the known classes is answered. A picture of which the
+        model is less sure has one row of the class "none of these classes", with the probability of the likeliest and
+        `none` True. Raises ValueError for a model without thresholds.
         """
         import pandas as pd
 
         if isinstance(pictures, str | Path):
             pictures = [pictures]
         if len(pictures) and all(isinstance(one, str | Path) for one in pictures):
-            told = list(prediction.predict(self.folder, [str(one) for one in pictures], family=family, top=top))
+            told = list(
+                prediction.predict(
+                    self.folder, [str(one) for one in pictures], family=family, top=top, coverage=coverage
+                )
+            )
         else:
-            told = self._told_of(pictures, family, top)
+            told = self._told_of(pictures, family, top, coverage)
         rows = []
         for answer in told:
             if "error" in answer:
                 rows.append({"picture": answer["picture"], "error": answer["error"]})
-            for rank, likely in enumerate(answer.get("classes", []), 1):
-                rows.append({"picture": answer["picture"], "rank": rank, **likely})
+            doubt = {"none": answer["none"]} if "none" in answer else {}
+            classes = answer.get("classes", [])
+            if answer.get("none"):
+                classes = [{**classes[0], "class": NONE}]
+            for rank, likely in enumerate(classes, 1):
+                rows.append({"picture": answer["picture"], "rank": rank, **likely, **doubt})
         return pd.DataFrame(rows)
 
-    def _told_of(self, pictures: Sequence[Any], family: str | None, top: int) -> list[dict[str, Any]]:
+    def _told_of(
+        self, pictures: Sequence[Any], family: str | None, top: int, coverage: float | None
+    ) -> list[dict[str, Any]]:
         if isinstance(pictures, np.ndarray) and pictures.ndim == 3:
             pictures = [pictures]
+        family = family or prediction.winner(self.folder)
+        threshold = None if coverage is None else prediction.threshold_of(self.folder, family, coverage)
         model, classes = self.model(family), self.classes
         told = []
         for place, picture in enumerate(pictures):
@@ -203,7 +222,8 @@ class Run:
                 raise ValueError(
                     f"a picture needs a uint8 array (height, width, 3), got {array.dtype} {array.shape} at {place}"
                 )
-            told.append({"picture": place, "classes": prediction.likeliest(model, array, classes, top)})
+            likely = prediction.likeliest(model, array, classes, top)
+            told.append({"picture": place, **prediction.doubted(likely, threshold)})
         return told
 
     def export(self, form: str, *, family: str | None = None, out: str | Path | None = None) -> Path:

@@ -34,7 +34,7 @@ def test_every_figure_of_the_report_is_drawn(drawn: dict[str, Figure]) -> None:
     assert list(drawn) == [
         *("best-by-time", "best-by-epochs", *(f"curves-{family}" for family in families), "timeline", "rungs", "spent"),
         *(f"{kind}-{family}" for family in families for kind in ("importance", "effects", "switches")),
-        *("depth-mobilenet", "seeds", "classes", "confusion", "calibration", "costs", "trial-costs"),
+        *("depth-mobilenet", "seeds", "classes", "confusion", "calibration", "coverage", "costs", "trial-costs"),
     ]
 
 

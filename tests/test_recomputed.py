@@ -141,7 +141,7 @@ def test_the_card_and_the_drawings_lie_beside(trained_run: Path) -> None:
         assert f"trial {record['best']['trial']}, trained again" in card
     text = (trained_run / "report.md").read_text(encoding="utf-8")
     linked = re.findall(r"!\[[^\]]+\]\((figures/[^)]+\.png)\)", text)
-    assert len(linked) == 4
+    assert len(linked) == 5
     for path in linked:
         drawn = Image.open(trained_run / path)
         assert drawn.width == 860

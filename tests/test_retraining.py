@@ -108,15 +108,16 @@ def test_a_refit_takes_the_place_of_the_model_that_was_scored(tmp_path: Path) ->
     row = {"seed": 0, "epochs": 3, "pictures": 40, "parameters": 7}
     # It does not where its training had bad luck.
     poor = Refitted(row, b"poor", 0.72)
-    assert poor.keep(tmp_path, journal, "net", "net-004", 0.9) == (
+    assert poor.keep(tmp_path, journal, "net", "net-004", 0.9, {"temperature": 2.0}) == (
         "it names 0.720 of its training pictures, the one that was scored 0.900"
     )
-    assert Refitted(row, None, 0.9, "cannot be saved").keep(tmp_path, journal, "net", "net-004", 0.9) == (
-        "cannot be saved"
-    )
+    assert Refitted(row, None, 0.9, "cannot be saved").keep(
+        tmp_path, journal, "net", "net-004", 0.9, {"temperature": 2.0}
+    ) == ("cannot be saved")
     assert ((tmp_path / "models" / "net.keras").read_bytes(), journal.rows) == (b"scored", [])
-    assert Refitted(row, b"on all", 0.88).keep(tmp_path, journal, "net", "net-004", 0.9) == ""
+    assert Refitted(row, b"on all", 0.88).keep(tmp_path, journal, "net", "net-004", 0.9, {"temperature": 2.0}) == ""
     assert (tmp_path / "models" / "net.keras").read_bytes() == b"on all"
     (written,) = journal.rows
     assert (written["event"], written["trial"], written["pictures"], written["bytes"]) == ("model", "net-004", 40, 6)
+    assert written["temperature"] == 2.0
     journal.close()

@@ -34,6 +34,7 @@ UNEVEN = 1 / 3
 DERIVED = ("model_parameters", "multiply_adds")
 # `pictures` where it was trained on all of them, the test pictures too, after another of its kind was scored.
 MODEL = ("path", "seed", "parameters", "bytes", "pictures", "latency_one", "latency_batch", "batch", "device")
+DOUBT = ("temperature", "thresholds", "held_out", "told_by")
 SPENT = ("waiting", "building", "training", "validating")
 
 Z95 = 1.959964
@@ -419,7 +420,7 @@ def _family(
         "baseline_refused": base.reason if base is not None and base.status == INFEASIBLE else None,
         "best": best,
         "test": test,
-        "model": None if model is None else {key: model.get(key) for key in MODEL},
+        "model": None if model is None else {key: model.get(key) for key in (*MODEL, *DOUBT)},
         "loss_trends": dict(Counter(str(trend["trend"]) for trend in map(_trend, trials) if trend["trend"])),
         "failures": dict(Counter(trial.reason or "no reason given" for trial in rows.ended(family, FAILED))),
         "spent": spent(trials),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from results.analysis.doubt import NONE, threshold_at, usable
 from results.analysis.numbers import best_trial, choose_winner
 from results.delivery.files import pictures_below, printable
 from results.delivery.framework import import_keras
@@ -26,26 +27,53 @@ Pixels = NDArray[np.uint8]
 
 
 def predict(
-    run_dir: Path, wanted: Sequence[str], *, family: str | None = None, top: int = 5
+    run_dir: Path, wanted: Sequence[str], *, family: str | None = None, top: int = 5, coverage: float | None = None
 ) -> Iterator[dict[str, Any]]:
     """For each picture its likeliest classes with their probabilities, or the error that kept it from being read.
 
-    `wanted` are files, folders (searched whole) and globs. `family` is the winner's by default. Raises ValueError or
-    FileNotFoundError for a run without a model and for a name that leads to no picture.
+    `wanted` are files, folders (searched whole) and globs. `family` is the winner's by default. With a `coverage`,
+    `threshold` is the probability that this share of pictures of the known classes reaches, and `none` says whether the
+    likeliest class stays below it. Raises ValueError or FileNotFoundError for a run without a model, or without
+    thresholds where they are needed, and for a name that leads to no picture.
     """
     paths = list(found(wanted))
     classes = class_names(run_dir)
     if top < 1:
         raise ValueError(f"needs 1 class or more to show, got {top}")
     scale = scale_of(run_dir)
-    model = load(run_dir, family or winner(run_dir))
+    family = family or winner(run_dir)
+    threshold = None if coverage is None else threshold_of(run_dir, family, coverage)
+    model = load(run_dir, family)
     for path in paths:
         try:
             picture = pixels_of(path, scale)
         except ValueError as error:
             yield {"picture": printable(str(path)), "error": str(error)}
             continue
-        yield {"picture": printable(str(path)), "classes": likeliest(model, picture, classes, top)}
+        yield {"picture": printable(str(path)), **doubted(likeliest(model, picture, classes, top), threshold)}
+
+
+def threshold_of(run_dir: Path, family: str, coverage: float) -> float:
+    """The probability below which a family's model names none of its classes, for a wished coverage.
+
+    Raises ValueError for a coverage out of range, and for a model of which no thresholds are known.
+    """
+    model = read_rows(run_dir / "trials.jsonl").model(family)
+    if model is None or not usable(model):
+        known = read_rows(run_dir / "trials.jsonl")
+        others = [one for one in known.families if usable(known.model(one))]
+        raise ValueError(
+            f"`coverage` needs a model with thresholds, got {family!r} of `{run_dir}`, of which no held-out pictures "
+            f"were kept; models with thresholds: {', '.join(others) or 'none'}"
+        )
+    return threshold_at(model["thresholds"], coverage)
+
+
+def doubted(classes: list[dict[str, Any]], threshold: float | None) -> dict[str, Any]:
+    """The likeliest classes of a picture, and with a threshold whether it shows none of them."""
+    if threshold is None:
+        return {"classes": classes}
+    return {"none": classes[0]["probability"] < threshold, "threshold": threshold, "classes": classes}
 
 
 def likeliest(model: "keras.Model", picture: Pixels, classes: Sequence[str], top: int) -> list[dict[str, Any]]:
@@ -163,5 +191,9 @@ def told(answer: dict[str, Any], *, as_json: bool) -> str:
         return json.dumps(answer, ensure_ascii=False)
     if "error" in answer:
         return f"{answer['picture']}: {answer['error']}"
+    if answer.get("none"):
+        likely = answer["classes"][0]
+        said = f"{100 * likely['probability']:.1f} % {likely['class']}, below {100 * answer['threshold']:.1f} %"
+        return f"{answer['picture']}\n  {NONE} ({said})"
     lines = [f"  {100 * likely['probability']:5.1f} %  {likely['class']}" for likely in answer["classes"]]
     return "\n".join([answer["picture"], *lines])

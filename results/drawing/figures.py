@@ -637,6 +637,40 @@ def reliability(judged: dict[str, dict[str, Any]], accents: dict[str, str]) -> F
     )
 
 
+def coverage(curves: dict[str, list[dict[str, float]]], accents: dict[str, str]) -> Figure | None:
+    """How right the surest answers are, by the share of pictures that are answered."""
+    if not curves:
+        return None
+    data = [
+        {
+            **{"type": "scatter", "mode": "lines", "name": verdict.title(family)},
+            "x": [point["coverage"] for point in points],
+            "y": [point["accuracy"] for point in points],
+            "line": {"color": accents[family], "width": 2.5},
+            "hovertemplate": "the surest %{x:.0%}: right in %{y:.1%}<extra></extra>",
+        }
+        for family, points in curves.items()
+    ]
+    told = "; ".join(
+        f"{verdict.title(family)} {verdict.percent(one[-1]['accuracy'])}" for family, one in curves.items()
+    )
+    return Figure(
+        "Coverage against accuracy",
+        f"Risk-coverage curve on test. Accuracy where every picture is answered: {told}.",
+        "Test pictures in the order of the largest probability, all seeds together: how many of the answers are right "
+        "where only the surest are given.",
+        data,
+        _layout(
+            380,
+            showlegend=True,
+            legend=LEGEND,
+            margin={"l": 8, "r": 20, "t": 56, "b": 8},
+            xaxis=_axis("share of pictures answered", tickformat=".0%", range=[0, 1.02]),
+            yaxis=_axis("right of the answers", tickformat=".0%", rangemode="tozero"),
+        ),
+    )
+
+
 def seeds(families: dict[str, dict[str, Any]], accents: dict[str, str]) -> Figure:
     """Test accuracy of each seed with the interval of their mean, beside the validation accuracy that chose."""
     names = [verdict.title(family) for family in families]

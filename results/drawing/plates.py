@@ -1,5 +1,6 @@
 """The figures of report.md as PNG files, drawn with Pillow: a chat and a pull request show no scripts."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,6 +22,7 @@ WIDTH, HEIGHT = 860, 400
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 64, 48
 INK, SOFT, RULE, PAPER = "#1b1e24", "#565d69", "#e3e1dc", "#ffffff"
 MOST_FAINT = 60
+SHEET_SIDE, SHEET_COLUMNS = 120, 6  # of a contact sheet
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,21 @@ def draw_plates(folder: Path, summary: dict[str, Any], rows: Rows) -> list[tuple
         if any(curve.points for curve in curves):
             title = f"Validation accuracy by epoch: {verdict.title(family)}"
             drawn.append((f"curves-{family}.png", title, plot(title, "epoch", curves)))
+    curves = [
+        Line(
+            verdict.title(family), accents[family],
+            [(point["coverage"], point["accuracy"]) for point in record["doubt"]["curve"]],
+        )
+        for family, record in summary["families"].items()
+        if record.get("doubt")
+    ]  # fmt: skip
+    if curves:
+        title = "Accuracy of the surest answers on test"
+        drawn.append(("coverage.png", f"{title}, by the share answered", plot(title, "share answered", curves)))
+    shown = [entry for entry in (summary["doubts"]["labels"] or {"found": []})["found"] if entry["picture"]]
+    sheet = contact_sheet("The likeliest wrong labels", folder.parent / "doubts", shown)
+    if sheet is not None:
+        drawn.append(("labels.png", "The pictures whose labels are likeliest wrong", sheet))
     if drawn:
         folder.mkdir(exist_ok=True)
     for name, _, picture in drawn:
@@ -124,6 +141,29 @@ def intervals(title: str, scored: Sequence[tuple[str, dict[str, Any]]], accents:
         x = plate.place(test["accuracy"], 0)[0]
         plate.pen.ellipse((x - 7 * SCALE, y - 7 * SCALE, x + 7 * SCALE, y + 7 * SCALE), fill=accent)
         plate.text((x, y - 20 * SCALE), verdict.percent(test["accuracy"]), INK, "mm")
+    return plate.done()
+
+
+def contact_sheet(title: str, folder: Path, entries: Sequence[dict[str, Any]]) -> Image.Image | None:
+    """Pictures of a folder six a row, each with the given label and the likelier one; None where none can be read."""
+    pictures = []
+    for entry in entries:
+        try:
+            with Image.open(folder / entry["picture"], formats=["JPEG"]) as opened:
+                pictures.append((entry, opened.convert("RGB").resize((SHEET_SIDE * SCALE, SHEET_SIDE * SCALE))))
+        except (OSError, ValueError, SyntaxError):
+            continue
+    if not pictures:
+        return None
+    high = SHEET_SIDE + 44
+    plate = _Plate(title, 1.0, 1.0, TOP + -(-len(pictures) // SHEET_COLUMNS) * high)
+    for place, (entry, picture) in enumerate(pictures):
+        down, across = divmod(place, SHEET_COLUMNS)
+        left, top = SCALE * (16 + across * (WIDTH - 32) // SHEET_COLUMNS), SCALE * (TOP - 16 + down * high)
+        plate.image.paste(picture, (left, top))
+        likelier = f"{figures.label(entry['suggested'], 11)} {verdict.percent(entry['probability'], 0)}"
+        for line, (words, ink) in enumerate(((figures.label(entry["given"], 16), SOFT), (likelier, INK))):
+            plate.text((left, top + SCALE * (SHEET_SIDE + 8 + 15 * line)), html.unescape(words), ink, "lm", size=12)
     return plate.done()
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from results.analysis import verdict
+from results.pages.doubts import card_lines as doubt_lines
 from results.pages.tables import MOST_FILES, cell, cost_cells, cost_heads, table
 
 STANFORD_DOGS = (
@@ -65,6 +66,7 @@ def card(summary: dict[str, Any], family: str) -> str:
             ],
         )
         lines += ["", f"The classes above are the worst {MOST_FILES} of {len(worst):,}."] * (len(worst) > MOST_FILES)
+    lines += doubt_lines(record)
     entries = [entry for entry in summary["costs"] if entry["family"] == family]
     lines += ["", *table(cost_heads(entries)[1:7], [cells[1:7] for cells in cost_cells(entries)]), ""]
     lines += [
@@ -84,7 +86,8 @@ def card(summary: dict[str, Any], family: str) -> str:
             "- Stanford Dogs is part of ImageNet's training set: on new photographs expect less than these figures."
         ]
     lines += [
-        "- It names one of these classes whatever the picture shows; it has no answer for anything else.",
+        "- The file names one of these classes whatever the picture shows; it has no answer for anything else"
+        + (" but a probability below the threshold." if doubt_lines(record) else "."),
         "- The figures hold for pictures like those of the data, its probabilities as far as the calibration above.",
         f"- Everything else that was found: ../report.html of run {cell(summary['name'])}.",
         "",

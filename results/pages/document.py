@@ -10,6 +10,7 @@ from results.drawing import figures
 from results.drawing.figures import Figure
 from results.drawing.plates import draw_plates
 from results.markup import beside, embedded, grid, items, text, write_aside
+from results.pages import doubts
 from results.pages.card import card
 from results.pages.markdown import markdown
 from results.pages.mistakes import read_mistakes
@@ -52,6 +53,7 @@ def write_report(run_dir: Path) -> Path:
     """
     rows = read_rows(run_dir / "trials.jsonl")
     summary = summary_of(run_dir, rows)
+    doubts.write_labels(run_dir, summary)
     plates = draw_plates(run_dir / "figures", summary, rows)
     texts = (
         json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False),
@@ -77,6 +79,7 @@ def summary_of(run_dir: Path, rows: Rows) -> dict[str, Any]:
         record["depth"] = costs.depth_table(costs.depth(rows.of(family)))
     summary["costs"] = costs.model_costs(summary["families"])
     summary["pareto"] = costs.trial_fronts(rows.trials.values(), summary["objective"])
+    summary["doubts"] = doubts.summarise(run_dir, summary)
     return summary
 
 
@@ -102,7 +105,7 @@ def page(run_dir: Path, summary: dict[str, Any], rows: Rows) -> str:
                 _search(summary, rows, drawn),
                 _mattered(summary, rows, drawn),
                 _trust(summary, drawn, data_page=(run_dir / DATA_PAGE).is_file()),
-                _mistakes(run_dir, summary, drawn.accents),
+                _mistakes(run_dir, summary, drawn.accents) + doubts.labels_section(run_dir, summary),
                 _cost(summary, rows, drawn),
                 _trials(summary),
                 _repeat(summary),
@@ -367,6 +370,8 @@ def _trust(summary: dict[str, Any], drawn: Drawn, *, data_page: bool) -> str:
         )
     elif scored:
         parts.append("<p>The predictions were not saved, so nothing is said by class.</p>")
+    curves = {family: record["doubt"]["curve"] for family, record in scored.items() if record["doubt"]}
+    parts.append(doubts.coverage_section(summary, drawn.add("coverage", figures.coverage(curves, drawn.accents))))
     parts += [_ensemble(family, record["ensemble"]) for family, record in families.items() if record["ensemble"]]
     return "".join(parts) + _data(data, data_page=data_page)
 

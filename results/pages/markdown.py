@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from results.analysis import numbers, verdict
+from results.pages import doubts
 from results.pages.tables import (
     CLASS_HEADS,
     COMPARISON_HEADS,
@@ -88,6 +89,8 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
             if record["ensemble"]
         ]
         lines += _confused(summary, scored)
+    lines += doubts.markdown_lines(summary)
+    lines += [line for name in ("coverage.png", "labels.png") if name in pictures for line in ("", pictures[name])]
     if summary["costs"]:
         lines += [
             "",

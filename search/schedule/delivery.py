@@ -7,7 +7,8 @@ from typing import Any
 import ray
 
 from models.sizes import is_probe
-from results.analysis.numbers import best_trial, choose_winner, contenders, figure, full_trials
+from results.analysis.doubt import held_of
+from results.analysis.numbers import DOUBT, best_trial, choose_winner, contenders, figure, full_trials
 from results.rows import Row
 from search.record.journal import INFEASIBLE, Journal
 from search.schedule.budget import Budget
@@ -61,7 +62,7 @@ class Delivery:
                     self._plan_retraining(family)
         for family, jobs in self.retrainings.items():
             if family in self.refits and self._exported(family):
-                job = self.refits.pop(family)
+                job = replace(self.refits.pop(family), held=self._doubt(family))
                 if self._in_time(family):
                     return self._give(family, job)
                 self.say(f"{family}: no time left to train the delivered model on all pictures")
@@ -188,7 +189,7 @@ class Delivery:
         delivered = rows.model(family) or {}
         refitted = delivered.get("trial") == best["trial"] and delivered.get("pictures")
         if self.settings.refit == "all" and not own and not refitted:
-            self.refits[family] = replace(self._retraining(family, best, 0), kind=REFIT, export=False)
+            self.refits[family] = replace(self._retraining(family, best, 0), kind=REFIT, export=False, probe=None)
 
     def _exported(self, family: str) -> bool:
         """Whether the model of a family that is scored is there; where it will never be, nothing is to be refitted."""
@@ -201,10 +202,32 @@ class Delivery:
             return False
         return True
 
+    def _doubt(self, family: str) -> dict[str, Any] | None:
+        """Temperature and thresholds of the exported model of a family, where pictures were held out for them."""
+        model = self.journal.read().model(family) or {}
+        return {key: model[key] for key in DOUBT if key in model} or None
+
     def _retraining(self, family: str, best: Mapping[str, Any], number: int) -> Job:
         planned = self.journal.records[best["trial"]].planned
         job = self.job(RETRAIN, family, best["config"], self.settings.seed + number)
-        return replace(job, epochs=best["epoch"], planned=planned, export=number == 0)
+        rows = self.journal.read()
+        return replace(
+            job, epochs=best["epoch"], planned=planned, export=number == 0,
+            held=held_of(rows, best["trial"], family), probe=self._probe(family, best) if number == 0 else None,
+        )  # fmt: skip
+
+    def _probe(self, family: str, best: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The family's best linear probe, where it is not the best itself, was tried, and there is time for it."""
+        if is_probe(best["config"]):
+            return None
+        rows = self.journal.read()
+        for record in full_trials(rows, family):
+            if is_probe(record["config"]):
+                seconds = sum(row["seconds"] or 0.0 for row in rows.trials[record["trial"]].curve)
+                # It is solved again, and with classes left out.
+                fits = not self.budget.limited or self.budget.fits(self.budget.retraining(family) + 2 * seconds, 0.0)
+                return record["config"] if fits else None
+        return None
 
     def _own(self, family: str, best: Mapping[str, Any]) -> Job:
         """The trial's own model, trained without the validation pictures, is scored and handed over."""
@@ -287,7 +310,9 @@ class Delivery:
         if isinstance(outcome, Refitted):
             scored = [row for row in self.journal.read().tests(job.family) if row["seed"] == job.seed]
             learnt = max((row.get("train_accuracy") or 0.0 for row in scored), default=0.0)
-            why = outcome.keep(self.settings.folder, self.journal, job.family, trial, learnt)
+            why = outcome.keep(
+                self.settings.folder, self.journal, job.family, trial, learnt, self._doubt(job.family) or {}
+            )
             what = f"the model that was scored is handed over: {why}" if why else "its model has learnt all pictures"
             self.say(f"{job.family}: {what}")
             return ""

@@ -74,7 +74,7 @@ def find_mistakes(
                     "picture": names["wrong"],
                     "nearest": {
                         "picture": names["nearest"],
-                        **_place(pictures, other),
+                        **place_of(pictures, other),
                         "label": int(pictures.labels[other]),
                         "similarity": float(similar[number].max()),
                     },
@@ -187,7 +187,8 @@ def _unit(vectors: Features) -> Features:
     return unit
 
 
-def _place(pictures: Pictures, row: int) -> dict[str, Any]:
+def place_of(pictures: Pictures, row: int) -> dict[str, Any]:
+    """The side of the split and the place there of a packed row that a model has learnt from."""
     for side, rows in (("train", pictures.train), ("validation", pictures.validation)):
         found = np.flatnonzero(rows == row)
         if len(found):

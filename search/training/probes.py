@@ -49,6 +49,18 @@ class Solved:
     probabilities: Features  # theirs, from fits without them (len(places), classes)
 
 
+@dataclass(frozen=True)
+class Probed:
+    """A fitted probe with what it was fitted on."""
+
+    config: dict[str, Any]
+    features: Features  # (n, width)
+    labels: Indices
+    groups: Indices  # copies share one
+    rows: Indices  # packed
+    solved: Solved
+
+
 def solve(features: Features, labels: Indices, groups: Indices, classes: int, *, seed: int) -> Solved:
     """Logistic regression on features (n, width), its strength and temperature chosen by cross-validation.
 
@@ -129,6 +141,16 @@ def _fitted(
     return found
 
 
+def solve_once(features: Features, labels: Indices, classes: int, strength: float) -> tuple[Features, Features]:
+    """Weights (width, classes) and bias (classes,) of one strength, without cross-validation."""
+    return _fitted(features, labels, classes, (strength,))[0]
+
+
+def probabilities_of(features: Features, weights: Features, bias: Features, temperature: float) -> Features:
+    """What a fitted probe says of features, at a temperature (n, classes)."""
+    return _softmax((features @ weights + bias) / temperature)
+
+
 def _softmax(logits: Any) -> Features:
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: Features = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -152,9 +174,9 @@ def train_probe(
     with clock("waiting"):
         seen = features_of(config, pictures, whole.train)
         held = features_of(config, pictures, whole.validation)
-    labels = pictures.labels[whole.train]
+    labels, groups = pictures.labels[whole.train], pictures.grouped(whole.train)
     with clock("training"), threadpool_limits(threads):
-        solved = solve(seen, labels, pictures.grouped(whole.train), len(pictures.classes), seed=seed)
+        solved = solve(seen, labels, groups, len(pictures.classes), seed=seed)
     fitted = _softmax(seen @ solved.weights + solved.bias)
     train_loss, train_accuracy = score(fitted, labels)
     row: dict[str, Any] = {
@@ -182,7 +204,8 @@ def train_probe(
 
     tail = probe.build_tail(seen.shape[1], len(pictures.classes), solved.weights, solved.bias)
     material = Material(tail, lambda epoch: Inputs(seen), labels, None, exported, row["parameters"])
-    return Trained(tail, exported, train_accuracy, material)
+    probed = Probed(dict(config), seen, labels, groups, whole.train, solved)
+    return Trained(tail, exported, train_accuracy, material, probed=probed)
 
 
 def probe_model(config: Mapping[str, Any], pictures: Pictures, weights: Any = None, bias: Any = None) -> "keras.Model":

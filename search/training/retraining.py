@@ -4,6 +4,7 @@ What is handed over may then be trained once more on all pictures.
 """
 
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from results.analysis.doubt import thresholds
 from search.data.cache import write_aside
 from search.data.pictures import FILTER, Pictures
 from search.record.journal import Journal
+from search.training.doubt import find_doubts, held_out
 from search.training.latency import BATCH, latency
 from search.training.mistakes import find_mistakes
 from search.training.probes import calibrated
-from search.training.trial import Inputs, Report, predict, score, train
+from search.training.trial import Inputs, Report, Trained, predict, score, train
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +43,9 @@ class Outcome:
     parameters: int
     latency: dict[str, Any] = field(default_factory=dict)  # of the exported model, for the `model` row
     mistakes: dict[str, bytes] = field(default_factory=dict)  # files of `mistakes/`, with the exported model
-    note: str = ""  # why there is no exported model where there should be one
+    note: str = ""  # why there is no exported model where there should be one, or what else could not be done
+    doubt: dict[str, Any] = field(default_factory=dict)  # temperature and thresholds, for the `model` row
+    doubts: dict[str, bytes] = field(default_factory=dict)  # files of `doubts/`, with the exported model
 
     def keep(self, folder: Path, journal: Journal, family: str, trial: str, *, member: bool = False) -> None:
         """Writes its files into the run folder, and then the rows that speak of them.
@@ -55,13 +60,16 @@ class Outcome:
         )
         for name, content in self.mistakes.items():
             write_aside(folder / "mistakes" / name, content)
+        for name, content in self.doubts.items():
+            (folder / "doubts").mkdir(exist_ok=True)
+            write_aside(folder / "doubts" / name, content)
         if self.model is not None:
             write_aside(folder / "models" / f"{family}.keras", self.model)
         journal.write(MEMBER if member else "test", trial, family, **self.row)
         if self.model is not None:
             journal.write(
                 "model", trial, family, seed=seed, path=f"models/{family}.keras",
-                parameters=self.parameters, bytes=len(self.model), **self.latency,
+                parameters=self.parameters, bytes=len(self.model), **self.latency, **self.doubt,
             )  # fmt: skip
 
 
@@ -74,17 +82,20 @@ class Refitted:
     train_accuracy: float
     note: str = ""  # why there is no model
 
-    def keep(self, folder: Path, journal: Journal, family: str, trial: str, scored: float) -> str:
+    def keep(
+        self, folder: Path, journal: Journal, family: str, trial: str, scored: float, doubt: Mapping[str, Any]
+    ) -> str:
         """Takes the place of the exported model that was scored; why it does not, where it does not.
 
-        `scored` is the accuracy of that model on its own training pictures.
+        `scored` is the accuracy of that model on its own training pictures, `doubt` its temperature and thresholds,
+        which no test picture has told.
         """
         if self.model is None:
             return self.note
         if self.train_accuracy < scored - SHORT_OF_SCORED:
             return f"it names {self.train_accuracy:.3f} of its training pictures, the one that was scored {scored:.3f}"
         write_aside(folder / "models" / f"{family}.keras", self.model)
-        journal.write("model", trial, family, path=f"models/{family}.keras", bytes=len(self.model), **self.row)
+        journal.write("model", trial, family, path=f"models/{family}.keras", bytes=len(self.model), **self.row, **doubt)
         return ""
 
 
@@ -112,16 +123,19 @@ def play(
     left_out = pictures.fold(fold, FOLDS)
     trained = train(family, config, left_out, report=add, **training)
     last, loss = rows[-1], rows[-1]["validation_loss"]
+    told: dict[str, Any] = {}
     if (held := trained.material.validation) is not None:
         # Compared with others by cross-entropy, it must not lose by the confidence that its training leaves it with.
         probabilities = predict(trained.material.scored or trained.model, held)
         logits = np.log(np.clip(probabilities, 1e-7, 1.0))
         loss = calibrated(logits, left_out.labels[left_out.validation])[1]
+        told = {"held": held_out(probabilities, left_out.labels[left_out.validation])}
     return {
         "accuracy": last["validation_accuracy"],
         "loss": loss,
         "pictures": len(left_out.validation),
         "seconds": round(sum(row["seconds"] for row in rows), 3),
+        **told,
     }
 
 
@@ -135,14 +149,23 @@ def retrain(
     export: bool,
     report: Report,
     own: bool = False,
+    held: Mapping[str, Any] | None = None,
+    probe: Mapping[str, Any] | None = None,
     **training: Any,
 ) -> Outcome:
     """Trains for `epochs` of a budget of `planned`, scores the joined model on the test pictures, and exports it.
 
     `training` is the rest of what `train` takes. With `own` nothing is trained, and the model is that of the trial
     itself, which has seen no validation picture.
+
+    Its logits are divided by the temperature of `held` (`results.analysis.doubt.held_of`), or, where pictures are held
+    out here, by one that these give. With what is exported the labels are checked, by the out-of-fold probabilities of
+    the configuration itself or else of another one of the family, a `probe`.
     """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
     from models.export import raw_pictures
+    from models.temperature import with_temperature
 
     seconds = 0.0
 
@@ -153,7 +176,10 @@ def retrain(
 
     learnt = pictures.without_test() if own else pictures.joined()
     trained = train(family, config, learnt, seed=seed, threads=threads, report=add, own=own, **training)
+    doubt = _doubt(trained, learnt, held)
     model = trained.exported()
+    if trained.probed is None and doubt:
+        model = with_temperature(model, doubt["temperature"])
     resize_filter = _filter(family, config)
     # The figure is that of the model handed over: raw pictures in, no cached activations.
     pixels = pictures.pixels(config["image_size"], resize_filter)
@@ -167,6 +193,7 @@ def retrain(
         "pictures": len(pictures.test),
         "train_accuracy": trained.train_accuracy,
         "seconds": round(seconds, 3),
+        **({"temperature": doubt["temperature"]} if doubt else {}),
         **({"own": True} if own else {}),
     }
     packed = BytesIO()
@@ -177,7 +204,24 @@ def retrain(
     content, note = _saved(raw)
     took = latency(raw, pixels[pictures.test[:BATCH]], threads)
     mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities, learnt.train)
-    return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes, note)
+    doubts: dict[str, bytes] = {}
+    try:
+        probed = trained.probed
+        if probed is None and probe is not None and not _late(training):
+            again = {**training, "checkpoint": b"", "keep": None}
+            probed = train(
+                family, probe, pictures.joined(), seed=seed, threads=threads, report=lambda row: None, **again
+            ).probed
+        if probed is not None:
+            with threadpool_limits(threads):
+                doubts, said = find_doubts(
+                    family, probed, pictures, int(probed.config["image_size"]), own=trained.probed is not None,
+                    seed=seed, until=training.get("until"),
+                )  # fmt: skip
+            note = " ".join(filter(None, (note, said)))
+    except Exception as error:  # a model that is there must not be lost for what is only said about its data
+        note = " ".join(filter(None, (note, f"labels are not checked: {type(error).__name__}: {error}")))
+    return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes, note, doubt, doubts)
 
 
 def refit(
@@ -189,13 +233,16 @@ def refit(
     epochs: int,
     threads: int,
     report: Report,
+    held: Mapping[str, Any] | None = None,
     **training: Any,
 ) -> Refitted:
     """Trains for as many `epochs` as the scored model had, on the test pictures too.
 
-    What had to end before is no better than the model that there is, and not handed over.
+    What had to end before is no better than the model that there is, and not handed over. Its logits are divided by
+    the temperature that pictures held out gave the model that was scored (`held`).
     """
     from models.export import raw_pictures
+    from models.temperature import with_temperature
 
     whole = pictures.whole()
     trained = train(family, config, whole, seed=seed, epochs=epochs, threads=threads, report=report, **training)
@@ -203,6 +250,8 @@ def refit(
     if trained.epochs < epochs:
         return Refitted(row, None, trained.train_accuracy, f"there was time for {trained.epochs} of {epochs} epochs")
     model = trained.exported()
+    if trained.probed is None and held:
+        model = with_temperature(model, held["temperature"])
     resize_filter = _filter(family, config)
     raw = raw_pictures(model, resize_filter=resize_filter)
     content, note = _saved(raw)
@@ -225,3 +274,28 @@ def _saved(model: "keras.Model") -> tuple[bytes | None, str]:
         except (NotImplementedError, TypeError, ValueError) as error:
             # A user's model with layers of its own that say nothing of how to write them down.
             return None, f"its model cannot be saved: {' '.join(str(error).split())[:300]}"
+
+
+def _doubt(trained: Trained, learnt: Pictures, held: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Temperature and thresholds of a model, with how they came about; empty where nothing was held out."""
+    if trained.probed is not None:
+        solved = trained.probed.solved
+        if not len(solved.places):
+            return {}
+        # The probabilities are at that temperature already.
+        table = thresholds(solved.probabilities.max(axis=1))
+        return {
+            "temperature": round(solved.temperature, 6), "thresholds": [[one, round(cut, 6)] for one, cut in table],
+            "held_out": len(solved.places), "told_by": "cross-validation",
+        }  # fmt: skip
+    if trained.material.validation is not None:
+        probabilities = predict(trained.material.scored or trained.model, trained.material.validation)
+        held = {**held_out(probabilities, learnt.labels[learnt.validation]), "told_by": "the validation pictures"}
+    if not held:
+        return {}
+    return {**{key: held[key] for key in ("temperature", "thresholds", "told_by")}, "held_out": held["pictures"]}
+
+
+def _late(training: Mapping[str, Any]) -> bool:
+    until = training.get("until")
+    return until is not None and time.monotonic() >= until

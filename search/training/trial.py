@@ -18,6 +18,8 @@ from search.training.checkpoint import pack, restore
 if TYPE_CHECKING:
     import keras
 
+    from search.training.probes import Probed
+
 Array = NDArray[Any]
 Row = dict[str, Any]
 Report = Callable[[Row], None]
@@ -109,6 +111,7 @@ class Trained:
     train_accuracy: float
     material: Material
     epochs: int = 1
+    probed: "Probed | None" = None  # of a linear probe
 
 
 def train(
@@ -133,7 +136,8 @@ def train(
 
     `planned` is the budget of a full trial: schedules are laid out over it, `epochs` of it are run. A row has `epoch`
     (from 1), cross-entropy and accuracy on train (running averages, under augmentation and dropout) and validation
-    (after the epoch; absent where there are no validation pictures), and the seconds of each of `PARTS`.
+    (after the epoch; absent where there are no validation pictures), and the seconds of each of `PARTS`. In the last
+    one, and now and then before, `held` says how far the confidence on validation can be trusted (`held_out`).
     After each of the `rungs`, once its row is reported, `keep` is given a checkpoint; with one of this same training in
     `checkpoint`, training goes on after it. With `last` there is one of the last epoch too, before its row, and of
     others whenever `KEPT_SECONDS` have gone by: the model may be handed over as it is when the time is up.
@@ -144,6 +148,7 @@ def train(
     import keras
 
     from models.compiling import compile_model
+    from search.training.doubt import held_out
     from search.training.probes import train_probe
 
     clock = Clock()
@@ -169,7 +174,7 @@ def train(
         raise ValueError("the model of the trial is lost with its checkpoint")
     epoch = done - 1
     row: Row = {}
-    due = time.monotonic() + KEPT_SECONDS
+    due = told = time.monotonic() + KEPT_SECONDS
     for epoch in range(done, done if own else epochs):
         if until is not None and epoch > done and time.monotonic() >= until:
             epoch -= 1
@@ -191,6 +196,9 @@ def train(
                 if not np.isfinite(probabilities).all():
                     raise Diverged(f"the predictions on validation are not numbers after epoch {epoch + 1}")
                 row["validation_loss"], row["validation_accuracy"] = score(probabilities, truth)
+                if epoch + 1 == epochs or time.monotonic() >= told:
+                    row["held"] = held_out(probabilities, truth)
+                    told = time.monotonic() + KEPT_SECONDS
         if keep is not None and last and (epoch + 1 == epochs or time.monotonic() >= due):
             with clock("building"):
                 keep(pack(material.model, training, epoch + 1))

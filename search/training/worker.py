@@ -64,6 +64,8 @@ class Job:
     last: bool = False  # whether a checkpoint of the last epoch is made
     within: float | None = None  # seconds of a retraining after which no further epoch begins
     own: bool = False  # of a retraining: nothing is trained, the model is that of the trial's checkpoint
+    held: dict[str, Any] | None = None  # of a retraining: what held-out pictures said of the configuration's confidence
+    probe: dict[str, Any] | None = None  # of a retraining that exports: the probe that labels are checked with
 
 
 @dataclass(frozen=True)
@@ -306,10 +308,11 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
 
         until = None if job.within is None else time.monotonic() + job.within
         if job.kind == REFIT:
-            return "finished", refit(job.family, job.config, pictures, until=until, **common)
+            return "finished", refit(job.family, job.config, pictures, until=until, held=job.held, **common)
         return "finished", retrain(
-            job.family, job.config, pictures, export=job.export, until=until, own=job.own, **common
-        )
+            job.family, job.config, pictures, export=job.export, until=until, own=job.own, held=job.held,
+            probe=job.probe, **common,
+        )  # fmt: skip
     except _Stopped:
         return "stopped", None
     except Diverged as error:
