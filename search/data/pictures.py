@@ -19,9 +19,11 @@ from search.data.cache import Cache, intact, locked, new_array, sweep
 from search.data.duplicates import NEAR, OFF, Likeness, find_duplicates
 from search.data.folder import Folder, check_root, read_folder, with_notes, without_small_classes
 from search.data.folds import folds
+from search.data.grouped import joined
 from search.data.layout import TRAIN, listed
-from search.data.split import Split, distinct_pictures, split_pictures
+from search.data.split import NEARLY, SAME_GROUP, Split, distinct_pictures, split_pictures
 from search.data.stanford_dogs import HOME, fetch_stanford_dogs
+from search.data.table import Columns
 from search.settings import DEMO, STANFORD_DOGS, Settings
 
 Indices = NDArray[np.int64]
@@ -206,14 +208,15 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     sides = [picture.side for picture in folder.pictures] if folder.presplit else None
     readable = decoded.readable & (labels >= 0)
     try:
-        split = split_pictures(labels, groups, sides, folder.classes, seed=settings.seed, readable=readable)
+        split = split_of(folder, likeness, labels, readable, settings.seed)
     except ValueError as error:
         raise ValueError(with_notes(str(error), folder.notes)) from None
     names = [picture.name for picture in folder.pictures]
+    same = SAME_GROUP if grouped(folder) else NEARLY
     left_out = [
         *({"name": item.name, "reason": item.reason} for item in folder.left_out),
         *({"name": name, "reason": reason} for name, reason in decoded.reasons.items()),
-        *({"name": names[row], "reason": "nearly the same picture is on another side"} for row in split.removed),
+        *({"name": names[row], "reason": f"{same} is on another side"} for row in split.removed),
     ]
     warned = warnings_of(likeness, sides, readable, settings.duplicates)
     warned += _crossing(likeness, split) if settings.duplicates == OFF else []
@@ -222,12 +225,13 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
         say(described(duplicates))
     pictures = Pictures(
         folder.digest, folder.classes, labels, split.train, split.validation, split.test, settings.cache, packs,
-        seed=settings.seed, sample=_spread(split.train, 64), groups=np.asarray(groups, np.int64),
+        seed=settings.seed, sample=_spread(split.train, 64), groups=kept_together(folder, likeness),
     )  # fmt: skip
     record = {
         "data": settings.data,
         "title": title,
         "digest": folder.digest,
+        "pixels": pixel_digest(folder, decoded),
         "seed": settings.seed,
         "classes": list(folder.classes),
         "sizes": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
@@ -253,6 +257,9 @@ def list_folder(settings: Settings, root: Path, classes: int | None) -> Folder:
         min_pictures=settings.min_pictures,
         resplit=settings.resplit,
         label_from=settings.label_from,
+        label_pattern=settings.label_pattern,
+        columns=Columns(settings.image_column, settings.label_column, settings.split_column, settings.group_column),
+        images=Path(settings.images) if settings.images else None,
         own=(Path(settings.runs_dir), settings.cache),
     )
 
@@ -393,6 +400,37 @@ def likeness_of(folder: Folder, decoded: decoding.Decoded, rule: str) -> Likenes
     """The groups of pictures that are one picture, under a rule of `--duplicates`."""
     digests = [picture.digest for picture in folder.pictures]
     return find_duplicates(digests, decoded.contents, decoded.thumbnails, rule)
+
+
+def grouped(folder: Folder) -> bool:
+    """Whether a table says which pictures belong together."""
+    return any(picture.group for picture in folder.pictures)
+
+
+def kept_together(folder: Folder, likeness: Likeness) -> Indices:
+    """The group of each picture that no side of the split and no fold may divide: copies, and what a table groups."""
+    if not grouped(folder):
+        return np.asarray(likeness.groups, np.int64)
+    return joined(likeness.groups, [picture.group for picture in folder.pictures])
+
+
+def split_of(folder: Folder, likeness: Likeness, labels: Indices, readable: NDArray[np.bool_], seed: int) -> Split:
+    """The sides of a folder's pictures: its own, or cut from a seed."""
+    sides = [picture.side for picture in folder.pictures] if folder.presplit else None
+    groups = kept_together(folder, likeness)
+    return split_pictures(labels, groups, sides, folder.classes, seed=seed, readable=readable, grouped=grouped(folder))
+
+
+def pixel_digest(folder: Folder, decoded: decoding.Decoded) -> str:
+    """A name for the readable pictures and their classes, whatever their files are called and wherever they lie."""
+    lines = sorted(
+        f"{folder.classes[picture.label]}\0{first:016x}{second:016x}"
+        for picture, (first, second), readable in zip(
+            folder.pictures, decoded.contents.tolist(), decoded.readable.tolist(), strict=True
+        )
+        if readable and picture.label >= 0
+    )
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
 def warnings_of(
