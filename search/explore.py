@@ -58,7 +58,7 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     """The content of exploration.json: plain numbers, names, and pictures as base64 JPEG."""
     began = time.monotonic()
     root, title, classes = data.locate(settings, threads, say)
-    folder = data.list_folder(settings, root, classes)
+    folder = data.list_folder(settings, root, classes, say)
     shapes = [(SIDE, FILTER), (SIDE, "lanczos")]
     decoded, packs = data.decode_folder(folder, shapes, settings.cache, threads, say)
     pixels: Pixels = np.load(packs[SIDE, FILTER].path, mmap_mode="r", allow_pickle=False)

@@ -530,8 +530,8 @@ def searched(given: Mapping[str, Any]) -> dict[str, Any]:
 def stem_of(settings: Settings) -> str:
     """What the data is called in the name of a folder."""
     # Of letters, only those of ASCII: any other may mean something else to another file system.
-    source = re.split("[?#]", settings.data)[0] if is_remote(settings.data) else settings.data
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(source).name or "run")
+    whole = re.split("[?#]", settings.data)[0] if is_remote(settings.data) else settings.data
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(whole).name or "run")
     return kept.strip("-")[:60] or "run"
 
 
@@ -629,7 +629,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
     command.add_argument(
         "data",
-        type=at_home,
+        type=source,
         nargs="?",
         default=None,
         metavar="DATA",
@@ -665,7 +665,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     add(what, "--label-pattern", "a regular expression whose group finds the class in the name of a file", metavar="R")
     add(what, "--images", "the folder, archive or address that the paths of a table are relative to (default: the "
-        "table's folder)", at_home, metavar="FOLDER")  # fmt: skip
+        "table's folder)", source, metavar="FOLDER")  # fmt: skip
     add(what, "--image-column", "of a table: files of the pictures (default: found by its name)", metavar="NAME")
     add(what, "--label-column", "of a table: classes (default: found by its name)", metavar="NAME")
     add(what, "--split-column", "of a table: train, validation or test; none to ignore it (default: found by its name)",
@@ -800,6 +800,11 @@ def quickness(text: str) -> float:
 def number(text: str) -> int:
     """A count, or the error that argparse prints with the option's name."""
     return _parsed(count, text)
+
+
+def source(text: str) -> str:
+    """A path with the home folder for `~`, or an address as it is."""
+    return text if is_remote(text) else at_home(text)
 
 
 def absolute(text: str) -> str:

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,7 +81,7 @@ class Folder:
 
     root: Path
     classes: tuple[str, ...]  # printed names, sorted
-    pictures: tuple[Picture, ...]  # sorted by name
+    pictures: tuple[Picture, ...]  # by name as in class folders, whatever the layout: the split follows the order
     left_out: tuple[LeftOut, ...]  # sorted by name
     digest: str  # of the classes and of every picture's name and content; the place of the folder does not matter
     presplit: bool
@@ -238,6 +238,15 @@ class _Reading:
         """Says a line once; where `many` lines of a kind differ in a name alone, they become one."""
         kind = many or line
         self._notes.setdefault(kind, (many, {}))[1].setdefault(line if not many else f"{line}\0{of}")
+
+    def order(self, presplit: bool) -> Callable[[_File], tuple[str, str]]:
+        """By what files are sorted: their names in class folders, those that they would have there elsewhere."""
+        if not self.from_table and self._label_from not in INNER:
+            return lambda file: (file.name, "")
+        return lambda file: (
+            f"{file.side if presplit else ''}/{file.class_folder}/{file.name.rpartition('/')[2]}",
+            file.name,
+        )
 
     def told(self) -> list[str]:
         """All notes in their order."""
@@ -679,8 +688,8 @@ def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_
     kept = sorted(counts, key=lambda folder: (-counts[folder], printed[folder]))[:classes]
     order = sorted(kept, key=lambda folder: (printed[folder], folder))
     labels = {folder: label for label, folder in enumerate(order)}
-    files = sorted((file for file in files if file.class_folder in labels), key=lambda file: file.name)
     presplit = bool(reading.sides) and not reading.resplit
+    files = sorted((file for file in files if file.class_folder in labels), key=reading.order(presplit))
     if presplit:
         _check_sides(files, reading.sides, root)
     if len(kept) < len(counts):

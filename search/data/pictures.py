@@ -17,14 +17,15 @@ from search.data import decode as decoding
 from search.data import demo, treatment
 from search.data.cache import Cache, intact, locked, new_array, sweep
 from search.data.duplicates import NEAR, OFF, Likeness, find_duplicates
-from search.data.folder import Folder, check_root, read_folder, with_notes, without_small_classes
+from search.data.folder import Folder, read_folder, with_notes, without_small_classes
 from search.data.folds import folds
 from search.data.grouped import joined
 from search.data.layout import TRAIN, listed
+from search.data.source import check_images, check_source, here
 from search.data.split import NEARLY, SAME_GROUP, Split, distinct_pictures, split_pictures
 from search.data.stanford_dogs import HOME, fetch_stanford_dogs
-from search.data.table import Columns
-from search.settings import DEMO, STANFORD_DOGS, Settings
+from search.data.table import Columns, is_table
+from search.settings import DEMO, STANFORD_DOGS, Settings, is_remote
 
 Indices = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
@@ -188,7 +189,9 @@ def shapes_needed(settings: Settings) -> list[Shape]:
 def check_data(settings: Settings) -> None:
     """Raises FileNotFoundError or NotADirectoryError where the data is not there, before anything is downloaded."""
     if settings.data not in (DEMO, STANFORD_DOGS):
-        check_root(Path(settings.data))
+        check_source(settings.data, alone=bool(settings.images))
+    if settings.images:
+        check_images(settings.images)
 
 
 def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Pictures, dict[str, Any]]:
@@ -197,7 +200,7 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     Everything that is wrong with the data raises here, before Ray starts.
     """
     root, title, classes = locate(settings, threads, say)
-    folder = list_folder(settings, root, classes)
+    folder = list_folder(settings, root, classes, say)
     decoded, packs = decode_folder(folder, shapes_needed(settings), settings.cache, threads, say)
     _check_readable(folder, decoded)
     likeness = likeness_of(folder, decoded, settings.duplicates)
@@ -248,7 +251,9 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     return pictures, record
 
 
-def list_folder(settings: Settings, root: Path, classes: int | None) -> Folder:
+def list_folder(
+    settings: Settings, root: Path, classes: int | None, say: Callable[[str], None] = lambda line: None
+) -> Folder:
     """The files of the data, as the settings want them read."""
     return read_folder(
         root,
@@ -259,7 +264,7 @@ def list_folder(settings: Settings, root: Path, classes: int | None) -> Folder:
         label_from=settings.label_from,
         label_pattern=settings.label_pattern,
         columns=Columns(settings.image_column, settings.label_column, settings.split_column, settings.group_column),
-        images=Path(settings.images) if settings.images else None,
+        images=here(settings.images, settings.cache, say) if settings.images else None,
         own=(Path(settings.runs_dir), settings.cache),
     )
 
@@ -312,10 +317,13 @@ def locate(settings: Settings, threads: int, say: Callable[[str], None]) -> tupl
     if settings.data == STANFORD_DOGS:
         with _swept(settings.cache / f"{HOME}.lock", settings.cache / HOME, ".unpacking-*"):
             return fetch_stanford_dogs(settings.cache), "Stanford Dogs", settings.classes or 10
+    if is_remote(settings.data):
+        path = here(settings.data, settings.cache, say, alone=bool(settings.images))
+        return path, settings.data.partition("?")[0], settings.classes
     whole = Path(settings.data).resolve()
     # A table is hardly ever called after what it labels.
-    title = f"{whole.parent.name}/{whole.name}" if whole.is_file() else whole.name
-    return Path(settings.data), title, settings.classes
+    title = f"{whole.parent.name}/{whole.name}" if whole.is_file() and is_table(whole.name) else whole.name
+    return here(settings.data, settings.cache, say), title, settings.classes
 
 
 @contextmanager
