@@ -18,7 +18,6 @@ from search.data import pictures as data
 from search.data import treatment
 from search.data.cache import write_aside
 from search.data.pictures import FILTER, Pixels
-from search.data.split import split_pictures
 from search.settings import Settings
 
 SIDE = 128  # pixels of the packed pictures that everything but the sizes is told from
@@ -59,7 +58,7 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     """The content of exploration.json: plain numbers, names, and pictures as base64 JPEG."""
     began = time.monotonic()
     root, title, classes = data.locate(settings, threads, say)
-    folder = data.list_folder(settings, root, classes)
+    folder = data.list_folder(settings, root, classes, say)
     shapes = [(SIDE, FILTER), (SIDE, "lanczos")]
     decoded, packs = data.decode_folder(folder, shapes, settings.cache, threads, say)
     pixels: Pixels = np.load(packs[SIDE, FILTER].path, mmap_mode="r", allow_pickle=False)
@@ -72,7 +71,7 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     sides = [picture.side for picture in folder.pictures] if folder.presplit else None
     obstacle = ""
     try:
-        split = split_pictures(labels, groups, sides, folder.classes, seed=settings.seed, readable=readable)
+        split = data.split_of(folder, likeness, labels, readable, settings.seed)
         folder = replace(folder, notes=(*folder.notes, *split.notes))
     except ValueError as error:
         obstacle = str(error)

@@ -1,7 +1,8 @@
 """Search image classifiers: python search/run.py [DATA] [options]
 
-DATA is a folder with one folder of pictures per class, a table of labels (.csv, .tsv) beside the pictures,
-`stanford-dogs`, or `demo` (the default: drawn pictures, no download). The run's folder, report included, is runs/NAME.
+DATA is a folder with one folder of pictures per class, a table of labels (.csv, .tsv, .parquet, .jsonl), an archive
+(.zip, .tar, .tar.gz) of either, an address (s3://, gs://, https://), `stanford-dogs`, or `demo` (the default: drawn
+pictures, no download). The run's folder, report included, is runs/NAME.
 """
 
 import importlib
@@ -23,6 +24,7 @@ import errno
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import time
@@ -52,6 +54,7 @@ from search.settings import (
     count,
     default_cache,
     installed_families,
+    is_remote,
     latency,
     own_families,
     placed,
@@ -558,7 +561,8 @@ def searched(given: Mapping[str, Any]) -> dict[str, Any]:
 def stem_of(settings: Settings) -> str:
     """What the data is called in the name of a folder."""
     # Of letters, only those of ASCII: any other may mean something else to another file system.
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(settings.data).name or "run")
+    whole = re.split("[?#]", settings.data)[0] if is_remote(settings.data) else settings.data
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(whole).name or "run")
     return kept.strip("-")[:60] or "run"
 
 
@@ -607,7 +611,7 @@ def continued(folder: Path, given: Mapping[str, Any], option: str = "--resume") 
     paths = placed({name: getattr(saved, name) for name in PATHS}, *started_in(here, saved.runs_dir), Path.cwd())
     saved = replace(saved, **{**paths, "runs_dir": str(here.parent), "name": here.name})
     settings = resumed(saved, placed(searched(given) if "hypermodel" in given else given))
-    if settings.data not in PATHS["data"] and not Path(settings.data).exists():
+    if settings.data not in PATHS["data"] and not is_remote(settings.data) and not Path(settings.data).exists():
         raise FileNotFoundError(
             f"{option} needs the data that the run was begun with, and there is nothing at `{settings.data}`; if it "
             f"lies elsewhere now, say where: {option} {shlex.quote(str(folder))} DATA"
@@ -657,12 +661,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
     command.add_argument(
         "data",
-        type=at_home,
+        type=source,
         nargs="?",
         default=None,
         metavar="DATA",
-        help=f"a folder with one folder of pictures per class, a table of labels (.csv, .tsv) beside the pictures, "
-        f"`{STANFORD_DOGS}`, or `{DEMO}` (default: {DEMO})",
+        help=f"a folder with one folder of pictures per class, a table of labels (.csv, .tsv, .parquet, .jsonl), an "
+        f"archive (.zip, .tar, .tar.gz) of either, an address (s3://, gs://, https://), `{STANFORD_DOGS}`, or `{DEMO}` "
+        f"(default: {DEMO})",
     )
     command.add_argument(
         "--explore", action="store_true", default=None, help="search nothing: write a page about the data, data.html"
@@ -687,9 +692,18 @@ def add_options(command: argparse.ArgumentParser) -> None:
         what,
         "--label-from",
         f"which folders are the classes, from {', '.join(LABELS_FROM)}: top, those directly below DATA; parent, those "
-        "that hold the pictures; auto, the former where nothing speaks against it",
+        "that hold the pictures; path, all of them, joined by slashes; auto, top where nothing speaks against it",
         metavar="F",
     )
+    add(what, "--label-pattern", "a regular expression whose group finds the class in the name of a file", metavar="R")
+    add(what, "--images", "the folder, archive or address that the paths of a table are relative to (default: the "
+        "table's folder)", source, metavar="FOLDER")  # fmt: skip
+    add(what, "--image-column", "of a table: files of the pictures (default: found by its name)", metavar="NAME")
+    add(what, "--label-column", "of a table: classes (default: found by its name)", metavar="NAME")
+    add(what, "--split-column", "of a table: train, validation or test; none to ignore it (default: found by its name)",
+        metavar="NAME")  # fmt: skip
+    add(what, "--group-column", "of a table: patients, cameras or the like, none of which is on two sides of the "
+        "split; none to ignore it (default: found by its name)", metavar="NAME")  # fmt: skip
     add(what, "--duplicates", f"copies that stay on one side of the split: {', '.join(DUPLICATES)}", metavar="D")
     add(
         what,
@@ -834,6 +848,11 @@ def quickness(text: str) -> float:
 def number(text: str) -> int:
     """A count, or the error that argparse prints with the option's name."""
     return _parsed(count, text)
+
+
+def source(text: str) -> str:
+    """A path with the home folder for `~`, or an address as it is."""
+    return text if is_remote(text) else at_home(text)
 
 
 def absolute(text: str) -> str:

@@ -24,7 +24,7 @@ DEMO = "demo"
 STANFORD_DOGS = "stanford-dogs"
 
 PIXEL_RANGES = ("auto", "0..1", "0..255")
-LABELS_FROM = ("auto", "top", "parent")
+LABELS_FROM = ("auto", "top", "parent", "path")
 SMALLEST, SMALLEST_TRUNK = 16, 32  # pixels a side: of any picture, and of one that a MobileNet halves five times
 TRUNK_RULE = (
     f"sides from {SMALLEST_TRUNK} pixels for mobilenet, to which smaller pictures are enlarged (the other families "
@@ -34,11 +34,13 @@ TRUNK_RULE = (
 # The settings that are paths, each with those of its values that are none.
 PATHS: dict[str, tuple[str, ...]] = {
     "data": (DEMO, STANFORD_DOGS), "weights": ("imagenet", "demo", "none"), "runs_dir": (), "cache_dir": ("",),
+    "images": ("",),
 }  # fmt: skip
 DUPLICATES = ("near", "exact", "off")
 
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
 _FILE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?((.+\.py):(?:\w+\.)*(\w+))", re.DOTALL)
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LATENCY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s)")
@@ -84,7 +86,14 @@ def _reference(text: str, folders: Sequence[Path]) -> str:
     return f"{text[: found.start(3)]}{_placed(found[3], folders)}{text[found.end(3) :]}" if found else text
 
 
+def is_remote(text: str) -> bool:
+    """Whether a source of data is an address and no path."""
+    return _ADDRESS.match(text) is not None
+
+
 def _placed(text: str, folders: Sequence[Path]) -> str:
+    if is_remote(text):
+        return text
     path = Path(os.path.expanduser(text))
     if path.is_absolute():
         return str(path)
@@ -96,13 +105,20 @@ def _placed(text: str, folders: Sequence[Path]) -> str:
 class Settings:
     """Everything that decides what a run does; `settings.json` is this record."""
 
-    data: str = DEMO  # a folder of class folders, a table of labels, `stanford-dogs`, or `demo`
+    data: str = DEMO  # a folder of class folders, an archive, a table, an address, `stanford-dogs`, or `demo`
+    images: str = ""  # what the paths of a table are relative to; by default its own folder
+    image_column: str = ""  # of a table: the pictures' files; by default found by its name
+    label_column: str = ""  # of a table: the classes; by default found by its name
+    split_column: str = ""  # of a table: train, validation or test; by default found by its name; none: not used
+    group_column: str = ""  # of a table: what never crosses the split; by default found by its name; none: not used
     duplicates: str = "near"  # kept on one side of the split: near, exact (the same bytes or pixels), or off
     classes: int | None = None  # keep the N best-represented; None keeps all (10 for stanford-dogs)
     exclude: tuple[str, ...] = ()  # classes that are left out, by the names of their folders
     min_pictures: int | None = None  # classes with fewer distinct readable pictures are left out; None keeps all
     resplit: bool = False  # cut the sides anew where the data is already split
-    label_from: str = "auto"  # top: folders directly below the data are classes; parent: those that hold the pictures
+    # Folders that are classes: top: those directly below the data; parent: those that hold the pictures; path: all.
+    label_from: str = "auto"
+    label_pattern: str = ""  # a regular expression whose group finds the class in the name of a file
     families: tuple[str, ...] = FAMILIES  # which kinds of model are searched
     # Families of the user's own: `package.module:Name` or `path/to/file.py:Name`, with `FAMILY=` in front or not.
     hypermodel: tuple[str, ...] = ()
@@ -174,6 +190,15 @@ class Settings:
             _check(SMALLEST <= size <= 1024, "image_sizes", f"sides from {SMALLEST} to 1024 pixels", size)
             _check("mobilenet" not in self.families or size >= SMALLEST_TRUNK, "image_sizes", TRUNK_RULE, size)
         _check(self.label_from in LABELS_FROM, "label_from", f"one of {', '.join(LABELS_FROM)}", self.label_from)
+        _check_pattern(self.label_pattern)
+        named = [name for name in ("image_column", "label_column", "split_column", "group_column", "images")
+                 if getattr(self, name)]  # fmt: skip
+        tabled = "no table beside it, whose labels are not in the names of files"
+        _check(not (self.label_pattern and named), "label_pattern", tabled, ", ".join(named))
+        _check(
+            not self.label_pattern or self.label_from == "auto",
+            "label_pattern", "no label_from beside it", self.label_from,
+        )  # fmt: skip
         _check(self.min_pictures is None or self.min_pictures >= 1, "min_pictures", "1 or more", self.min_pictures)
         _check(len(set(self.image_sizes)) == len(self.image_sizes), "image_sizes", "each size once", self.image_sizes)
         for objective in self.objective:
@@ -333,6 +358,18 @@ def count(text: str) -> int:
     return int(total)
 
 
+def _check_pattern(pattern: str) -> None:
+    """Raises ValueError for a regular expression that cannot find a class."""
+    if not pattern:
+        return
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"`label_pattern` needs a regular expression, got {pattern!r}: {error}") from None
+    rule = "a regular expression with a group that is the class, such as ([a-z]+)_[0-9]+"
+    _check(groups >= 1, "label_pattern", rule, pattern)
+
+
 def _check(holds: bool, field: str, rule: str, value: object) -> None:
     if not holds:
         raise ValueError(f"`{field}` needs {rule}, got {value!r}")
@@ -342,7 +379,7 @@ def _check(holds: bool, field: str, rule: str, value: object) -> None:
 # data lies, of which the digest then shows that it is the same.
 GROWING = ("trials", "time_budget", "ensemble")
 FREE = (
-    "data", "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory",
+    "data", "images", "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory",
     "dashboard", "max_failures", "trial_timeout", "refit",
 )  # fmt: skip
 

@@ -216,7 +216,7 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     picture(tmp_path / "cat.png")
     with pytest.raises(
-        NotADirectoryError, match=r"folder of class folders or a table of labels.*, and `.*cat.png` is a file"
+        NotADirectoryError, match=r"folder of class folders, .* or a table of labels .*, and `.*cat.png` is a file"
     ):
         read_folder(tmp_path / "cat.png")
 

@@ -111,9 +111,8 @@ def test_a_refit_takes_the_place_of_the_model_that_was_scored(tmp_path: Path) ->
     assert poor.keep(tmp_path, journal, "net", "net-004", 0.9, {"temperature": 2.0}) == (
         "it names 0.720 of its training pictures, the one that was scored 0.900"
     )
-    assert Refitted(row, None, 0.9, "cannot be saved").keep(
-        tmp_path, journal, "net", "net-004", 0.9, {"temperature": 2.0}
-    ) == ("cannot be saved")
+    unsaved = Refitted(row, None, 0.9, "cannot be saved")
+    assert unsaved.keep(tmp_path, journal, "net", "net-004", 0.9, {}) == "cannot be saved"
     assert ((tmp_path / "models" / "net.keras").read_bytes(), journal.rows) == (b"scored", [])
     assert Refitted(row, b"on all", 0.88).keep(tmp_path, journal, "net", "net-004", 0.9, {"temperature": 2.0}) == ""
     assert (tmp_path / "models" / "net.keras").read_bytes() == b"on all"

@@ -1,10 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from search.data.folder import LeftOut, read_folder
-from search.data.table import match, read_table
+from search.data.table import Columns, match, read_table
 
 
 def written(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -114,11 +115,11 @@ def test_flat_sides_with_a_table_beside_them(tmp_path: Path) -> None:
     folder = read_folder(root)
     assert (folder.classes, folder.presplit) == (("iris", "rose"), False)
     assert [(found.name, found.label) for found in folder.pictures] == [
+        ("train/d.png", 0),
+        ("train/e.png", 0),
         ("train/a.png", 1),
         ("train/b.png", 1),
         ("train/c.png", 1),
-        ("train/d.png", 0),
-        ("train/e.png", 0),
     ]
     assert folder.notes == (
         "the classes are those of `flowers.csv`: its column `flower` for the 5 pictures that its column `file` names",
@@ -169,7 +170,8 @@ def test_class_folders_need_no_table(tmp_path: Path) -> None:
     folder = read_folder(root)
     assert [found.label for found in folder.pictures] == [0, 0, 1, 1]
     assert folder.left_out == (LeftOut("labels.csv", "lies outside the class folders"),)
-    assert [found.label for found in read_folder(root / "labels.csv").pictures] == [1, 1, 0, 0]
+    named = read_folder(root / "labels.csv").pictures
+    assert [(found.name, found.label) for found in named[:2]] == [("dog/3.png", 0), ("dog/4.png", 0)]
 
 
 def test_why_a_table_was_not_read_is_told_with_the_refusal(tmp_path: Path) -> None:
@@ -197,3 +199,170 @@ def test_a_table_and_class_folders_give_the_same_labels(tmp_path: Path) -> None:
 def test_names_with_accents_taken_apart(tmp_path: Path) -> None:
     table = written(tmp_path / "t.csv", "file,label\nchien_\N{LATIN SMALL LETTER E WITH ACUTE}t\u00e9,a\n")
     assert classes(table, "photos/chien_e\u0301te\u0301.jpg") == {"photos/chien_e\u0301te\u0301.jpg": "a"}
+
+
+ROWS = [("1.png", "pug", "train", "p1"), ("2.png", "corgi", "val", "p2"), ("3.png", "pug", "test", "")]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_every_kind_of_table_says_the_same(tmp_path: Path, kind: str) -> None:
+    path, header = tmp_path / f"t.{kind}", ("file", "breed", "split", "patient_id")
+    if kind == "parquet":
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        columns = [list(column) for column in zip(*ROWS, strict=True)]
+        parquet.write_table(pyarrow.table({**dict(zip(header, columns, strict=True)), "raw": [b"\0"] * 3}), path)
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(dict(zip(header, row, strict=True))) + "\n\n" for row in ROWS))
+    else:
+        sign = "," if kind == "csv" else "\t"
+        path.write_text("".join(sign.join(row) + "\n" for row in [header, *ROWS]))
+    found = match(read_table(path), [row[0] for row in ROWS])
+    assert found.classes == {"1.png": "pug", "2.png": "corgi", "3.png": "pug"}
+    assert found.sides == {"1.png": "train", "2.png": "validation", "3.png": "test"}
+    assert found.groups == {"1.png": "p1", "2.png": "p2"}
+    assert found.notes[1] == (
+        f"the groups are those of column `patient_id` of `t.{kind}`: 2, each kept on one side of the split; 1 picture "
+        "without a group is one; --group-column none ignores them"
+    )
+
+
+def test_columns_are_named_by_the_user(tmp_path: Path) -> None:
+    table = written(tmp_path / "t.csv", "n,file,what,Kind,part,cam\n1,1.jpg,x,pug,train,7\n2,2.jpg,y,corgi,test,7\n")
+    given = Columns(image="n", label="kind", split="part", group="cam")
+    found = match(read_table(table, given), ["1.jpg", "2.jpg"])
+    assert found.classes == {"1.jpg": "pug", "2.jpg": "corgi"}
+    assert found.sides == {"1.jpg": "train", "2.jpg": "test"}
+    assert found.groups == {"1.jpg": "7", "2.jpg": "7"}
+    # Who names one of two columns that divide differently has said which.
+    several = written(tmp_path / "u.csv", "image,breed,category,split\n1,pug,a,train\n2,pug,b,test\n")
+    assert match(read_table(several, Columns(label="category", split="none")), ["1.jpg", "2.jpg"]).sides == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            Columns(label="race"),
+            "--label-column needs the name of a column, got `race`, and `.*` has the columns",
+        ),
+        (
+            Columns(group="breed"),
+            "--group-column needs a column of its own, and `breed` of .* has the files or",
+        ),
+        (Columns(split="site"), r"--split-column needs a column of sides .*, and line 2 of `.*` has `north` in `site`"),
+    ],
+)
+def test_a_named_column_that_cannot_be_it(tmp_path: Path, columns: Columns, message: str) -> None:
+    table = written(tmp_path / "t.csv", "file,breed,site\n1.jpg,pug,north\n")
+    with pytest.raises(ValueError, match=message):
+        read_table(table, columns)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            ["ears;tail", "coat;tail", "coat"],
+            "needs one class a picture, and column `label` .* line 3: `coat;tail`;",
+        ),
+        (["ears;tail", "coat|tail", "fur"], "needs one class a picture, and .* has several in line 2: `ears;tail`"),
+        (
+            [str(1000 + 37 * n) for n in range(30)],
+            "has 30 different numbers from 1,000 to 2,073 for 30 pictures:",
+        ),
+        (["1e-3", "2", "3"], "has numbers, such as `1e-3` in line 2: values to be estimated are no classes"),
+    ],
+)
+def test_labels_that_are_no_classes(tmp_path: Path, labels: list[str], message: str) -> None:
+    names = [f"{number}.png" for number in range(len(labels))]
+    rows = "".join(f"{name},{label}\n" for name, label in zip(names, labels, strict=True))
+    with pytest.raises(ValueError, match=message):
+        match(read_table(written(tmp_path / "t.csv", f"image,label\n{rows}")), names)
+
+
+def test_numbers_and_commas_that_are_classes(tmp_path: Path) -> None:
+    labels = [str(number // 3) for number in range(90)]
+    rows = "".join(f"{number}.png,{label}\n" for number, label in enumerate(labels))
+    found = classes(written(tmp_path / "t.csv", f"image,label\n{rows}"), *(f"{number}.png" for number in range(90)))
+    assert len(set(found.values())) == 30
+    table = written(tmp_path / "u.csv", 'image,label\n1,"retriever, golden"\n2,"retriever, flat-coated"\n')
+    assert len(set(classes(table, "1.png", "2.png").values())) == 2
+
+
+def test_a_path_that_leads_out_of_the_folder(tmp_path: Path) -> None:
+    pictures(tmp_path, "other/1.png", "data/1.png", "data/2.png")
+    table = written(tmp_path / "data" / "t.csv", "file,label\n2.png,a\n../other/1.png,b\n")
+    message = r"needs pictures inside `.*data`, and column `file` of `.*t.csv` names one outside it in line 3: `../o"
+    with pytest.raises(ValueError, match=message):
+        read_folder(table)
+    whole = written(tmp_path / "data" / "u.csv", f"file,label\n2.png,a\n{tmp_path}/other/1.png,b\n")
+    with pytest.raises(ValueError, match="names one outside it in line 3: `/"):
+        read_folder(whole)
+    # Whole paths into the folder are those of its pictures, and paths that lead nowhere were somebody else's.
+    own = written(tmp_path / "data" / "v.csv", f"file,label\n{tmp_path}/data/2.png,a\n../data/1.png,b\n")
+    assert [picture.label for picture in read_folder(own).pictures] == [0, 1]
+    moved = written(tmp_path / "data" / "w.csv", "file,label\n/home/ann/2.png,a\nD:\\ann\\1.png,b\n")
+    assert [picture.label for picture in read_folder(moved).pictures] == [0, 1]
+
+
+def test_pictures_elsewhere_than_their_table(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "photos", *(f"{n}.png" for n in "abcd"))
+    table = written(tmp_path / "lists" / "t.csv", "id,label,subject\na,x,1\nb,y,2\nc,x,1\nd,y,\n")
+    folder = read_folder(table, images=root)
+    assert [(found.name, found.label, found.group) for found in folder.pictures] == [
+        ("a.png", 0, "1"),
+        ("c.png", 0, "1"),
+        ("b.png", 1, "2"),
+        ("d.png", 1, ""),
+    ]
+    with pytest.raises(ValueError, match=r"names pictures in `.*lists`, .* names no file, first `a`; .* --images"):
+        read_folder(table)
+    with pytest.raises(ValueError, match=r"--images .* needs a table as the data .*, got the folder `.*photos`"):
+        read_folder(root, images=root)
+    with pytest.raises(NotADirectoryError, match=r"--images needs a folder of pictures .*, and `.*gone` is not there"):
+        read_folder(table, images=tmp_path / "gone")
+
+
+def test_rows_that_put_a_picture_into_two_groups(tmp_path: Path) -> None:
+    text = "image,label,patient\n1,a,p\n1,a,q\n2,b,r\n3,a,s\n9,a,s\n8,a,s\n7,a,s\n6,a,s\n"
+    found = match(read_table(written(tmp_path / "t.csv", text)), ["1.png", "2.png", "3.png"])
+    assert found.left_out == {"1.png": "`t.csv` puts it into 2 groups"}
+    assert found.groups == {"2.png": "r", "3.png": "s"}
+    # More than half of a table is no trifle.
+    assert found.notes[1].startswith("not used: 4 rows of `t.csv` whose file is not there, first `9` in line 6")
+    more = match(read_table(written(tmp_path / "t.csv", text + "5,a,s\n4,a,s\n")), ["1.png", "2.png"])
+    assert more.notes[1].startswith("WARNING: not used: 7 rows of `t.csv` whose file is not there")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "t.jsonl",
+            b'{"file": "1.png", "label": "a"}\n{"file": \n',
+            "needs one JSON object a line, and line 2 of `",
+        ),
+        ("t.jsonl", b"[1]\n", r"needs one JSON object a line, got \[1\] in line 1 of"),
+        ("t.jsonl", b"\n", "needs a table with one JSON object a line, and `.*` is empty"),
+        (
+            "t.jsonl",
+            b'{"file": "1.png", "label": {"a": 1}}\n',
+            "needs a text or a number in column `label`, and line 1",
+        ),
+        ("t.parquet", b"PAR1 and no more", "needs a Parquet file, and `.*` cannot be read: "),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        classes(tmp_path / name, "1.png")
+
+
+def test_lists_and_pictures_inside_a_table_are_refused(tmp_path: Path) -> None:
+    lists = written(tmp_path / "t.jsonl", '{"file": "1.png", "label": ["a", "b"]}\n{"file": "2.png", "label": ["b"]}\n')
+    with pytest.raises(ValueError, match=r"needs one class a picture, and .* has several in line 1: `a;b`"):
+        classes(lists, "1.png", "2.png")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"image": [{"bytes": b"\0"}], "label": [1]}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"column `image` of .* holds struct.*: pictures inside a table are not read"):
+        read_table(tmp_path / "t.parquet")

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,11 +30,11 @@ from search.data.layout import (
     subfolders,
     ways,
 )
-from search.data.table import Labels, Table, is_table, match, read_table
+from search.data.table import SUFFIXES, Columns, Labels, Table, is_table, match, read_table
 
 SIDES = (TRAIN, VALIDATION, TEST)
 
-WORDNET_ID = re.compile(r"^n\d{8}[-_]")
+WORDNET_ID = re.compile(r"(^|(?<=/))n\d{8}[-_]")
 OUTSIDE = "lies outside the class folders"
 READERS = 8  # Hashing waits for the disk more than for the processor.
 
@@ -50,6 +50,7 @@ HIDDEN_FOLDERS = frozenset({
 BELOW = "files in folders below {count} class folders count as those classes: {names}"
 EMPTY = "{count} folders hold no pictures and are no classes: {names}"
 RUN_FIELDS = ("families", "image_sizes", "trials")  # of the settings.json that a search writes
+INNER = ("parent", "path")  # of `label_from`: the classes are not the folders directly below the data
 MOST_NOTES = 12  # that are told with a refusal
 MOST_ALIKE = 5  # notes that differ in a name alone
 
@@ -63,6 +64,7 @@ class Picture:
     label: int  # index into Folder.classes
     side: str | None  # train, validation or test where the folder is already split
     digest: str  # blake2b of the file's bytes, hexadecimal
+    group: str = ""  # what a table says that it belongs to, such as a patient; empty for a picture by itself
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Folder:
 
     root: Path
     classes: tuple[str, ...]  # printed names, sorted
-    pictures: tuple[Picture, ...]  # sorted by name
+    pictures: tuple[Picture, ...]  # by name as in class folders, whatever the layout: the split follows the order
     left_out: tuple[LeftOut, ...]  # sorted by name
     digest: str  # of the classes and of every picture's name and content; the place of the folder does not matter
     presplit: bool
@@ -94,10 +96,14 @@ class _File:
     below: str  # path below that
     class_folder: str
     side: str | None
+    group: str = ""
 
 
 def printed_name(folder: str) -> str:
-    """The name of a class folder as people read it: `n02085936-Maltese_dog` is `Maltese dog`."""
+    """The name of a class folder as people read it: `n02085936-Maltese_dog` is `Maltese dog`.
+
+    Of a path of folders each part reads so.
+    """
     words = WORDNET_ID.sub("", folder).replace("_", " ").strip()
     return words or folder
 
@@ -108,7 +114,8 @@ def check_root(root: Path) -> None:
         raise FileNotFoundError(f"the data must be a folder of class folders, and there is nothing at `{root}`")
     if not root.is_dir() and not is_table(root.name):
         raise NotADirectoryError(
-            f"the data must be a folder of class folders or a table of labels (.csv, .tsv), and `{root}` is a file"
+            "the data must be a folder of class folders, an archive (.zip, .tar, .tar.gz) of one, or a table of labels "
+            f"({', '.join(SUFFIXES)}), and `{root}` is a file of another kind"
         )
 
 
@@ -120,6 +127,9 @@ def read_folder(
     min_pictures: int | None = None,
     resplit: bool = False,
     label_from: str = "auto",
+    label_pattern: str = "",
+    columns: Columns | None = None,
+    images: Path | None = None,
     own: Sequence[Path] = (),
 ) -> Folder:
     """Lists a folder of class folders, one already split into train/, validation/ and perhaps test/, or a table's.
@@ -135,22 +145,47 @@ def read_folder(
         min_pictures: classes with fewer pictures are left out; copies and unreadable ones count here.
         resplit: puts the folder's own sides together.
         label_from: `top`: the folders directly below the data are the classes, whatever they look like; `parent`: the
-            folders that hold the pictures; `auto`: as `top`, where nothing speaks against it.
+            folders that hold the pictures; `path`: all folders between the data and the picture, with slashes between;
+            `auto`: as `top`, where nothing speaks against it.
+        label_pattern: a regular expression whose group finds the class in the name of a file, or in its path below the
+            data where the expression has a slash.
+        columns: of a table, where they are not to be found by their usual names.
+        images: the folder that the paths of a table are relative to, where it is not the table's own.
         own: folders that a search writes, which are no data.
     """
     root = Path(root)
     check_root(root)
     if classes is not None and classes < 2:
         raise ValueError(f"needs at least 2 classes, got classes = {classes} for `{root}`")
-    reading = _Reading(root if root.is_dir() else root.parent, own, label_from, resplit)
+    columns = columns or Columns()
+    if images is not None:
+        _check_images(root, images)
+    table = None if root.is_dir() else root
+    if table is not None and (label_pattern or label_from != "auto"):
+        option = "--label-pattern" if label_pattern else f"--label-from {label_from}"
+        raise ValueError(f"{option} needs a folder of pictures, and `{root}` is a table, which has the classes itself")
+    reading = _Reading(images or (root if table is None else root.parent), own, label_from, resplit, columns)
     try:
-        if root.is_dir():
-            reading.list_folder()
+        if table is not None:
+            reading.list_table({None: read_table(table, columns)})
+        elif label_pattern:
+            reading.list_by_pattern(label_pattern)
         else:
-            reading.list_table({None: read_table(root)})
+            reading.list_folder()
         return _chosen(reading, classes, exclude, min_pictures)
     except ValueError as error:
         raise ValueError(with_notes(_printable_lines(str(error)), reading.told())) from error
+
+
+def _check_images(root: Path, images: Path) -> None:
+    if root.is_dir():
+        raise ValueError(
+            "--images says what the paths of a table are relative to: needs a table as the data "
+            f"({', '.join(SUFFIXES)}), got the folder `{root}`"
+        )
+    if not images.is_dir():
+        kind = "is a file" if images.exists() else "is not there"
+        raise NotADirectoryError(f"--images needs a folder of pictures or an archive of one, and `{images}` {kind}")
 
 
 def with_notes(message: str, notes: Sequence[str]) -> str:
@@ -182,7 +217,7 @@ def without_small_classes(folder: Folder, counts: Sequence[int], least: int) -> 
 class _Reading:
     """The files of a folder as they are found, and what is to be said of them."""
 
-    def __init__(self, root: Path, own: Sequence[Path], label_from: str, resplit: bool) -> None:
+    def __init__(self, root: Path, own: Sequence[Path], label_from: str, resplit: bool, columns: Columns) -> None:
         self.root = root
         self.files: list[_File] = []
         self.left_out: list[LeftOut] = []
@@ -191,6 +226,8 @@ class _Reading:
         self.resplit = resplit
         self.hidden: dict[str, LeftOut] = {}
         self._label_from = label_from
+        self._columns = columns
+        self._matched: dict[Path, Labels] = {}  # what a table that lies there says of the pictures
         self._checked = False  # whether the folders have to look like classes
         self._place = root  # where the class folders lie, of train where there are sides
         self._own = {os.path.realpath(path) for path in own}
@@ -201,6 +238,15 @@ class _Reading:
         """Says a line once; where `many` lines of a kind differ in a name alone, they become one."""
         kind = many or line
         self._notes.setdefault(kind, (many, {}))[1].setdefault(line if not many else f"{line}\0{of}")
+
+    def order(self, presplit: bool) -> Callable[[_File], tuple[str, str]]:
+        """By what files are sorted: their names in class folders, those that they would have there elsewhere."""
+        if not self.from_table and self._label_from not in INNER:
+            return lambda file: (file.name, "")
+        return lambda file: (
+            f"{file.side if presplit else ''}/{file.class_folder}/{file.name.rpartition('/')[2]}",
+            file.name,
+        )
 
     def told(self) -> list[str]:
         """All notes in their order."""
@@ -214,6 +260,15 @@ class _Reading:
 
     def list_folder(self) -> None:
         """Lists the pictures of class folders, of sides, or of a table that lies there."""
+        if self._columns.any():
+            tables = self._find_tables()
+            if not tables:
+                raise ValueError(
+                    f"a named column needs a table of labels ({', '.join(SUFFIXES)}), and none of `{self.root}` can be "
+                    "read"
+                )
+            self.list_table(tables)
+            return
         sides = self._find_sides()
         for side, folder in sides.items():
             self._list_classes(folder, side)
@@ -237,6 +292,8 @@ class _Reading:
             self._find_inner_sides()
         self._checked = self._label_from == "auto" and (bool(sides) or not self.sides)
         self._place = sides.get(TRAIN, self.root)
+        if self._label_from == "parent":
+            self._tell_joined()
         for name in sorted({file.class_folder for file in self.files}):
             if CLUTTER.fullmatch(name):
                 self.note(
@@ -268,8 +325,12 @@ class _Reading:
             elif path not in [table.path for table in tables.values()]:
                 self.left_out.append(LeftOut(name, f"a {path.suffix.lower()} file is not a picture"))
         labelled: dict[str, tuple[str, str | None]] = {}
+        groups: dict[str, str] = {}
+        names = sorted(there)
         for side, table in tables.items():
-            found: Labels = match(table, sorted(there), side=side)
+            before = self._matched.get(table.path) if side is None else None
+            found = before or match(table, names, root=self.root, side=side)
+            groups |= found.groups
             for line in found.notes:
                 self.note(_printable(line))
             self.left_out += [LeftOut(name, _printable(reason)) for name, reason in found.left_out.items()]
@@ -285,7 +346,7 @@ class _Reading:
             raise ValueError(f"needs pictures of train, and the table has only {' and '.join(sorted(told))}")
         self.sides = {side: side for side in SIDES if side in told}
         self.files = [
-            _File(name, there[name], _printable(label), "", _printable(label), side)
+            _File(name, there[name], _printable(label), "", _printable(label), side, groups.get(name, ""))
             for name, (label, side) in labelled.items()
         ]
         gone = {item.name for item in self.left_out}
@@ -309,7 +370,9 @@ class _Reading:
         """The table of labels that lies beside pictures, or one for each side; empty where none can be read."""
         places = [self.root, *self._folders(self.root)]
         paths = [path for place in places for path in self._entries(place) if is_table(path.name) and path.is_file()]
-        names = [self._name(path) for path in self._walk(self.root) if path.suffix.lower() not in OTHER_FILES]
+        if not paths:
+            return {}
+        names = sorted(self._name(path) for path in self._walk(self.root) if path.suffix.lower() not in OTHER_FILES)
         found: dict[Path, Table] = {}
         unread = []
         for path in paths:
@@ -317,8 +380,8 @@ class _Reading:
             try:
                 if "submission" in path.name.casefold():
                     raise ValueError("by its name it is a form to fill in")
-                table = read_table(path)
-                match(table, names)
+                table = read_table(path, self._columns)
+                self._matched[path] = match(table, names, root=self.root)
                 found[path] = table
             except (ValueError, OSError) as error:
                 unread.append(_printable(f"`{shown}` is not read: {error}"))
@@ -362,7 +425,7 @@ class _Reading:
         classes = {path.name for path in self._folders(sides[TRAIN])}
         for side in (VALIDATION, TEST):
             names = [path.name for path in self._folders(sides[side])] if side in sides else []
-            if len(names) == 1 and names[0] not in classes and self._label_from != "parent":
+            if len(names) == 1 and names[0] not in classes and self._label_from not in INNER:
                 self.note(
                     f"`{self._name(sides[side])}/` holds only `{_printable(names[0])}`, which is no class of "
                     f"`{self._name(sides[TRAIN])}/`: unlabelled pictures, not used: {_files(self._count(sides[side]))}"
@@ -386,7 +449,7 @@ class _Reading:
         below: dict[str, list[str]] = {}
         for file in self.files:
             below.setdefault(file.folder, []).append(file.below)
-        if self._label_from == "parent":
+        if self._label_from in INNER:
             return
         common = common_subfolders(below)
         found = sides_among(common)
@@ -418,10 +481,9 @@ class _Reading:
             for file in kept:
                 top = _printable(path.name)
                 inner = _printable(file.relative_to(path).as_posix())
-                parent = _printable(file.parent.name) if self._label_from == "parent" else top
-                self.files.append(_File(self._name(file), file, top, inner, parent, side))
+                self.files.append(_File(self._name(file), file, top, inner, self._class_of(file, folder, top), side))
                 below += file.parent != path
-            if below and self._label_from != "parent":
+            if below and self._label_from not in INNER:
                 self.note(
                     f"files in folders below `{self._name(path)}` count as that class: {below}",
                     self._name(path),
@@ -433,6 +495,64 @@ class _Reading:
                     self._name(path),
                     EMPTY,
                 )
+
+    def _class_of(self, file: Path, folder: Path, top: str) -> str:
+        """The class of a file below the folder of all classes."""
+        if self._label_from == "parent":
+            return _printable(file.parent.name)
+        return _printable(file.parent.relative_to(folder).as_posix()) if self._label_from == "path" else top
+
+    def _tell_joined(self) -> None:
+        """Says where --label-from parent makes one class of folders in different places."""
+        places: dict[str, set[str]] = {}
+        for file in self.files:
+            outer = file.below.rpartition("/")[0].rpartition("/")[0]
+            whole = f"{file.folder}/{outer}".rstrip("/") if "/" in file.below else ""
+            places.setdefault(file.class_folder, set()).add(whole)
+        for name, found in sorted(places.items()):
+            if len(found) > 1:
+                self.note(
+                    f"`{name}` is a folder of {listed(sorted(found), 3)}: one class; --label-from path keeps them "
+                    "apart",
+                    name,
+                    "{count} classes have their pictures in several folders of one name: {names}; --label-from path "
+                    "keeps these apart",
+                )
+
+    def list_by_pattern(self, pattern: str) -> None:
+        """Lists the pictures whose names tell their class; folders tell sides alone."""
+        expression = re.compile(pattern)
+        group: int | str = "label" if "label" in expression.groupindex else 1
+        found: list[tuple[Path, str, str]] = []
+        unmatched = []
+        for path in self._walk(self.root):
+            if not self._may_be_picture(path):
+                continue
+            name = self._name(path)
+            hit = expression.search(name if "/" in pattern else path.name)
+            label = (hit[group] or "").strip() if hit else ""
+            if label:
+                found.append((path, name, _printable(label)))
+            else:
+                unmatched.append(name)
+        if not found:
+            first = f"first `{unmatched[0]}`" if unmatched else "none of which is a picture"
+            raise ValueError(
+                f"--label-pattern needs to find the class in names of files, and `{pattern}` finds none in those of "
+                f"`{self.root}`, {first}"
+            )
+        if unmatched:
+            self.left_out += [LeftOut(name, "--label-pattern finds no class in its name") for name in unmatched]
+            self.note(f"not used: {_files(len(unmatched))} in whose name --label-pattern finds no class, first "
+                      f"`{unmatched[0]}`")  # fmt: skip
+        tops = {name.partition("/")[0] for _, name, _ in found if "/" in name}
+        side_of_top = {top: side for side, names in sides_among(tops).items() for top in names}
+        split = set(side_of_top) == tops and len(set(side_of_top.values())) > 1 and all("/" in n for _, n, _ in found)
+        self.sides = {side: side for side in SIDES if side in side_of_top.values()} if split else {}
+        self.from_table = True  # the digest needs the classes, which folders do not tell
+        for path, name, label in found:
+            side = side_of_top[name.partition("/")[0]] if split else None
+            self.files.append(_File(name, path, label, "", label, side))
 
     def _without_annotations(self, folder: Path, files: list[Path]) -> list[Path]:
         """The files of a class folder, without the masks that lie in it beside a folder of its pictures."""
@@ -568,8 +688,8 @@ def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_
     kept = sorted(counts, key=lambda folder: (-counts[folder], printed[folder]))[:classes]
     order = sorted(kept, key=lambda folder: (printed[folder], folder))
     labels = {folder: label for label, folder in enumerate(order)}
-    files = sorted((file for file in files if file.class_folder in labels), key=lambda file: file.name)
     presplit = bool(reading.sides) and not reading.resplit
+    files = sorted((file for file in files if file.class_folder in labels), key=reading.order(presplit))
     if presplit:
         _check_sides(files, reading.sides, root)
     if len(kept) < len(counts):
@@ -583,7 +703,7 @@ def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_
                 left_out.append(LeftOut(file.name, reason))
             else:
                 side = file.side if presplit else None
-                pictures.append(Picture(file.name, file.path, labels[file.class_folder], side, digest))
+                pictures.append(Picture(file.name, file.path, labels[file.class_folder], side, digest, file.group))
     with_pictures = {picture.label for picture in pictures}
     closed = [class_folder for label, class_folder in enumerate(order) if label not in with_pictures]
     if closed:
@@ -593,8 +713,9 @@ def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_
         )
 
     content = hashlib.blake2b(digest_size=16)
-    # The name of a picture says its class, but for what a table says.
+    # The name of a picture says its class, but for what a table or a pattern says.
     told = [f"\0{order[picture.label]}\0{picture.side}" if reading.from_table else "" for picture in pictures]
+    told = [f"{more}\0{p.group}" if p.group else more for more, p in zip(told, pictures, strict=True)]
     lines = [f"{picture.name}\0{picture.digest}{more}" for picture, more in zip(pictures, told, strict=True)]
     for line in [*order, *lines]:
         content.update(line.encode() + b"\n")

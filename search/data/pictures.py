@@ -17,13 +17,16 @@ from search.data import decode as decoding
 from search.data import demo, treatment
 from search.data.cache import Cache, intact, locked, new_array, sweep
 from search.data.duplicates import NEAR, OFF, Likeness, find_duplicates
-from search.data.folder import Folder, check_root, read_folder, with_notes, without_small_classes
+from search.data.folder import Folder, read_folder, with_notes, without_small_classes
 from search.data.folds import folds
+from search.data.grouped import joined
 from search.data.layout import TRAIN, listed
-from search.data.split import Split, distinct_pictures, split_pictures
+from search.data.source import check_images, check_source, here
+from search.data.split import NEARLY, SAME_GROUP, Split, distinct_pictures, split_pictures
 from search.data.stanford_dogs import HOME, fetch_stanford_dogs
+from search.data.table import Columns, is_table
 from search.narrowing import sizes
-from search.settings import DEMO, STANFORD_DOGS, Settings
+from search.settings import DEMO, STANFORD_DOGS, Settings, is_remote
 
 Indices = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
@@ -194,7 +197,9 @@ def shapes_needed(settings: Settings) -> list[Shape]:
 def check_data(settings: Settings) -> None:
     """Raises FileNotFoundError or NotADirectoryError where the data is not there, before anything is downloaded."""
     if settings.data not in (DEMO, STANFORD_DOGS):
-        check_root(Path(settings.data))
+        check_source(settings.data, alone=bool(settings.images))
+    if settings.images:
+        check_images(settings.images)
 
 
 def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Pictures, dict[str, Any]]:
@@ -203,7 +208,7 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     Everything that is wrong with the data raises here, before Ray starts.
     """
     root, title, classes = locate(settings, threads, say)
-    folder = list_folder(settings, root, classes)
+    folder = list_folder(settings, root, classes, say)
     decoded, packs = decode_folder(folder, shapes_needed(settings), settings.cache, threads, say)
     _check_readable(folder, decoded)
     likeness = likeness_of(folder, decoded, settings.duplicates)
@@ -214,14 +219,15 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     sides = [picture.side for picture in folder.pictures] if folder.presplit else None
     readable = decoded.readable & (labels >= 0)
     try:
-        split = split_pictures(labels, groups, sides, folder.classes, seed=settings.seed, readable=readable)
+        split = split_of(folder, likeness, labels, readable, settings.seed)
     except ValueError as error:
         raise ValueError(with_notes(str(error), folder.notes)) from None
     names = [picture.name for picture in folder.pictures]
+    same = SAME_GROUP if grouped(folder) else NEARLY
     left_out = [
         *({"name": item.name, "reason": item.reason} for item in folder.left_out),
         *({"name": name, "reason": reason} for name, reason in decoded.reasons.items()),
-        *({"name": names[row], "reason": "nearly the same picture is on another side"} for row in split.removed),
+        *({"name": names[row], "reason": f"{same} is on another side"} for row in split.removed),
     ]
     warned = warnings_of(likeness, sides, readable, settings.duplicates)
     warned += _crossing(likeness, split) if settings.duplicates == OFF else []
@@ -230,12 +236,13 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
         say(described(duplicates))
     pictures = Pictures(
         folder.digest, folder.classes, labels, split.train, split.validation, split.test, settings.cache, packs,
-        seed=settings.seed, sample=_spread(split.train, 64), groups=np.asarray(groups, np.int64),
+        seed=settings.seed, sample=_spread(split.train, 64), groups=kept_together(folder, likeness),
     )  # fmt: skip
     record = {
         "data": settings.data,
         "title": title,
         "digest": folder.digest,
+        "pixels": pixel_digest(folder, decoded),
         "seed": settings.seed,
         "classes": list(folder.classes),
         "sizes": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
@@ -252,7 +259,9 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     return pictures, record
 
 
-def list_folder(settings: Settings, root: Path, classes: int | None) -> Folder:
+def list_folder(
+    settings: Settings, root: Path, classes: int | None, say: Callable[[str], None] = lambda line: None
+) -> Folder:
     """The files of the data, as the settings want them read."""
     return read_folder(
         root,
@@ -261,6 +270,9 @@ def list_folder(settings: Settings, root: Path, classes: int | None) -> Folder:
         min_pictures=settings.min_pictures,
         resplit=settings.resplit,
         label_from=settings.label_from,
+        label_pattern=settings.label_pattern,
+        columns=Columns(settings.image_column, settings.label_column, settings.split_column, settings.group_column),
+        images=here(settings.images, settings.cache, say) if settings.images else None,
         own=(Path(settings.runs_dir), settings.cache),
     )
 
@@ -313,10 +325,13 @@ def locate(settings: Settings, threads: int, say: Callable[[str], None]) -> tupl
     if settings.data == STANFORD_DOGS:
         with _swept(settings.cache / f"{HOME}.lock", settings.cache / HOME, ".unpacking-*"):
             return fetch_stanford_dogs(settings.cache), "Stanford Dogs", settings.classes or 10
+    if is_remote(settings.data):
+        path = here(settings.data, settings.cache, say, alone=bool(settings.images))
+        return path, settings.data.partition("?")[0], settings.classes
     whole = Path(settings.data).resolve()
     # A table is hardly ever called after what it labels.
-    title = f"{whole.parent.name}/{whole.name}" if whole.is_file() else whole.name
-    return Path(settings.data), title, settings.classes
+    title = f"{whole.parent.name}/{whole.name}" if whole.is_file() and is_table(whole.name) else whole.name
+    return here(settings.data, settings.cache, say), title, settings.classes
 
 
 @contextmanager
@@ -401,6 +416,37 @@ def likeness_of(folder: Folder, decoded: decoding.Decoded, rule: str) -> Likenes
     """The groups of pictures that are one picture, under a rule of `--duplicates`."""
     digests = [picture.digest for picture in folder.pictures]
     return find_duplicates(digests, decoded.contents, decoded.thumbnails, rule)
+
+
+def grouped(folder: Folder) -> bool:
+    """Whether a table says which pictures belong together."""
+    return any(picture.group for picture in folder.pictures)
+
+
+def kept_together(folder: Folder, likeness: Likeness) -> Indices:
+    """The group of each picture that no side of the split and no fold may divide: copies, and what a table groups."""
+    if not grouped(folder):
+        return np.asarray(likeness.groups, np.int64)
+    return joined(likeness.groups, [picture.group for picture in folder.pictures])
+
+
+def split_of(folder: Folder, likeness: Likeness, labels: Indices, readable: NDArray[np.bool_], seed: int) -> Split:
+    """The sides of a folder's pictures: its own, or cut from a seed."""
+    sides = [picture.side for picture in folder.pictures] if folder.presplit else None
+    groups = kept_together(folder, likeness)
+    return split_pictures(labels, groups, sides, folder.classes, seed=seed, readable=readable, grouped=grouped(folder))
+
+
+def pixel_digest(folder: Folder, decoded: decoding.Decoded) -> str:
+    """A name for the readable pictures and their classes, whatever their files are called and wherever they lie."""
+    lines = sorted(
+        f"{folder.classes[picture.label]}\0{first:016x}{second:016x}"
+        for picture, (first, second), readable in zip(
+            folder.pictures, decoded.contents.tolist(), decoded.readable.tolist(), strict=True
+        )
+        if readable and picture.label >= 0
+    )
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
 def warnings_of(

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.grouped import divide
 from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, leave_out, listed
 
 FRACTIONS = (0.64, 0.16, 0.20)  # train, validation, test: a fifth for test, then a fifth of the rest for validation
 # A validation side of the user's own is called small below so many pictures and below this share of train.
 FEW_PICTURES, FEW_SHARE = 50, 0.05
 Indices = NDArray[np.int64]
+MUCH_LOST = 0.03  # share of a side that groups may cost without a warning
+NEARLY, SAME_GROUP = "nearly the same picture", "a picture of the same group, or nearly the same one,"
 WAY_OUT = " (--duplicates exact takes only the same bytes or pixels for copies, --duplicates off nothing)"
 
 
@@ -34,13 +37,15 @@ def split_pictures(
     fractions: tuple[float, float, float] = FRACTIONS,
     seed: int = 0,
     readable: NDArray[np.bool_] | None = None,
+    grouped: bool = False,
 ) -> Split:
     """Divides pictures so that every class is spread alike and no group of duplicates is on two sides.
 
     `labels` and `groups` have one entry a picture; pictures that are not `readable` are on no side. `sides` is the
     user's own division (train, validation, test), None where there is none: it is kept, and a side that it lacks is cut
     from train. Of copies that cross the user's sides test keeps its own, then validation. The same arguments give the
-    same split. Raises ValueError for fractions that divide nothing and for a class with too few pictures.
+    same split. `grouped` says that groups are more than copies: they may hold many pictures of several classes, and are
+    divided by all of these. Raises ValueError for fractions that divide nothing and for a class with too few pictures.
     """
     if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"the fractions of train, validation and test must be positive and sum to 1, got {fractions}")
@@ -50,11 +55,13 @@ def split_pictures(
     none = np.array([], dtype=np.int64)
     train_part, validation_part, test_part = fractions
     torn = np.unique(np.stack([groups[usable], labels[usable]]), axis=1).shape[1] - len(np.unique(groups[usable]))
-    if torn:
+    if torn and not grouped:
         notes.append(f"nearly the same picture under different classes: {torn}")
 
     def cut(pictures: Indices, *parts: tuple[str, float]) -> tuple[Indices, ...]:
         names, shares = [name for name, _ in parts], [share for _, share in parts]
+        if grouped:
+            return divide(pictures, labels, groups, classes, names, shares, random)
         return _cut(pictures, labels, groups, classes, names, shares, random)
 
     three = tuple(zip((TRAIN, VALIDATION, TEST), fractions, strict=True))
@@ -71,7 +78,9 @@ def split_pictures(
         (validation_copies, VALIDATION, "test"),
     ):
         if len(copies):
-            notes.append(f"{_pictures(len(copies))} of {side} left out: nearly the same picture is in {elsewhere}")
+            why = f"{SAME_GROUP if grouped else NEARLY} is in {elsewhere}"
+            much = "WARNING: " if grouped and len(copies) > MUCH_LOST * (own == side).sum() else ""
+            notes.append(f"{much}{_pictures(len(copies))} of {side} left out: {why}")
     train, validation = np.setdiff1d(train, train_copies), np.setdiff1d(validation, validation_copies)
 
     if not len(test) and not len(validation):
@@ -95,7 +104,7 @@ def split_pictures(
                 f"every class needs a readable picture of its own in {side}, and {listed(lacking)} "
                 f"{'have' if len(lacking) > 1 else 'has'} none: cut the sides anew with --resplit, or leave the "
                 f"class{'es' * (len(lacking) > 1)} out with {leave_out(lacking[:MOST_NAMED])}"
-                + (f"; {_pictures(lost)} of that left out as copies{WAY_OUT}" if lost else "")
+                + (f"; {_pictures(lost)} of that left out {_why_out(grouped)}" if lost else "")
             )
     if (own == VALIDATION).any() and len(validation) < min(FEW_PICTURES, len(train) * FEW_SHARE):
         notes.append(
@@ -119,9 +128,10 @@ def _cut(
     for picture in random.permutation(pictures).tolist():
         members.setdefault(int(groups[picture]), []).append(picture)
     # A group that holds several classes counts as its commonest; large groups go first, while there is room for them.
-    queue = [(int(np.bincount(labels[group]).argmax()), group) for group in members.values()]
+    own = labels.tolist()
+    queue = [(_main([own[picture] for picture in group]), group) for group in members.values()]
     queue.sort(key=lambda entry: len(entry[1]), reverse=True)
-    waiting = [sum(main == label for main, _ in queue) for label in range(len(classes))]
+    waiting = np.bincount([main for main, _ in queue], minlength=len(classes)).tolist()
     few = [label for label, count in enumerate(waiting) if count < len(sides)]
     if few:
         told = [
@@ -137,16 +147,18 @@ def _cut(
             f"class{'es' * (len(few) > 1)} out with {_leave_out([classes[label] for label in few], len(sides))}"
         )
 
-    lacking = np.array([_shares(int(np.sum(labels[pictures] == label)), fractions) for label in range(len(classes))])
-    filled = np.zeros(lacking.shape, np.bool_)
+    # Plain numbers: an array of a few sides costs more to ask than it holds, and there may be 100,000 groups.
+    lacking = [_shares(int(count), fractions) for count in np.bincount(labels[pictures], minlength=len(classes))]
+    empty = [set(range(len(sides))) for _ in classes]
     result: list[list[int]] = [[] for _ in sides]
     for main, group in queue:
         # The last groups of a class go where it has none yet, however little is wanted there.
-        must = ~filled[main] if waiting[main] <= int((~filled[main]).sum()) else np.ones(len(sides), np.bool_)
-        side = int(np.where(must, lacking[main], np.iinfo(np.int64).min).argmax())
+        must = sorted(empty[main]) if 0 < waiting[main] <= len(empty[main]) else range(len(sides))
+        side = max(must, key=lacking[main].__getitem__)
         result[side] += group
-        lacking[:, side] -= np.bincount(labels[group], minlength=len(classes))
-        filled[main, side] = True
+        for picture in group:
+            lacking[own[picture]][side] -= 1
+        empty[main].discard(side)
         waiting[main] -= 1
     return tuple(np.sort(np.array(side, dtype=np.int64)) for side in result)
 
@@ -169,12 +181,19 @@ def distinct_pictures(
     """How many readable pictures each class has that are no copies of each other."""
     usable = np.flatnonzero(readable & (labels >= 0))
     mains: dict[int, list[int]] = {}
-    for row in usable.tolist():
-        mains.setdefault(int(groups[row]), []).append(int(labels[row]))
-    found = np.zeros(classes, np.int64)
-    for of in mains.values():
-        found[np.bincount(of).argmax()] += 1
+    for group, label in zip(groups[usable].tolist(), labels[usable].tolist(), strict=True):
+        mains.setdefault(group, []).append(label)
+    found = np.bincount([_main(of) for of in mains.values()], minlength=classes)
     return [int(count) for count in found]
+
+
+def _main(labels: Sequence[int]) -> int:
+    """The commonest label, of several the lowest."""
+    return labels[0] if len(labels) == 1 else int(np.bincount(labels).argmax())
+
+
+def _why_out(grouped: bool) -> str:
+    return "with groups that cross the sides (--group-column none ignores groups)" if grouped else f"as copies{WAY_OUT}"
 
 
 def _leave_out(names: Sequence[str], sides: int) -> str:
