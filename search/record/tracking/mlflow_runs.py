@@ -56,18 +56,25 @@ class MlflowRuns:
     ) -> None:
         self._client, self._folder, self._token, self._clock = client, folder, own["token"], clock
         self._ids: dict[str, str] = own["ids"]
-        self._known = own["offset"] > 0 or bool(self._ids)
+        self._known = PARENT in self._ids  # whether it may have more than was kept of it
         self._steps: dict[str, set[tuple[str, int]]] = {}  # by run, of those that may have more than was kept
-        self._experiment = self._find_experiment(artifacts)
+        # A run that goes on stays where it is, whatever the environment names now.
+        self._experiment = (
+            str(client.get_run(self._ids[PARENT]).info.experiment_id)
+            if self._known
+            else self._find_experiment(artifacts)
+        )
         if PARENT not in self._ids:
             # A process that was killed may have made it without keeping its id.
             found = self._search(f"tags.`{TOKEN}` = '{self._token}'")
+            self._known = bool(found)
             self._ids[PARENT] = found[0].info.run_id if found else self._create_parent()
-        else:
+        if self._known:
             self._client.update_run(self._ids[PARENT], status="RUNNING")
         parent = self._ids[PARENT]
         for run in self._search(f"tags.`mlflow.parentRunId` = '{parent}'") if self._known else []:
-            self._ids.setdefault(run.data.tags[TRIAL], run.info.run_id)
+            if TRIAL in run.data.tags:
+                self._ids.setdefault(run.data.tags[TRIAL], run.info.run_id)
         self._doubtful = set(self._ids) if self._known else set()
         page = f"{uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{parent}"
         local = f"run {parent}, shown by mlflow server --backend-store-uri {uri}"

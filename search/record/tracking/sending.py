@@ -13,6 +13,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,9 +25,10 @@ from search.record.tracking.calls import KILLED, Call, End, Log, Summary, Tracke
 
 EVERY = 1.0  # seconds between two looks at the rows
 PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until a tracker that failed is tried again
-PATIENCE = 20.0  # seconds that a tracker may take over a batch until it is said not to answer
-AT_ONCE = 500  # rows in a batch
+PATIENCE = 30.0  # seconds that a tracker may take over a batch until it is said not to answer
+AT_ONCE = 200  # rows in a batch
 ORPHANED = 60.0  # seconds that this process outlives its search
+Patience = Callable[[], AbstractContextManager[None]]
 FOLDER = "trackers"  # of a run's folder
 FINISHED = "finished"  # the word with which a search that came to its end leaves
 MODULES = {"mlflow": "mlflow_runs", "wandb": "wandb_runs", "tensorboard": "event_files"}
@@ -74,15 +77,19 @@ class Clock:
 class Sending:
     """Sends the rows of a run to one tracker that is connected.
 
-    `before` are the rows that it has already; they are read again for what follows from them, and not sent.
+    Rows that it has already are read again for what follows from them, and not sent. `patience` is held during a call.
     """
 
-    def __init__(self, folder: Path, state: State, target: str, connect: Callable[..., Tracker]) -> None:
+    def __init__(
+        self, folder: Path, state: State, target: str, connect: Callable[..., Tracker], patience: Patience = nullcontext
+    ) -> None:
+        self._patience = patience
         self._folder, self._state, self._own = folder, state, state.of(bare(target))
         self._clock = Clock(self._own["clock"])
         # It is looked for under its token if it exists and its id was lost.
         state.save()
-        self.tracker = connect(target, folder, self._own, self._clock)
+        with patience():
+            self.tracker = connect(target, folder, self._own, self._clock)
         state.save()
         self._translation = Translation()
         self._read = 0
@@ -119,7 +126,8 @@ class Sending:
             if self._read == begin:
                 return found
             found = True
-            self.tracker.send(list(self._woken(calls)))
+            with self._patience():
+                self.tracker.send(list(self._woken(calls)))
             self._own["offset"] = self._read
             self._state.save()
 
@@ -249,20 +257,19 @@ def follow(
     elif not own["clock"]:
         rows = folder / "trials.jsonl"
         own["clock"].append([0.0, rows.stat().st_mtime - last_time(rows)])
-    connect: Callable[..., Tracker] = importlib.import_module(f"{__package__}.{MODULES[name]}").connect
     silent = f"`track` needs a tracker that answers, and {name} has not answered for {PATIENCE:.0f} s"
     sending: Sending | None = None
     pause = PAUSE
     while True:
         last = over.is_set()
         try:
-            with voice.patience(silent):
-                if sending is None:
-                    sending = Sending(folder, state, place, connect)
-                    voice.place(f"{name}: {sending.tracker.place}")
-                sending.send_new()
-                voice.arrived(name)
-                pause = PAUSE
+            if sending is None:
+                connect = importlib.import_module(f"{__package__}.{MODULES[name]}").connect
+                sending = Sending(folder, state, place, connect, partial(voice.patience, silent))
+                voice.place(f"{name}: {sending.tracker.place}")
+            sending.send_new()
+            voice.arrived(name)
+            pause = PAUSE
             if last:
                 # Files may take long, and the search itself says when it waits no more.
                 sending.finish(words == [FINISHED], live=clock is not None)

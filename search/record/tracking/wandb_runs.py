@@ -17,6 +17,8 @@ WITHIN = 60.0  # seconds in which a run has to begin
 
 def connect(target: str, folder: Path, own: dict[str, Any], clock: Clock) -> "WandbRuns":
     """The runs of a search in a project; without a target that of the environment, or one called pedigree."""
+    # Runs of an earlier connection, which failed.
+    wandb.teardown()
     entity, _, project = target.rpartition("/")
     return WandbRuns(entity or None, project or os.environ.get("WANDB_PROJECT") or PROJECT, folder, own, clock)
 
