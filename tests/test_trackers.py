@@ -27,7 +27,7 @@ from search import run
 from search.commands import main
 from search.record.tracking import trackers as side
 from search.record.tracking.calls import ANEW, PARENT, Begin, Call, End, Log, Translation
-from search.record.tracking.sending import Sending, State
+from search.record.tracking.sending import Sending, State, resolved
 from search.record.tracking.trackers import PACKAGES, Trackers, check_installed, unanswered
 from search.settings import Settings, placed, resumed, trackers
 
@@ -140,6 +140,18 @@ def test_a_run_that_is_resumed_may_have_other_trackers() -> None:
     assert Settings.from_json(json.dumps(older)).track == ()
 
 
+def test_where_mlflow_is_without_a_target(tmp_path: Path) -> None:
+    state = State(tmp_path, "mlflow")
+    given = {"MLFLOW_TRACKING_URI": "http://me:secret@host:5000"}
+    assert resolved("mlflow", "http://other", state, given) == "http://other"
+    assert resolved("mlflow", "", state, given) == "http://me:secret@host:5000"
+    state.save()
+    # A resumed run stays where it was, and no password is kept.
+    assert resolved("mlflow", "", State(tmp_path, "mlflow"), {}) == "http://host:5000"
+    assert "secret" not in state.path.read_text()
+    assert resolved("mlflow", "", State(tmp_path / "other", "mlflow"), {}) == str(Path.cwd())
+
+
 def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     needed = "`track` needs the package wandb for wandb, and it is not installed: pip install 'wandb>=0.31,<1'"
@@ -165,6 +177,13 @@ def test_a_folder_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"--track tensorboard=FOLDER needs a folder that can be written, and `.*/file`"):
         unanswered("tensorboard", str(tmp_path / "file"), tmp_path)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, trackers come to their end."""
+    monkeypatch.setattr(side, "FINISHING", 600.0)
+    monkeypatch.setattr(side, "FAILING", 600.0)
 
 
 @pytest.fixture
@@ -252,7 +271,12 @@ def test_event_files_hold_the_curves_at_their_steps_and_times(
     texts = {tag: text for tag, _, _, text in events(board / NET) if tag.endswith("text_summary")}
     assert texts["status/text_summary"] == "stopped: a rung"
     assert "| filters | 8 |" in texts["configuration/text_summary"]
-    assert "_hparams_/session_start_info" in {tag for tag, *_ in events(board / NET)}
+    starts = {
+        path.name: "_hparams_/session_start_info" in {tag for tag, *_ in events(path)} for path in board.glob("s*")
+    }
+    ends = {path.name: "_hparams_/session_end_info" in {tag for tag, *_ in events(path)} for path in board.glob("s*")}
+    assert starts == {NET: True, "scratch_keras-001": True}
+    assert ends == {NET: False, "scratch_keras-001": True}
 
 
 def test_a_resumed_search_goes_on_with_the_same_runs(tmp_path: Path, halves: tuple[list[Row], list[Row]]) -> None:
@@ -315,7 +339,7 @@ def append(folder: Path, rows: list[Row]) -> None:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def until(holds: Callable[[], bool], tries: int = 600) -> None:
+def until(holds: Callable[[], bool], tries: int = 3000) -> None:
     """Waits for another process; a test that waits in vain says so."""
     for _ in range(tries):
         if holds():
@@ -324,6 +348,7 @@ def until(holds: Callable[[], bool], tries: int = 600) -> None:
     pytest.fail("in vain")
 
 
+@pytest.mark.usefixtures("patient")
 def test_rows_arrive_while_the_search_goes_on(tmp_path: Path, halves: tuple[list[Row], list[Row]]) -> None:
     said: list[str] = []
     append(tmp_path, halves[0][:2])
@@ -374,8 +399,9 @@ def test_a_tracker_that_dies_says_so_once(tmp_path: Path, halves: tuple[list[Row
     ]
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_tracker_that_fails_says_so_once_and_is_tried_again(
-    tmp_path: Path, halves: tuple[list[Row], list[Row]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, halves: tuple[list[Row], list[Row]]
 ) -> None:
     said: list[str] = []
     append(tmp_path, halves[0])
@@ -467,6 +493,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.slow
 @needs_mlflow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
+@pytest.mark.usefixtures("patient")
 def test_mlflow(server: str, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = (finished / "trials.jsonl").read_text().splitlines(keepends=True)
     said: list[str] = []

@@ -7,7 +7,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
-from search.record.tracking.calls import PARENT, Begin, Call, End, Log, Summary
+from search.record.tracking.calls import PARENT, Begin, Call, End, Log, Summary, succeeded
 from search.record.tracking.sending import Clock
 
 
@@ -71,14 +71,18 @@ class EventFiles:
         self._ids[call.run] = "open"
         writer = self._writer(call.run)
         config = {"family": call.family, **_values(call.config)}
-        # Its columns of the page HPARAMS; the figures there are those of the trial's curves.
-        for event in hparams(config, {"validation_accuracy": 0.0}):
-            writer.file_writer.add_summary(event, walltime=at)
+        # Of the page HPARAMS: without the columns of an experiment it shows those of all families, and all curves.
+        _, begin, _ = hparams(config, {})
+        writer.file_writer.add_summary(begin, walltime=at)
         lines = "\n".join(f"| {name} | {value} |" for name, value in config.items())
         writer.add_text("configuration", f"| name | value |\n| --- | --- |\n{lines}", 0, walltime=at)
 
     def _end(self, call: End, at: float) -> None:
-        self._writer(call.run).add_text("status", f"{call.status}: {call.reason}", 0, walltime=at)
+        writer = self._writer(call.run)
+        writer.add_text("status", f"{call.status}: {call.reason}", 0, walltime=at)
+        if succeeded(call):
+            *_, success = hparams({}, {})
+            writer.file_writer.add_summary(success, walltime=at)
         # A trial's last figures, of a retraining, open another file.
         self._writers.pop(call.run).close()
         self._ids[call.run] = "ended"

@@ -180,9 +180,11 @@ def summary(folder: Path) -> Summary:
 
 
 def resolved(name: str, target: str, state: State, environment: Mapping[str, str]) -> str:
-    """Where a tracker is told, whole; without a target that is the tracker's own default, and stays what it was."""
-    if name == "mlflow":
-        return target or environment.get("MLFLOW_TRACKING_URI") or state.default(str(Path.cwd()))
+    """Where a tracker is told, whole; without a target as the environment says, else where it was told at first."""
+    if name == "mlflow" and not target:
+        given = environment.get("MLFLOW_TRACKING_URI")
+        before = state.default(bare(given) if given else str(Path.cwd()))
+        return given or before
     # A run's own folder may be moved, and a project of Weights & Biases has its defaults in its own settings.
     return target
 
@@ -309,7 +311,8 @@ def main() -> None:
     # Ctrl-C is for the search, which then says that it is over.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
-        os.nice(10)
+        # Behind the trials, but not so far that they would starve it.
+        os.nice(5)
     # Whatever a tracker's package prints goes into its log, and never between the lines of the search.
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     folder, name = Path(given["folder"]), given["name"]

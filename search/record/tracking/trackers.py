@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -160,12 +161,14 @@ class Trackers:
         finally:
             # At a second Ctrl-C as well.
             for process in self._processes.values():
-                process.kill()
+                if process.poll() is None:
+                    # With what a tracker's package may have started.
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        for reader in self._readers:
-            reader.join()
-        for process in self._processes.values():
+        for reader, process in zip(self._readers, self._processes.values(), strict=True):
             assert process.stdout is not None
+            reader.join()
             process.stdout.close()
 
     def _await(self, name: str, process: "subprocess.Popen[bytes]", began: float) -> None:
