@@ -6,15 +6,21 @@ Shell completion comes from shtab, which reads the parser below: `pedigree --pri
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from results.commands import EXAMPLES, add_commands, follow, until_unread
-from results.terminal import prepare
+from results.terminal import path, prepare
 from search import run
+from search.settings import TRACKERS
 
 SEARCH_EXAMPLES = {
     "search": "pedigree search photos --trials 20 --time-budget 30m",
     "explore": "pedigree explore photos",
 }
+TRACK, TRACK_EXAMPLE = (
+    "tell trackers of a run that is over",
+    "pedigree track runs/dogs --track mlflow=http://localhost:5000",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +44,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def command_line() -> argparse.ArgumentParser:
     """The whole command line, for its help and for completion."""
-    examples = "\n".join(f"  {line}" for line in [*SEARCH_EXAMPLES.values(), *EXAMPLES.values()])
+    examples = "\n".join(f"  {line}" for line in [*SEARCH_EXAMPLES.values(), *EXAMPLES.values(), TRACK_EXAMPLE])
     parser = argparse.ArgumentParser(
         prog="pedigree",
         description="Searches image classifiers, and works with what a search found.",
@@ -54,7 +60,34 @@ def command_line() -> argparse.ArgumentParser:
     run.add_options(commands.add_parser("search", help="search image classifiers (python search/run.py)"))
     run.add_options(commands.add_parser("explore", help="look at data without searching: data.html"))
     add_commands(commands)
+    add_track(commands)
     return parser
+
+
+def add_track(commands: Any) -> None:
+    """Adds `track` to a parser's commands; what was told already is not told twice."""
+    parser = commands.add_parser(
+        "track",
+        help=TRACK,
+        description=f"{TRACK[0].upper()}{TRACK[1:]}. What has arrived before is not sent twice.",
+        epilog=f"example: {TRACK_EXAMPLE}",
+    )
+    parser.add_argument("run", type=path, metavar="runs/NAME", help="the folder of the run, which holds trials.jsonl")
+    parser.add_argument(
+        "--track",
+        type=run.names,
+        action="extend",
+        metavar="A,B",
+        help=f"names from {', '.join(TRACKERS)}, or NAME=TARGET (default: those that the search was given)",
+    )
+    parser.set_defaults(command=track)
+
+
+def track(given: argparse.Namespace) -> int:
+    """Sends a run to trackers and prints where it is; 2 where one could not be told."""
+    from search.record.tracking.trackers import send_run
+
+    return 2 if send_run(given.run, given.track, lambda line: print(line, flush=True)) else 0
 
 
 def version() -> str:

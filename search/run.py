@@ -50,6 +50,7 @@ from search.settings import (
     PIXEL_RANGES,
     PRECISIONS,
     STANFORD_DOGS,
+    TRACKERS,
     Settings,
     count,
     default_cache,
@@ -154,6 +155,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     from search.cluster import check_reachable, joins
     from search.data import pictures as data
     from search.data.cache import locked, write_aside
+    from search.record.tracking.trackers import Trackers
     from search.studies.own_spaces import OwnSpaces
     from search.training.weights import find_weights
 
@@ -169,11 +171,13 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         raise ValueError("Ray needs a Python that keeps asserts and docstrings; unset PYTHONOPTIMIZE, or leave -O out")
     data.check_data(settings)
     backend()  # raises where Keras could not be imported by any trial
+    trackers = Trackers(folder, settings.track, progress.say)
     if not resume:
         # A run that is resumed may have only its report left to write.
         check_reachable(settings)
+    trackers.check()
     folder.mkdir(exist_ok=True)
-    with locked(folder / "lock", wait=False) as ours:
+    with locked(folder / "lock", wait=False) as ours, trackers:
         if not ours:
             raise BlockingIOError(f"a run has one driver, and another process is at work in `{folder}`")
         for left in folder.rglob("*.part"):
@@ -223,7 +227,13 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 earlier = rows_before(rows, settings, weights, own) if rows.exists() else None
                 if earlier and earlier.skipped:
                     progress.say(f"{earlier.skipped} lines of {rows} are no rows of this run and are passed over")
-                search(settings, progress, pictures, weights, own, prior, began, command, keep, earlier)
+
+                def go_on() -> None:
+                    """Now nothing can refuse the run any more."""
+                    keep()
+                    trackers.begin(time.monotonic() - began + (earlier.seconds if earlier else 0.0))
+
+                search(settings, progress, pictures, weights, own, prior, began, command, go_on, earlier)
         except KeyboardInterrupt:
             if goes_on:
                 progress.say(f"interrupted; python search/run.py --resume {shlex.quote(str(folder))} goes on")
@@ -235,7 +245,9 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 # Input that was refused leaves no run behind.
                 shutil.rmtree(folder)
             raise
-        return report(settings, progress)
+        status = report(settings, progress)
+        trackers.finished = True
+        return status
 
 
 def narrowed(settings: Settings, weights: Any, own: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, str]:
@@ -814,6 +826,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="go on with the run of this folder, finished or not, and add --trials configurations to each family",
     )
+    add(
+        kept, "--track", f"trackers that are told of the run while it lasts, separated by commas, from "
+        f"{', '.join(TRACKERS)}; a target behind `=`, as mlflow=http://HOST:5000 or tensorboard=FOLDER", names,
+        action="extend", metavar="A,B",
+    )  # fmt: skip
     add(kept, "--name", "of the run and its folder (default: data and time)", metavar="NAME")
     add(kept, "--runs-dir", "where run folders are made", at_home, metavar="DIR")
     add(

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from search.home import home, own_temporary
 from search.narrowing import rules
@@ -37,6 +38,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "images": ("",),
 }  # fmt: skip
 DUPLICATES = ("near", "exact", "off")
+TRACKERS = ("mlflow", "wandb", "tensorboard")
 
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
 _FILE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?((.+\.py):(?:\w+\.)*(\w+))", re.DOTALL)
@@ -47,6 +49,8 @@ _LATENCY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s)")
 _LATENCY_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _COUNT = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([kmg]?)")
 _COUNTED = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_STORE = re.compile(r"(https?|file|sqlite|(?:postgresql|mysql|mssql)(?:\+\w+)?|databricks(?:-uc)?):.+")
+_PROJECT = re.compile(r"(?:[^/\\#?%:]{1,128}/)?[^/\\#?%:]{1,128}")
 
 
 def default_cache() -> str:
@@ -73,11 +77,19 @@ def placed(values: Mapping[str, Any], *folders: Path) -> dict[str, Any]:
     """
     paths = {name: values[name] for name in PATHS if isinstance(values.get(name), str)}
     own = {"hypermodel": tuple(_reference(text, folders) for text in values.get("hypermodel", ()))}
+    own |= {"track": tuple(_target(text, folders) for text in values.get("track", ()))}
     return {
         **values,
         **{name: _placed(text, folders) for name, text in paths.items() if text not in PATHS[name]},
-        **(own if "hypermodel" in values else {}),
+        **{name: found for name, found in own.items() if name in values},
     }
+
+
+def _target(text: str, folders: Sequence[Path]) -> str:
+    """A tracker and its target, with the whole path where that is a folder."""
+    name, _, target = text.partition("=")
+    folder = name == "tensorboard" or (name == "mlflow" and ":" not in target and not target.startswith("databricks"))
+    return f"{name}={_placed(target, folders)}" if target and folder else text
 
 
 def _reference(text: str, folders: Sequence[Path]) -> str:
@@ -153,6 +165,7 @@ class Settings:
     worker_memory: float = 6.0  # GiB past which a worker is replaced between trials
     max_failures: int = 2  # times that a trial whose worker died is tried again; a lost machine does not count
     trial_timeout: float | None = 3600.0  # seconds without a sign of life after which a trial is ended
+    track: tuple[str, ...] = ()  # trackers that are told of the run: mlflow, wandb, tensorboard, or NAME=TARGET
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -234,6 +247,7 @@ class Settings:
         _check(self.trial_timeout is None or self.trial_timeout > 0, "trial_timeout", "more than 0", self.trial_timeout)
         _check(len(set(self.warm_start)) == len(self.warm_start), "warm_start", "each run once", self.warm_start)
         _check(self.worker_memory > 0, "worker_memory", "more than 0 GiB", self.worker_memory)
+        trackers(self.track)
         _check(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
         _check(
             not self.name or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name) is not None,
@@ -308,6 +322,40 @@ def installed_families() -> dict[str, str]:
     return {point.name: point.value for point in metadata.entry_points(group=GROUP) if point.name not in FAMILIES}
 
 
+def trackers(track: Sequence[str]) -> dict[str, str]:
+    """The trackers by name, each with its target, which is empty where the tracker's own default is meant.
+
+    Raises ValueError for an unknown name and for a target that the tracker cannot have.
+    """
+    found: dict[str, str] = {}
+    for text in track:
+        name, has, target = text.partition("=")
+        _check(name in TRACKERS, "track", f"names from {', '.join(TRACKERS)}, as NAME or NAME=TARGET", text)
+        _check(name not in found, "track", "each tracker once", text)
+        _check(not has or target != "", "track", "a target behind `=`, or the name alone", text)
+        if name == "mlflow" and target:
+            _check_store(target, text)
+        if name == "wandb" and target:
+            _check(_PROJECT.fullmatch(target) is not None, "track", "wandb=PROJECT or wandb=ENTITY/PROJECT", text)
+        found[name] = target
+    return found
+
+
+def _check_store(target: str, text: str) -> None:
+    known = _STORE.fullmatch(target) is not None or ":" not in target
+    _check(known, "track", "mlflow=http://HOST:PORT, mlflow=sqlite:///FILE, mlflow=databricks or mlflow=FOLDER", text)
+    try:
+        parts = urlsplit(target)
+        password, whole = parts.password, parts.scheme not in ("http", "https") or (parts.hostname and parts.port != 0)
+    except ValueError:
+        password, whole = None, False
+    # It would stand in settings.json and in whatever is said of this tracker.
+    safe = "an address without a password: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD take it"
+    if password is not None:
+        raise ValueError(f"`track` needs {safe}; got one in the address of mlflow")
+    _check(bool(whole), "track", "mlflow=http://HOST:PORT with a host, and a port from 1 to 65535", text)
+
+
 def _is(value: Any, kind: Any) -> bool:
     """Whether a value from JSON is what a field holds: a list for a tuple, a whole number also where others go."""
     if get_origin(kind) is UnionType:
@@ -380,7 +428,7 @@ def _check(holds: bool, field: str, rule: str, value: object) -> None:
 GROWING = ("trials", "time_budget", "ensemble")
 FREE = (
     "data", "images", "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory",
-    "dashboard", "max_failures", "trial_timeout", "refit",
+    "dashboard", "max_failures", "trial_timeout", "refit", "track",
 )  # fmt: skip
 
 
