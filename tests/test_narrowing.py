@@ -49,7 +49,7 @@ def study(*texts: str, family: str = "mobilenet", **given: Any) -> Study:
 
 def points(found: Study, most: int) -> list[dict[str, Any]]:
     """The points of the next trials, each of which ends with a figure."""
-    seen = []
+    seen: list[dict[str, Any]] = []
     while found.more and len(seen) < most:
         name = f"trial-{len(seen)}"
         config, point = found.suggest(name)
