@@ -378,7 +378,7 @@ def test_a_space_of_the_users_is_narrowed_by_the_names_of_its_build(own: OwnSpac
     assert (space(hp)["kind"], space(hp)["units"]) == ("cnn", 5)
     assert not fits(space, {"kind": "mlp"})
     study = Study("Conditional", narrowed("kind=cnn", "units=5..6", "stem/filters=4"), (), trials=None, seed=0)
-    tried = []
+    tried: list[dict[str, Any]] = []
     while study.more:
         tried.append(study.suggest(str(len(tried)))[1])
     assert sorted((point["units"], point["batch_size"]) for point in tried) == [(5, 8), (5, 16), (6, 8), (6, 16)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def study(*texts: str, family: str = "mobilenet", **given: Any) -> Study:
 
 def points(found: Study, most: int) -> list[dict[str, Any]]:
     """The points of the next trials, each of which ends with a figure."""
-    seen = []
+    seen: list[dict[str, Any]] = []
     while found.more and len(seen) < most:
         name = f"trial-{len(seen)}"
         config, point = found.suggest(name)
@@ -278,6 +279,19 @@ def test_names_are_found_that_hang_on_several_values() -> None:
     ]
     with pytest.raises(ValueError, match=r"names from kind, layers, momentum, .* of own, got 'momentun'; did you"):
         check(["own.momentun=0.5"], own, own=["own"])
+
+
+def test_names_of_hypermodels_that_nobody_has_built_yet_may_be_anything() -> None:
+    texts = ("own.rate=2", "width=8", "mobilenet.units=0")
+    settings = Settings(families=("mobilenet", "own"), hypermodel=("own=nets:build",), set=texts)
+    spaces = {family: space for family, (space, _) in spaces_of(settings, WEIGHTS).items()}
+    assert list(spaces) == ["mobilenet"]
+    assert lines(check(texts, spaces, unread=True)) == ["mobilenet keeps to units 0"]
+    # What is wrong whatever they are is said before they are built.
+    wrong = replace(settings, set=("units=7",))
+    spaces = {family: space for family, (space, _) in spaces_of(wrong, WEIGHTS).items()}
+    with pytest.raises(ValueError, match=r"values from 0, 128, 256, 512 in `mobilenet.units`, got '7'"):
+        check(wrong.set, spaces, unread=True)
 
 
 # --- searching ------------------------------------------------------------------------------------------------------
