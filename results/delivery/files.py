@@ -64,6 +64,8 @@ def format_of(path: Path) -> str:
 
 def printable(name: str) -> str:
     """A name of a file as it can be shown anywhere: what is no text, or no letter, is written as an escape."""
+    if name.isascii() and name.isprintable():
+        return name
     # A name that is not UTF-8 comes from the system with lone surrogates, which no terminal or JSON reader takes.
     told = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), told)

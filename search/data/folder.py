@@ -36,6 +36,7 @@ SIDES = (TRAIN, VALIDATION, TEST)
 
 WORDNET_ID = re.compile(r"(^|(?<=/))n\d{8}[-_]")
 OUTSIDE = "lies outside the class folders"
+AT_ONCE = 32  # files that one of them reads
 READERS = 8  # Hashing waits for the disk more than for the processor.
 
 PICTURE_FILES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".ppm"})
@@ -698,12 +699,16 @@ def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_
     pictures = []
     left_out = [*reading.left_out, *reading.hidden.values()]
     with ThreadPoolExecutor(READERS) as readers:
-        for file, (digest, reason) in zip(files, readers.map(_read, (file.path for file in files)), strict=True):
-            if reason:
-                left_out.append(LeftOut(file.name, reason))
-            else:
-                side = file.side if presplit else None
-                pictures.append(Picture(file.name, file.path, labels[file.class_folder], side, digest, file.group))
+        # Handing over one file costs more than reading a small one.
+        blocks = [files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE)]
+        for block, found in zip(blocks, readers.map(_read_all, blocks), strict=True):
+            for file, (digest, reason) in zip(block, found, strict=True):
+                if reason:
+                    left_out.append(LeftOut(file.name, reason))
+                else:
+                    side = file.side if presplit else None
+                    label = labels[file.class_folder]
+                    pictures.append(Picture(file.name, file.path, label, side, digest, file.group))
     with_pictures = {picture.label for picture in pictures}
     closed = [class_folder for label, class_folder in enumerate(order) if label not in with_pictures]
     if closed:
@@ -780,6 +785,10 @@ def _printed_names(folders: Counter[str]) -> dict[str, str]:
     return {folder: printed_name(folder) if alike[printed_name(folder)] == 1 else folder for folder in folders}
 
 
+def _read_all(files: Sequence[_File]) -> list[tuple[str, str]]:
+    return [_read(file.path) for file in files]
+
+
 def _read(path: Path) -> tuple[str, str]:
     """The digest of a file's bytes, or else the reason why there is none."""
     try:
@@ -795,7 +804,9 @@ def _read(path: Path) -> tuple[str, str]:
 
 
 def _name(path: Path, root: Path) -> str:
-    return _printable(path.relative_to(root).as_posix())
+    whole, above = os.fspath(path), os.fspath(root) + os.sep
+    # What `relative_to` gives, for a tenth of its time.
+    return _printable(whole.removeprefix(above) if whole.startswith(above) else path.relative_to(root).as_posix())
 
 
 def _files(count: int) -> str:
