@@ -41,12 +41,10 @@ def usable(held: Any) -> TypeGuard[dict[str, Any]]:
     if not isinstance(held, dict) or not is_number(held.get("temperature")) or held["temperature"] <= 0:
         return False
     table = held.get("thresholds")
-    pairs = isinstance(table, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in table)
-    return (
-        pairs
-        and all(is_number(number) and 0 <= number <= 1 for pair in table for number in pair)
-        and [pair[0] for pair in table] == list(COVERAGES)
-    )
+    if not isinstance(table, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in table):
+        return False
+    numbers = all(is_number(number) and 0 <= number <= 1 for pair in table for number in pair)
+    return numbers and [pair[0] for pair in table] == list(COVERAGES)
 
 
 def held_of(rows: Rows, trial: str, family: str) -> dict[str, Any] | None:

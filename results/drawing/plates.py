@@ -155,14 +155,15 @@ def contact_sheet(title: str, folder: Path, entries: Sequence[dict[str, Any]]) -
             continue
     if not pictures:
         return None
-    high = SHEET_SIDE + 44
+    high = SHEET_SIDE + 60
     plate = _Plate(title, 1.0, 1.0, TOP + -(-len(pictures) // SHEET_COLUMNS) * high)
     for place, (entry, picture) in enumerate(pictures):
         down, across = divmod(place, SHEET_COLUMNS)
         left, top = SCALE * (16 + across * (WIDTH - 32) // SHEET_COLUMNS), SCALE * (TOP - 16 + down * high)
         plate.image.paste(picture, (left, top))
-        likelier = f"{figures.label(entry['suggested'], 11)} {verdict.percent(entry['probability'], 0)}"
-        for line, (words, ink) in enumerate(((figures.label(entry["given"], 16), SOFT), (likelier, INK))):
+        named = [figures.label(entry[key], 17) for key in ("given", "suggested")]
+        told = ((named[0], SOFT), (named[1], INK), (verdict.percent(entry["probability"], 0), INK))
+        for line, (words, ink) in enumerate(told):
             plate.text((left, top + SCALE * (SHEET_SIDE + 8 + 15 * line)), html.unescape(words), ink, "lm", size=12)
     return plate.done()
 

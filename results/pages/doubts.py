@@ -83,7 +83,7 @@ def read_checks(run_dir: Path, family: str, split: dict[str, Any]) -> dict[str, 
                 )
             except (AttributeError, KeyError, IndexError, TypeError, ValueError):
                 continue
-    judged = labels.get("judged") if isinstance(labels, dict) else None
+    judged, accuracy = (labels.get(key) if isinstance(labels, dict) else None for key in ("judged", "accuracy"))
     return {
         **{"family": family, "own": record.get("own") is True, "config": _config(record.get("config"))},
         "left_out": {
@@ -93,7 +93,11 @@ def read_checks(run_dir: Path, family: str, split: dict[str, Any]) -> dict[str, 
         },
         "labels": None
         if found is None
-        else {"judged": judged if isinstance(judged, int) else len(found), "found": found},
+        else {
+            "judged": judged if isinstance(judged, int) else len(found),
+            "accuracy": accuracy if isinstance(accuracy, float) and 0 <= accuracy <= 1 else None,
+            "found": found,
+        },
         "why": why,
     }
 
@@ -188,11 +192,15 @@ def to_check(summary: dict[str, Any]) -> str:
         return str(summary["doubts"]["why"] or "Labels were not checked.")
     count, shown = len(found["found"]), sum(entry["picture"] is not None for entry in found["found"])
     if not count:
-        return f"Of {found['judged']:,} training and validation pictures none has a label that is likely wrong."
+        return f"Of {found['judged']:,} training and validation pictures no label is doubted."
+    known = (
+        "" if found["accuracy"] is None else f", which names {verdict.percent(found['accuracy'])} of them as labelled"
+    )
     return (
-        f"Of {found['judged']:,} training and validation pictures {count:,} {'has' if count == 1 else 'have'} a label "
-        f"that is likely wrong, by {probe_of(summary['doubts'])} fitted without them (confident learning). The {shown} "
-        f"likeliest are shown; all stand in {LABELS}. A hard picture looks the same to a model as a wrong label does."
+        f"Of {found['judged']:,} training and validation pictures {verdict.plural(count, 'label')} "
+        f"{'is' if count == 1 else 'are'} doubted by {probe_of(summary['doubts'])}, fitted without them{known} "
+        f"(confident learning). The {shown} likeliest to be wrong are shown; all stand in {LABELS}, in that order. "
+        "The less a model knows, the more right labels it doubts, those of hard pictures above all."
     )
 
 
@@ -261,6 +269,7 @@ def card_lines(record: dict[str, Any]) -> list[str]:
     if model is None or not doubt.usable(model):
         return []
     lines = [
+        "",
         f"- Its logits are divided by {model['temperature']:.3g}, told by {cell(str(model['told_by']))}, so that its "
         "probabilities can be taken as they are.",
         "- Where the largest probability is below a threshold, it should name none of its classes:",

@@ -66,7 +66,8 @@ def classes_left_out(probed: Probed, classes: int, *, seed: int, until: float | 
 
     Two classes are left out of the training together with one fold of the others, and the largest probabilities of both
     are compared, for several pairs of classes: `pairs` of class numbers with their `auroc`, and the mean. Where nothing
-    can be compared the mean is None and `why` says the reason. No pair is begun after `until` (`time.monotonic`).
+    can be compared the mean is None and `why` says the reason. After the first no pair is begun once `BOUND` seconds
+    are gone or `until` (`time.monotonic`) has come.
     """
     labels, groups = probed.labels, probed.groups
     present = np.unique(labels)
@@ -82,7 +83,7 @@ def classes_left_out(probed: Probed, classes: int, *, seed: int, until: float | 
     pairs: list[dict[str, Any]] = []
     for fold in range(PAIRS):
         now = time.monotonic()
-        if now - began > BOUND or (until is not None and now >= until):
+        if pairs and (now - began > BOUND or (until is not None and now >= until)):
             break
         left = np.sort(random.choice(present, 2, replace=False))
         away = np.isin(labels[some], left)
@@ -103,7 +104,7 @@ def classes_left_out(probed: Probed, classes: int, *, seed: int, until: float | 
             }
         )
     if not pairs:
-        return {"auroc": None, "pairs": [], "why": "there was no time for it, or too few pictures"}
+        return {"auroc": None, "pairs": [], "why": "there are too few pictures to hold any out"}
     return {"auroc": float(np.mean([pair["auroc"] for pair in pairs])), "pairs": pairs}
 
 
@@ -171,7 +172,8 @@ def find_doubts(
                     entry["picture"] = f"{family}-{number}.jpg"
                     files[entry["picture"]] = thumbnail(pixels[row])
                 listed.append(entry)
-            record["labels"] = {"judged": len(places), "found": listed}
+            right = probed.solved.probabilities.argmax(axis=1) == probed.labels[places]
+            record["labels"] = {"judged": len(places), "accuracy": round(float(right.mean()), 6), "found": listed}
     else:
         note = "labels are not checked: there are too few pictures for a cross-validation"
     record["why"] = note
