@@ -164,6 +164,13 @@ KEYS = {
     },
 }
 
+# Of rows that speak of confidence, which not every one does.
+DOUBT = {
+    "epoch": {"held"},
+    "test": {"temperature"},
+    "model": {"temperature", "thresholds", "held_out", "told_by"},
+}
+
 
 def test_every_row_has_its_keys(rows: list[dict[str, Any]]) -> None:
     assert {row["event"] for row in rows} == set(KEYS)
@@ -171,7 +178,9 @@ def test_every_row_has_its_keys(rows: list[dict[str, Any]]) -> None:
         # Starts of points that were given, and of blind draws, say that no other trial was looked at.
         blind = {"blind"} if row["event"] == "start" and row.get("blind") is True else set()
         probe = {"strength", "temperature", "held_out"} if "strength" in row else set()
-        assert set(row) == COMMON | KEYS[row["event"]] | blind | probe
+        assert set(row) == COMMON | KEYS[row["event"]] | blind | probe | (set(row) & DOUBT.get(row["event"], set()))
+    # What is handed over knows how far its confidence goes.
+    assert all(DOUBT["model"] < set(row) for row in rows if row["event"] == "model")
     # One linear probe, beside the two trials.
     assert [row["trial"] for row in rows if "strength" in row] == ["mobilenet-001"]
     firsts = {f"{family}-000" for family in FAMILIES}
