@@ -40,8 +40,8 @@ class Planned:
     """A course driven by hand: what the trials of a run report is up to the test."""
 
     def __init__(self, folder: Path, pictures: Pictures, *, gone: float = 0.0, **values: Any) -> None:
-        given = {"trials": 2, "epochs": 3, "final_seeds": 2, "finalists": 1, "image_sizes": (32,), "refit": "none"}
-        given |= values
+        usual = {"trials": 2, "epochs": 3, "final_seeds": 2, "finalists": 1, "image_sizes": (32,), "refit": "none"}
+        given: dict[str, Any] = {**usual, **values}
         self.settings = Settings(runs_dir=str(folder), name="run", **given)
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         rows = self.settings.folder / "trials.jsonl"
