@@ -357,3 +357,15 @@ def test_missing_values_are_black_and_no_level(tmp_path: Path) -> None:
     (tmp_path / "1.tif").write_bytes(grey(-3.4e38, np.inf, np.nan, 0.5, kind=np.float32))
     image, _ = read_picture(tmp_path / "1.tif")
     assert [image.getpixel((x, 3)) for x in (1, 5, 9, 13)] == [(0,) * 3, (0,) * 3, (0,) * 3, (255,) * 3]
+
+
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_pictures_of_telephones(tmp_path: Path, suffix: str) -> None:
+    if suffix == "heic":
+        pytest.importorskip("pillow_heif", reason="needs pillow-heif: pip install -e '.[heic]'").register_heif_opener()
+    image = Image.new("RGB", (48, 32), (200, 40, 40))
+    image.paste((20, 30, 220), (24, 0, 48, 32))
+    image.save(tmp_path / f"a.{suffix}", quality=95)
+    found, size = read_picture(tmp_path / f"a.{suffix}")
+    assert size == found.size == (48, 32)
+    assert np.abs(np.asarray(found, np.int16) - np.asarray(image, np.int16)).mean() < 8

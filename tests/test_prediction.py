@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -150,7 +151,13 @@ def test_a_folder_is_read_as_a_search_reads_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "begin", "reason"),
     [
-        ("a.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC pictures are not read; save it as JPEG or PNG"),
+        pytest.param(
+            "a.HEIC",
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+            "HEIC pictures are not read without the package pillow-heif; save it as JPEG or PNG",
+            marks=pytest.mark.skipif(find_spec("pillow_heif") is not None, reason="here pillow-heif reads them"),
+        ),
+        ("a.cr3", b"\0\0\0\x18ftypcrx \0\0\0\1", "Canon raw pictures are not read; save it as JPEG or PNG"),
         ("a.jpg", b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL pictures are not read; save it as JPEG or PNG"),
         ("a", b"\0" * 128 + b"DICM\x02\0", "DICOM pictures are not read; save it as JPEG or PNG"),
         ("a.heic", b"no such thing", "not a picture in a format that Pillow reads"),

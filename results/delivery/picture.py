@@ -1,5 +1,6 @@
 """One picture file, read as training and prediction alike see it; what may be wrong with it, and why."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from results.delivery.files import format_of
 
 # Raster formats only: Pillow would hand an EPS file to Ghostscript, a program that runs what it is given.
 FORMATS = (
-    "JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA", "PCX", "SGI", "ICO",
+    "JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA", "PCX", "SGI", "ICO", "HEIF",
 )  # fmt: skip
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a gibibyte at three bytes a pixel
@@ -24,7 +25,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a gibibyte at three 
 MAX_SCANNED = 50 * MAX_PIXELS  # pixels times scans: a second or two
 # Bytes that decoding takes for each pixel, measured: Pillow's own buffers, those of its libraries, the layers of what
 # is transparent, the numbers of what has more than 8 bits.
-BYTES = {"AVIF": 10, "JPEG2000": 20, "WEBP": 16}
+BYTES = {"AVIF": 10, "HEIF": 16, "JPEG2000": 20, "WEBP": 16}
 PLAIN_BYTES, LAYERED_BYTES, PROGRESSIVE_BYTES = 6, 16, 4
 DRAFT_SIDE = 1024  # a larger JPEG is decoded at a half, quarter or eighth while its shorter side stays above this
 WHITE = (255, 255, 255, 255)
@@ -158,7 +159,8 @@ def _opened(path: Path) -> Image.Image:
         return Image.open(path, formats=_formats())
     except UnidentifiedImageError:
         if name := format_of(path):
-            raise ForeignFormatError(f"{name} pictures are not read; save it as JPEG or PNG") from None
+            way = " without the package pillow-heif" if name in ("HEIC", "HEIF") else ""
+            raise ForeignFormatError(f"{name} pictures are not read{way}; save it as JPEG or PNG") from None
         raise
 
 
@@ -222,6 +224,11 @@ def _scans(path: Path) -> int:
 @cache
 def _formats() -> tuple[str, ...]:
     Image.init()
+    # What telephones write, and Pillow alone does not read.
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     return tuple(name for name in FORMATS if name in Image.OPEN)  # not every build of Pillow has every format
 
 

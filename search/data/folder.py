@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from results.delivery.files import OTHER_FILES
@@ -39,7 +40,9 @@ OUTSIDE = "lies outside the class folders"
 AT_ONCE = 32  # files that one of them reads
 READERS = 8  # Hashing waits for the disk more than for the processor.
 
-PICTURE_FILES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".ppm"})
+PICTURE_FILES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".ppm", ".heic"}
+)
 # Hidden folders in which programs keep what is theirs; any other hidden folder with pictures is told.
 # fmt: off
 HIDDEN_FOLDERS = frozenset({
@@ -722,6 +725,8 @@ def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_
     told = [f"\0{order[picture.label]}\0{picture.side}" if reading.from_table else "" for picture in pictures]
     told = [f"{more}\0{p.group}" if p.group else more for more, p in zip(told, pictures, strict=True)]
     lines = [f"{picture.name}\0{picture.digest}{more}" for picture, more in zip(pictures, told, strict=True)]
+    if find_spec("pillow_heif") and any(picture.name.lower().endswith((".heic", ".heif")) for picture in pictures):
+        lines.append("read by pillow-heif")  # without it they were left out, and what is cached says so
     for line in [*order, *lines]:
         content.update(line.encode() + b"\n")
     return Folder(

@@ -37,12 +37,13 @@ FETCHED = "fetched"  # the folder in the cache
 MANIFEST, FILES, PART = "manifest.jsonl", "files", ".part"
 CONNECT, SILENCE = 5.0, 20.0  # seconds to a connection, and without a byte, after which a server is out of reach
 ATTEMPTS = 3
+MOST_SAID = 400  # letters of what a store's library says of an error
 THREADS = 16  # they wait for the network more than for the processor
 BLOCK = 2**20
 # How the two stores say in the texts of their errors that somebody may not read.
 DENIED = re.compile(
     "ACCESS_DENIED|PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN|"
-    "HTTP status 40[13]|HTTP Status Code: 403|credentials"
+    "HTTP status 40[13]|HTTP Status Code: 403|credentials|access token"
 )
 
 
@@ -156,10 +157,11 @@ def _listed(scheme: str, bucket: str, path: str, address: str, *, alone: bool) -
             ]
             return store, found, single
         except (OSError, ValueError) as error:
-            refused = refused or error
             if not _is_denied(error):
+                refused = error
                 break
-    text = " ".join(str(refused).split())
+            refused = refused or error
+    text = " ".join(str(refused).split())[:MOST_SAID]
     if isinstance(refused, FileNotFoundError) or "NO_SUCH_BUCKET" in text or "NOT_FOUND" in text:
         raise FileNotFoundError(f"the data needs to be there, and there is nothing at `{address}`: {text}") from refused
     if refused is not None and _is_denied(refused):
@@ -182,7 +184,7 @@ def _store(scheme: str, bucket: str, *, anonymous: bool) -> Any:
         emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
         kind, _, host = emulator.rpartition("://")
         where = {"endpoint_override": host, "scheme": kind or "http"} if host else {}
-        limit = timedelta(seconds=2 * CONNECT)
+        limit = timedelta(seconds=CONNECT)
         return fs.GcsFileSystem(anonymous=anonymous or bool(host), retry_time_limit=limit, **where)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
