@@ -18,7 +18,6 @@ from search.data import pictures as data
 from search.data import treatment
 from search.data.cache import write_aside
 from search.data.pictures import FILTER, Pixels
-from search.data.split import split_pictures
 from search.settings import Settings
 
 SIDE = 128  # pixels of the packed pictures that everything but the sizes is told from
@@ -67,15 +66,15 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     likeness = data.likeness_of(folder, decoded, settings.duplicates)
     groups = likeness.groups
     folder = data.usable_classes(settings, folder, decoded, groups)
-    labels = np.array([picture.label for picture in folder.pictures])
-    readable = decoded.readable & (labels >= 0)
-    sides = [picture.side for picture in folder.pictures] if folder.presplit else None
     obstacle = ""
     try:
-        split = split_pictures(labels, groups, sides, folder.classes, seed=settings.seed, readable=readable)
+        folder, split = data.divided(settings, folder, decoded.readable, groups)
         folder = replace(folder, notes=(*folder.notes, *split.notes))
     except ValueError as error:
         obstacle = str(error)
+    labels = np.array([picture.label for picture in folder.pictures])
+    readable = decoded.readable & (labels >= 0)
+    sides = [picture.side for picture in folder.pictures] if folder.presplit else None
     chance = np.random.default_rng(settings.seed)
     samples = max(4, min(MOST_SAMPLES, 400 // len(folder.classes)))
     with_sheet = set(_spread(len(folder.classes), MOST_SHEETS))
