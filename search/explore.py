@@ -66,15 +66,15 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     likeness = data.likeness_of(folder, decoded, settings.duplicates)
     groups = likeness.groups
     folder = data.usable_classes(settings, folder, decoded, groups)
-    labels = np.array([picture.label for picture in folder.pictures])
-    readable = decoded.readable & (labels >= 0)
-    sides = [picture.side for picture in folder.pictures] if folder.presplit else None
     obstacle = ""
     try:
-        split = data.split_of(folder, likeness, labels, readable, settings.seed)
+        folder, split = data.divided(settings, folder, decoded.readable, likeness)
         folder = replace(folder, notes=(*folder.notes, *split.notes))
     except ValueError as error:
         obstacle = str(error)
+    labels = np.array([picture.label for picture in folder.pictures])
+    readable = decoded.readable & (labels >= 0)
+    sides = [picture.side for picture in folder.pictures] if folder.presplit else None
     chance = np.random.default_rng(settings.seed)
     samples = max(4, min(MOST_SAMPLES, 400 // len(folder.classes)))
     with_sheet = set(_spread(len(folder.classes), MOST_SHEETS))

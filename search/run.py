@@ -49,6 +49,7 @@ from search.settings import (
     PATHS,
     PIXEL_RANGES,
     PRECISIONS,
+    RARE,
     STANFORD_DOGS,
     TRACKERS,
     Settings,
@@ -694,6 +695,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     add(what, "--exclude", "classes that are left out, separated by commas", names, action="extend", metavar="A,B")
     add(what, "--min-pictures", "leave out classes with fewer distinct readable pictures", whole, metavar="N")
+    add(
+        what,
+        "--rare",
+        f"classes of fewer pictures than --min-pictures, or too few for every side, from {', '.join(RARE)}: left out "
+        "and named, kept with a picture on every side, or the data is refused",
+        metavar="R",
+    )
     what.add_argument(
         "--resplit",
         action="store_true",

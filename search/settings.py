@@ -39,6 +39,7 @@ PATHS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 DUPLICATES = ("near", "exact", "off")
 TRACKERS = ("mlflow", "wandb", "tensorboard")
+RARE = ("drop", "keep", "refuse")
 
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
 _FILE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?((.+\.py):(?:\w+\.)*(\w+))", re.DOTALL)
@@ -127,6 +128,7 @@ class Settings:
     classes: int | None = None  # keep the N best-represented; None keeps all (10 for stanford-dogs)
     exclude: tuple[str, ...] = ()  # classes that are left out, by the names of their folders
     min_pictures: int | None = None  # classes with fewer distinct readable pictures are left out; None keeps all
+    rare: str = "drop"  # classes of too few pictures: drop, keep (one picture a side at least), or refuse the data
     resplit: bool = False  # cut the sides anew where the data is already split
     # Folders that are classes: top: those directly below the data; parent: those that hold the pictures; path: all.
     label_from: str = "auto"
@@ -191,6 +193,7 @@ class Settings:
         _check(self.pixel_range in PIXEL_RANGES, "pixel_range", f"one of {', '.join(PIXEL_RANGES)}", self.pixel_range)
         _check(len(set(self.families)) == len(self.families), "families", "each family once", self.families)
         _check(self.duplicates in DUPLICATES, "duplicates", f"one of {', '.join(DUPLICATES)}", self.duplicates)
+        _check(self.rare in RARE, "rare", f"one of {', '.join(RARE)}", self.rare)
         _check(self.classes is None or self.classes >= 2, "classes", "2 or more", self.classes)
         for name in ("trials", "epochs", "views", "first_rung", "final_seeds", "finalists"):
             value = getattr(self, name)

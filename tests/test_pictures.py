@@ -280,7 +280,7 @@ def test_classes_of_too_few_distinct_pictures_are_left_out(tmp_path: Path) -> No
     ):
         prepare(settings, 2, lambda line: None)
     with pytest.raises(ValueError, match=r"got 1 in `bird` .*\n  note: left out by --exclude: `ant`"):
-        prepare(replace(settings, exclude=("ant",)), 2, lambda line: None)
+        prepare(replace(settings, exclude=("ant",), rare="refuse"), 2, lambda line: None)
     pictures, record, _ = said(replace(settings, min_pictures=3))
     assert pictures.classes == ("cat", "dog")
     assert sorted(name for side in ("train", "validation", "test") for name, _ in record[side]) == [

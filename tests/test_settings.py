@@ -39,6 +39,7 @@ def test_the_defaults_hold() -> None:
             r"`image_sizes` needs sides from 32 pixels for mobilenet, .* take 16 and more: leave it out, .*, got 28",
         ),
         ({"label_from": "middle"}, "`label_from` needs one of auto, top, parent, path, got 'middle'"),
+        ({"rare": "fold"}, "`rare` needs one of drop, keep, refuse, got 'fold'"),
         ({"min_pictures": 0}, "`min_pictures` needs 1 or more, got 0"),
         ({"image_sizes": (2048,)}, "`image_sizes` needs sides from 16 to 1024 pixels, got 2048"),
         ({"image_sizes": (64, 64)}, "`image_sizes` needs each size once"),

@@ -160,12 +160,13 @@ def test_copies_are_not_distinct_pictures() -> None:
 def test_all_classes_with_too_few_pictures_are_named_with_the_way_out() -> None:
     labels = np.repeat([0, 1, 2, 3], [9, 2, 1, 8])
     with pytest.raises(
-        ValueError, match=r"got 2 in `b`, 1 in `c`: add pictures, or leave the classes out with --min-pictures 3$"
+        ValueError,
+        match=r"got 2 in `b`, 1 in `c`: add pictures, put these into another class, or .* classes out with --rare drop",
     ):
         split_pictures(labels, alone(20), None, "abcd")
     sides = ["train"] * 12 + ["test"] * 8
     with pytest.raises(
-        ValueError, match=r"got 1 in `c`: .* anew with --resplit, or leave the class out with --exclude c$"
+        ValueError, match=r"got 1 in `c`: .* anew with --resplit, or leave the class out with --rare drop$"
     ):
         split_pictures(np.array([0, 1] * 5 + [1, 2] + [0, 1, 2, 0] * 2), alone(20), sides, "abc")
 
@@ -190,7 +191,7 @@ def test_copies_that_leave_too_little_name_the_way_out() -> None:
         ValueError, match=r"got 1 in `dog` \(its 3 pictures are copies of each other\) \(--duplicates exact takes only"
     ):
         split_pictures(np.repeat([0, 1], [9, 3]), np.array([*range(9), 9, 9, 9]), None, CLASSES)
-    with pytest.raises(ValueError, match=r"got 2 in `dog`: add pictures, or"):
+    with pytest.raises(ValueError, match=r"got 2 in `dog`: add pictures, put"):
         split_pictures(np.repeat([0, 1], [9, 2]), alone(11), None, CLASSES)
     labels, sides = np.array([0, 1, 1, 0, 1, 0, 1]), ["train"] * 3 + ["validation"] * 2 + ["test"] * 2
     lost = r"in train, and `cat` has none: .*; 1 picture of that left out as copies \(--dup"

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -31,6 +31,7 @@ from search.data.layout import (
     subfolders,
     ways,
 )
+from search.data.rare import DROP, HANDFUL, REFUSE, dropped, told
 from search.data.table import SUFFIXES, Columns, Labels, Table, is_table, match, read_table
 
 SIDES = (TRAIN, VALIDATION, TEST)
@@ -129,6 +130,7 @@ def read_folder(
     *,
     exclude: Sequence[str] = (),
     min_pictures: int | None = None,
+    rare: str = REFUSE,
     resplit: bool = False,
     label_from: str = "auto",
     label_pattern: str = "",
@@ -147,6 +149,7 @@ def read_folder(
         classes: keeps that many of the best-represented classes, ties by name.
         exclude: classes that are left out, by the name of their folder or as it is printed.
         min_pictures: classes with fewer pictures are left out; copies and unreadable ones count here.
+        rare: `drop` leaves out classes of a handful of pictures that a side of a split folder lacks.
         resplit: puts the folder's own sides together.
         label_from: `top`: the folders directly below the data are the classes, whatever they look like; `parent`: the
             folders that hold the pictures; `path`: all folders between the data and the picture, with slashes between;
@@ -176,7 +179,7 @@ def read_folder(
             reading.list_by_pattern(label_pattern)
         else:
             reading.list_folder()
-        return _chosen(reading, classes, exclude, min_pictures)
+        return _chosen(reading, classes, exclude, min_pictures, rare)
     except ValueError as error:
         raise ValueError(with_notes(_printable_lines(str(error)), reading.told())) from error
 
@@ -206,15 +209,21 @@ def without_small_classes(folder: Folder, counts: Sequence[int], least: int) -> 
     small = {label: count for label, count in enumerate(counts) if count < least}
     if not small:
         return folder
-    kept = [label for label in range(len(folder.classes)) if label not in small]
-    if len(kept) < 2:
-        raise ValueError(f"--min-pictures {least} leaves {len(kept)} of {len(counts)} classes, and 2 are needed")
+    left = len(folder.classes) - len(small)
+    if left < 2:
+        raise ValueError(f"--min-pictures {least} leaves {left} of {len(counts)} classes, and 2 are needed")
+    return without_classes(folder, small, _too_small({folder.classes[label]: of for label, of in small.items()}, least))
+
+
+def without_classes(folder: Folder, gone: Collection[int], note: str) -> Folder:
+    """The folder without the classes of these labels, and with a note of it; their pictures get the label -1."""
+    kept = [label for label in range(len(folder.classes)) if label not in gone]
     labels = {old: new for new, old in enumerate(kept)}
     return replace(
         folder,
         classes=tuple(folder.classes[label] for label in kept),
         pictures=tuple(replace(picture, label=labels.get(picture.label, -1)) for picture in folder.pictures),
-        notes=(*folder.notes, _too_small({folder.classes[label]: count for label, count in small.items()}, least)),
+        notes=(*folder.notes, note),
     )
 
 
@@ -664,7 +673,9 @@ def _is_run(folder: Path) -> bool:
     return isinstance(settings, dict) and all(name in settings for name in RUN_FIELDS)
 
 
-def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_pictures: int | None) -> Folder:
+def _chosen(
+    reading: _Reading, classes: int | None, exclude: Sequence[str], min_pictures: int | None, rare: str
+) -> Folder:
     """Those classes of what was listed that are asked for, with the digests of their pictures."""
     root, files = reading.root, reading.files
     if exclude:
@@ -685,6 +696,12 @@ def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_
         if small:
             reading.note(_too_small(small, min_pictures))
         files = [file for file in files if file.class_folder not in small]
+        counts = Counter(file.class_folder for file in files)
+    if rare == DROP and reading.sides and not reading.resplit:
+        few = _rare_of_sides(files, reading.sides)
+        if few:
+            reading.note(dropped(few))
+        files = [file for file in files if file.class_folder not in few]
         counts = Counter(file.class_folder for file in files)
     straight = [item.name for item in reading.left_out if item.reason == OUTSIDE and "/" not in item.name]
     _check_classes(counts, classes, root, [name for name in straight if Path(name).suffix.lower() in PICTURE_FILES])
@@ -740,6 +757,17 @@ def _chosen(reading: _Reading, classes: int | None, exclude: Sequence[str], min_
     )
 
 
+def _rare_of_sides(files: list[_File], sides: Mapping[str, str]) -> dict[str, int]:
+    """Classes that a side lacks, with their counts of pictures: all of them where each is rare, else none."""
+    counts = Counter(file.class_folder for file in files)
+    lacking = {name for side in sides for name in set(counts) - {f.class_folder for f in files if f.side == side}}
+    every = {name.casefold().strip() for name in counts}
+    # Classes that differ in capital letters alone are one class under two names, which is to be mended.
+    if len(every) < len(counts) or len(counts) - len(lacking) < 2 or any(counts[name] >= HANDFUL for name in lacking):
+        return {}
+    return {name: counts[name] for name in sorted(lacking)}
+
+
 def _check_sides(files: list[_File], sides: Mapping[str, str], root: Path) -> None:
     every = {file.class_folder for file in files}
     lacking = {side: sorted(every - {file.class_folder for file in files if file.side == side}) for side in sides}
@@ -775,9 +803,7 @@ def _holds_folders(folder: Path) -> bool:
 
 
 def _too_small(small: Mapping[str, int], least: int) -> str:
-    told = [f"`{name}` ({count})" for name, count in small.items()]
-    more = f" and {len(told) - 20} more" if len(told) > 20 else ""
-    return f"classes with fewer than {least} pictures are left out by --min-pictures: {', '.join(told[:20])}{more}"
+    return f"classes with fewer than {least} pictures are left out by --min-pictures: {told(small)}"
 
 
 def _printable_lines(text: str) -> str:

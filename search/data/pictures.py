@@ -17,10 +17,11 @@ from search.data import decode as decoding
 from search.data import demo, treatment
 from search.data.cache import Cache, intact, locked, new_array, sweep
 from search.data.duplicates import NEAR, OFF, Likeness, find_duplicates
-from search.data.folder import Folder, read_folder, with_notes, without_small_classes
+from search.data.folder import Folder, read_folder, with_notes, without_classes, without_small_classes
 from search.data.folds import folds
 from search.data.grouped import joined
 from search.data.layout import TRAIN, listed
+from search.data.rare import DROP, KEEP, REFUSE, RareClassError, dropped, kept, refused
 from search.data.source import check_images, check_source, here
 from search.data.split import NEARLY, SAME_GROUP, Split, distinct_pictures, split_pictures
 from search.data.stanford_dogs import HOME, fetch_stanford_dogs
@@ -215,13 +216,13 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     groups = likeness.groups
     folder = usable_classes(settings, folder, decoded, groups)
     folder = replace(folder, notes=(*folder.notes, *size_notes(settings, decoded)))
+    try:
+        folder, split = divided(settings, folder, decoded.readable, likeness)
+    except ValueError as error:
+        raise ValueError(with_notes(str(error), folder.notes)) from None
     labels = np.array([picture.label for picture in folder.pictures], np.int64)
     sides = [picture.side for picture in folder.pictures] if folder.presplit else None
     readable = decoded.readable & (labels >= 0)
-    try:
-        split = split_of(folder, likeness, labels, readable, settings.seed)
-    except ValueError as error:
-        raise ValueError(with_notes(str(error), folder.notes)) from None
     names = [picture.name for picture in folder.pictures]
     same = SAME_GROUP if grouped(folder) else NEARLY
     left_out = [
@@ -267,7 +268,8 @@ def list_folder(
         root,
         classes,
         exclude=settings.exclude,
-        min_pictures=settings.min_pictures,
+        min_pictures=settings.min_pictures if settings.rare == DROP else None,
+        rare=settings.rare,
         resplit=settings.resplit,
         label_from=settings.label_from,
         label_pattern=settings.label_pattern,
@@ -284,7 +286,8 @@ def usable_classes(settings: Settings, folder: Folder, decoded: decoding.Decoded
     """
     labels = np.array([picture.label for picture in folder.pictures], np.int64)
     counts = distinct_pictures(labels, groups, decoded.readable, len(folder.classes))
-    if settings.min_pictures:
+    least = settings.min_pictures or 1
+    if settings.min_pictures and settings.rare == DROP:
         return without_small_classes(folder, counts, settings.min_pictures)
     read = np.bincount(labels[decoded.readable], minlength=len(folder.classes)).tolist()
     none = [name for name, count in zip(folder.classes, read, strict=True) if not count]
@@ -297,7 +300,38 @@ def usable_classes(settings: Settings, folder: Folder, decoded: decoding.Decoded
                 folder.notes,
             )
         )
+    small = {name: count for name, count in zip(folder.classes, counts, strict=True) if count < least}
+    if small and settings.rare == REFUSE:
+        raise ValueError(with_notes(refused(small, least), folder.notes))
+    if small and settings.rare == KEEP:
+        return replace(folder, notes=(*folder.notes, kept(small, least)))
     return folder
+
+
+def divided(
+    settings: Settings, folder: Folder, readable: NDArray[np.bool_], likeness: Likeness
+) -> tuple[Folder, Split]:
+    """The sides of a folder's pictures, and the folder without the classes that were too rare to be divided.
+
+    Raises ValueError where rare classes are not to be dropped, and where fewer than 2 classes would be left.
+    """
+    while True:
+        labels = np.array([picture.label for picture in folder.pictures], np.int64)
+        sides = [picture.side for picture in folder.pictures] if folder.presplit else None
+        together, usable = kept_together(folder, likeness), readable & (labels >= 0)
+        try:
+            return folder, split_pictures(
+                labels, together, sides, folder.classes, seed=settings.seed, readable=usable, grouped=grouped(folder)
+            )
+        except RareClassError as error:
+            left = len(folder.classes) - len(error.counts)
+            if settings.rare != DROP:
+                raise
+            if left < 2:
+                message = f"--rare drop leaves {left} of {len(folder.classes)} classes, and 2 are needed: {error}"
+                raise ValueError(message.removesuffix(", or leave the classes out with --rare drop")) from None
+            note = dropped({folder.classes[label]: count for label, count in error.counts.items()})
+            folder = without_classes(folder, error.counts, note)
 
 
 def size_notes(settings: Settings, decoded: decoding.Decoded) -> list[str]:
@@ -428,13 +462,6 @@ def kept_together(folder: Folder, likeness: Likeness) -> Indices:
     if not grouped(folder):
         return np.asarray(likeness.groups, np.int64)
     return joined(likeness.groups, [picture.group for picture in folder.pictures])
-
-
-def split_of(folder: Folder, likeness: Likeness, labels: Indices, readable: NDArray[np.bool_], seed: int) -> Split:
-    """The sides of a folder's pictures: its own, or cut from a seed."""
-    sides = [picture.side for picture in folder.pictures] if folder.presplit else None
-    groups = kept_together(folder, likeness)
-    return split_pictures(labels, groups, sides, folder.classes, seed=seed, readable=readable, grouped=grouped(folder))
 
 
 def pixel_digest(folder: Folder, decoded: decoding.Decoded) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from search.data.grouped import divide
 from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, leave_out, listed
+from search.data.rare import HANDFUL, RareClassError
 
 FRACTIONS = (0.64, 0.16, 0.20)  # train, validation, test: a fifth for test, then a fifth of the rest for validation
 # A validation side of the user's own is called small below so many pictures and below this share of train.
@@ -45,7 +46,7 @@ def split_pictures(
     user's own division (train, validation, test), None where there is none: it is kept, and a side that it lacks is cut
     from train. Of copies that cross the user's sides test keeps its own, then validation. The same arguments give the
     same split. `grouped` says that groups are more than copies: they may hold many pictures of several classes, and are
-    divided by all of these. Raises ValueError for fractions that divide nothing and for a class with too few pictures.
+    divided by all of these. Raises ValueError for fractions that divide nothing, RareClassError for too small classes.
     """
     if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"the fractions of train, validation and test must be positive and sum to 1, got {fractions}")
@@ -100,12 +101,14 @@ def split_pictures(
         if lacking:
             copied = labels[[*train_copies, *validation_copies]]
             lost = int(np.isin(copied, [classes.index(name) for name in lacking]).sum())
-            raise ValueError(
+            message = (
                 f"every class needs a readable picture of its own in {side}, and {listed(lacking)} "
                 f"{'have' if len(lacking) > 1 else 'has'} none: cut the sides anew with --resplit, or leave the "
                 f"class{'es' * (len(lacking) > 1)} out with {leave_out(lacking[:MOST_NAMED])}"
                 + (f"; {_pictures(lost)} of that left out {_why_out(grouped)}" if lost else "")
             )
+            found = {classes.index(name): int((labels[usable] == classes.index(name)).sum()) for name in lacking}
+            raise RareClassError(message, found) if max(found.values()) < HANDFUL else ValueError(message)
     if (own == VALIDATION).any() and len(validation) < min(FEW_PICTURES, len(train) * FEW_SHARE):
         notes.append(
             f"validation has {_pictures(len(validation))} to {len(train)} of train: too few to tell configurations "
@@ -141,10 +144,11 @@ def _cut(
         more = f" and {len(told) - MOST_NAMED} more classes" if len(told) > MOST_NAMED else ""
         anew = "" if len(sides) == len(FRACTIONS) else ", cut all sides anew with --resplit"
         copied = any(int((labels[pictures] == label).sum()) > waiting[label] for label in few)
-        raise ValueError(
+        raise RareClassError(
             f"needs at least {len(sides)} distinct readable pictures a class, one for each of {', '.join(sides)},"
-            f" got {', '.join(told[:MOST_NAMED])}{more}{WAY_OUT if copied else ''}: add pictures{anew}, or leave the "
-            f"class{'es' * (len(few) > 1)} out with {_leave_out([classes[label] for label in few], len(sides))}"
+            f" got {', '.join(told[:MOST_NAMED])}{more}{WAY_OUT if copied else ''}: add pictures, put these "
+            f"into another class{anew}, or leave the class{'es' * (len(few) > 1)} out with --rare drop",
+            {label: waiting[label] for label in few},
         )
 
     # Plain numbers: an array of a few sides costs more to ask than it holds, and there may be 100,000 groups.
@@ -194,13 +198,6 @@ def _main(labels: Sequence[int]) -> int:
 
 def _why_out(grouped: bool) -> str:
     return "with groups that cross the sides (--group-column none ignores groups)" if grouped else f"as copies{WAY_OUT}"
-
-
-def _leave_out(names: Sequence[str], sides: int) -> str:
-    # Of a folder that is split the other sides count as well, so that its classes have to be named.
-    by_count = f"--min-pictures {sides}" if sides == len(FRACTIONS) else ""
-    by_name = leave_out(names) if len(names) <= MOST_NAMED else ""
-    return by_count or by_name or "--exclude"
 
 
 def _copied(pictures: int, groups: int) -> str:
