@@ -39,15 +39,17 @@ def probes(image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...
 
     The largest size comes first, that of the pictures that the trunks were trained on: of photographs of dogs 224
     pixels were better than 160, and 256 and 288 no better than 224. One trunk at two sizes side by side was no better
-    than at one. Wide trunks come before narrow ones. Features averaged over a picture and its mirror image take twice
-    the time and named as many pictures rightly, over 8 divisions of photographs.
+    than at one. Wide trunks come before narrow ones. Behind those of a size come the same that learn from the mirror
+    images too, for twice the time: 0.3 points better over 8 divisions of photographs.
     """
     names = [f"{name}-{alpha}" for name, alpha in sorted(backbones, key=lambda one: -one[1])]
     found: list[dict[str, Any]] = []
     for size in sorted(image_sizes, reverse=True):
+        plain: list[dict[str, Any]] = []
         for number, name in enumerate(names):
             point = {"head": "probe", "backbone": name, "image_size": size}
-            found += [point, *({**point, "beside": other} for other in names[:number])]
+            plain += [point, *({**point, "beside": other} for other in names[:number])]
+        found += [*plain, *({**point, "mirrored": True} for point in plain)]
     return tuple(found)
 
 
@@ -65,7 +67,7 @@ def space(
     not `pretrained` there is nothing to transfer, and the base trains all of it at one rate.
     `trunk_rate` is the fraction of the head's learning rate at which the unfrozen blocks are trained.
     Where `probed`, the head may be a linear probe instead: logistic regression on the pooled features, solved to its
-    optimum, perhaps with those of another trunk `beside` them.
+    optimum, perhaps with those of another trunk `beside` them, and perhaps learning from `mirrored` pictures too.
     """
     names = [f"{name}-{alpha}" for name, alpha in backbones]
     backbone = hp.Choice("backbone", names, default="MobileNet-1.0" if "MobileNet-1.0" in names else names[0])
@@ -75,12 +77,14 @@ def space(
     if head == "probe":
         with hp.conditional_scope("head", ["probe"]):
             beside = hp.Choice("beside", ["none", *names], default="none")
+            mirrored = hp.Boolean("mirrored", default=False)
         return {
             "backbone": name,
             "alpha": float(alpha),
             "image_size": image_size,
             "head": head,
             "beside": beside,
+            "mirrored": mirrored,
             "unfrozen_blocks": 0,
         }
     hp.Boolean("fine_tune", default=True)

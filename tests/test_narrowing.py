@@ -368,8 +368,8 @@ def test_a_family_of_heads_alone_is_timed_by_its_trunk() -> None:
 def test_a_space_of_few_points_is_tried_to_its_end() -> None:
     probes = study("mobilenet.head=probe", image_sizes=(96, 160))
     seen = points(probes, 100)
-    # Each trunk at each size, alone, and once with the other.
-    assert len(seen) == probes.size == 6
+    # Each trunk at each size, alone, and once with the other, without and with mirror images.
+    assert len(seen) == probes.size == 12
     assert {point["head"] for point in seen} == {"probe"}
     fixed = [name for name in points(study(family="scratch_keras"), 1)[0] if name not in ("blocks", "units")]
     base = points(study(family="scratch_keras"), 1)[0]
@@ -393,7 +393,7 @@ def test_a_run_of_few_points_is_resumed_with_those_that_are_left(tmp_path: Path)
         journal.records[name] = Record(name, "mobilenet", *first.suggest(name))
         journal.start(name)
     again = studies_of(settings, WEIGHTS, journal)["mobilenet"]
-    assert len(points(again, 100)) == 2
+    assert len(points(again, 100)) == 8
     assert first.holds(*(journal.records["mobilenet-003"].point, journal.records["mobilenet-003"].config))
     journal.close()
 

@@ -11,7 +11,7 @@ from models.sizes import PARAMETERS, is_probe, parameters, sources, work
 from search.data.pictures import Pictures
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
 from search.training.latency import measure
-from search.training.probes import STRENGTHS, solve
+from search.training.probes import STRENGTHS, Solved, _weakest, solve
 from search.training.retraining import play, retrain
 from search.training.trial import Inputs, predict, score, train
 from spaces import mobilenet
@@ -64,6 +64,35 @@ def test_copies_are_never_on_both_sides_of_a_fold() -> None:
     torn = solve(features, labels, np.arange(200), 4, seed=0)
     # There is nothing to learn but the copies.
     assert score(apart.probabilities, labels[apart.places])[1] < 0.5 < score(torn.probabilities, labels[torn.places])[1]
+
+
+def test_the_weakest_penalty_is_taken_that_cannot_be_told_from_the_best() -> None:
+    even = np.tile([0.4, 0.6], 50).astype(np.float32)
+    # A hundredth worse on average, by chance a tenth a picture; the last is a tenth worse on every one.
+    near = even + np.tile([0.11, -0.09], 50).astype(np.float32)
+    assert _weakest([even + 1, even, near, even + 0.1]) == 2
+    assert _weakest([even, even + 0.1, even + 0.1]) == 0
+    assert _weakest([even + 1, even + 0.5, even]) == 2
+
+
+def test_wrong_labels_want_a_strong_penalty_and_right_ones_a_weak() -> None:
+    features, labels = clouds(5, count=400, width=60)
+    wrong = np.where(np.random.default_rng(5).random(400) < 0.3, (labels + 1) % 3, labels)
+    strong, weak = (solve(features, given, np.arange(400), 3, seed=0).strength for given in (wrong, labels))
+    assert strong < weak
+
+
+def test_mirror_images_are_learnt_from_and_not_scored() -> None:
+    features, labels = clouds(6)
+    turned = features[:, ::-1].copy()
+    both = solve(features, labels, np.arange(120), 3, seed=0, mirrored=turned)
+    assert sorted(both.places.tolist()) == list(range(120))
+    alone = solve(features, labels, np.arange(120), 3, seed=0)
+
+    def named(solved: Solved, given: Any) -> float:
+        return float(((given @ solved.weights + solved.bias).argmax(axis=1) == labels).mean())
+
+    assert named(both, turned) > 0.7 > named(alone, turned)
 
 
 @pytest.mark.parametrize("labels", [np.array([0, 1]), np.array([0, 1, 1]), np.array([2, 2, 2, 2])])
@@ -135,13 +164,19 @@ def test_what_is_known_of_a_probe_without_building_it() -> None:
 def test_all_probes_are_points_of_the_space_the_largest_size_first() -> None:
     backbones = (("MobileNet", 1.0), ("MobileNetV2", 1.0))
     points = mobilenet.probes((96, 160, 224), backbones)
-    assert [(point["image_size"], point["backbone"], point.get("beside")) for point in points[:4]] == [
-        (224, "MobileNet-1.0", None),
-        (224, "MobileNetV2-1.0", None),
-        (224, "MobileNetV2-1.0", "MobileNet-1.0"),
-        (160, "MobileNet-1.0", None),
+    named = [
+        (point["image_size"], point["backbone"], point.get("beside"), point.get("mirrored", False)) for point in points
     ]
-    assert len(points) == 9
+    assert named[:7] == [
+        (224, "MobileNet-1.0", None, False),
+        (224, "MobileNetV2-1.0", None, False),
+        (224, "MobileNetV2-1.0", "MobileNet-1.0", False),
+        (224, "MobileNet-1.0", None, True),
+        (224, "MobileNetV2-1.0", None, True),
+        (224, "MobileNetV2-1.0", "MobileNet-1.0", True),
+        (160, "MobileNet-1.0", None, False),
+    ]
+    assert len(set(named)) == 18
 
     def space(hp: Any) -> Any:
         return mobilenet.space(hp, image_sizes=(96, 160, 224), backbones=backbones, probed=True)

@@ -116,15 +116,15 @@ class Pace:
         if not is_probe(config):
             return 0.0
         solved = [record for record in self.journal.of(TRANSFER) if record.values and is_probe(record.config)]
-        wide = [record.fastest / len(sources(record.config)) for record in solved]
-        return median(wide) * len(sources(config)) if wide else 0.0
+        wide = [record.fastest / _size(record.config) for record in solved]
+        return median(wide) * _size(config) if wide else 0.0
 
     def _parts(self, family: str, config: Mapping[str, Any], epochs: int | None = None) -> list[Part]:
         """The features that a configuration needs, those of so many epochs where they are given."""
         if family != TRANSFER or not stored(config):
             return []
         if is_probe(config):
-            names = [view_name("none", 0)]
+            names = [view_name("none", 0), *([view_name("flip", 1)] if config.get("mirrored") else [])]
         else:
             count = views(config["augmentation"], self.most_views)
             count = count if epochs is None else min(count, epochs)
@@ -186,3 +186,8 @@ class Pace:
             else:
                 # A third of what training takes.
                 yield record.fastest / 3 / self.pictures / passes(family, record.config, self.pictures)
+
+
+def _size(config: Mapping[str, Any]) -> int:
+    """How large the problem of a probe is, relative to that of one trunk's features of the pictures alone."""
+    return len(sources(config)) * (2 if config.get("mirrored") else 1)
