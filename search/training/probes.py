@@ -86,9 +86,9 @@ def solve(
         weights, bias = _fitted(*_beside(features, labels, mirrored), classes, STRENGTHS[3:4])[0]
         return Solved(weights, bias, STRENGTHS[3], 1.0, np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
     # On the weaker side of the lowest cross-entropy the accuracy is as high or higher, and a fold of a few hundred
-    # pictures hardly says where the lowest is. Over 8 divisions of photographs .950 and .941 of others are named rightly
-    # (two trunks, one), .950 and .941 one step weaker than the lowest; with mirror images .953 and .944, against .950
-    # and .942. With a quarter of the labels wrong the rule is as good as any fixed strength.
+    # pictures hardly says where the lowest is. Over 8 divisions of photographs this rule names .950 and .941 of others
+    # rightly (two trunks, one), as does one step weaker than the lowest; with mirror images .953 and .944 against .950
+    # and .942. With a quarter of the labels wrong it is as good as the best fixed strength.
     coarse = _left_out(features, labels, classes, held[0], STRENGTHS, mirrored)
     best = _weakest([_entropies(logits, labels[held[0]]) for logits in coarse])
     strength = STRENGTHS[best]
