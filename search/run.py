@@ -33,6 +33,7 @@ from dataclasses import fields, replace
 from importlib import metadata
 from typing import Any, TypeVar
 
+from results.analysis.metrics import METRICS, TOP
 from results.commands import until_unread
 from results.delivery.framework import backend
 from results.terminal import at_home, prepare
@@ -212,6 +213,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                     records |= narrowed(settings, weights, {}, progress.say)
                 pictures, split = data.prepare(settings, machine.cores(), progress.say)
                 progress.say(describe(split))
+                check_metric(settings, split)
                 if resume:
                     check_same_data(folder / "split.json", split)
                 records["split.json"] = json.dumps(split)
@@ -386,6 +388,7 @@ def search(
         own.models,
         backend(),
         os.getcwd() if own.models.references and not joins(settings) else "",
+        settings.metric,
     )
     try:
         with progress.live(journal), LivePage(settings, journal):
@@ -455,6 +458,15 @@ def _beside(share: float | None, test: dict[str, Any] | None = None) -> str:
     said = [] if even is None else [f"balanced {even:.3f}"]
     said += [] if share is None else [f"commonest class alone {share:.3f}"]
     return f" [{', '.join(said)}]" if said else ""
+
+
+def check_metric(settings: Settings, split: Mapping[str, Any]) -> None:
+    """Raises ValueError for a metric that says nothing of so few classes."""
+    count = len(split["classes"])
+    if settings.metric == "top5" and count <= TOP:
+        raise ValueError(
+            f"--metric top5 needs more than {TOP} classes, of which it is never wrong, got {count} in `{split['data']}`"
+        )
 
 
 def describe(split: dict[str, Any]) -> str:
@@ -744,6 +756,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     add(what, "--trials", "configurations of each family at most", whole, metavar="N")
     add(what, "--epochs", "of a full trial (default: what the time allows, 9 without a budget)", whole, metavar="E")
+    add(what, "--metric", f"what trials and models are judged by: {', '.join(METRICS)}", metavar="M")
     add(
         what,
         "--objective",

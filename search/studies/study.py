@@ -101,7 +101,7 @@ class Study:
         self.blind: set[str] = set()  # names of the trials that were drawn or given without a look at the others
         self._enqueued = 0  # points that the next draws take as they are
         self._told = 0  # trials that the study holds, running ones not counted
-        self._best = 0.0  # the highest validation accuracy that it was told of
+        self._best = -math.inf  # the highest score that it was told of
         self._since = 0  # proposals that it was told of since then
         for record in observations:
             self._learn(record)
@@ -312,7 +312,7 @@ def told(status: str, values: Mapping[int, float], aims: Aims, cost: Cost) -> tu
     if state == TrialState.PRUNED and not values and status != INFEASIBLE:
         # Ended from outside before it had told anything: no observation at all.
         return TrialState.FAIL, None
-    best = max(values.values(), default=0.0)
+    best = max(values.values(), default=-math.inf)
     return state, aims.values(best, cost) if state == TrialState.COMPLETE else None
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sizes import PARAMETERS, sources
+from results.analysis.metrics import ACCURACY, judged
 from search.data.folds import folds
 from search.data.pictures import Indices, Pictures
 from search.training import activations
@@ -158,7 +159,14 @@ def _softmax(logits: Any) -> Features:
 
 
 def train_probe(
-    config: Mapping[str, Any], pictures: Pictures, *, seed: int, threads: int, report: Report, clock: Clock
+    config: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    seed: int,
+    threads: int,
+    report: Report,
+    clock: Clock,
+    metric: str = ACCURACY,
 ) -> Trained:
     """Solves a configuration's probe and reports its one row.
 
@@ -189,10 +197,12 @@ def train_probe(
         "temperature": round(solved.temperature, 4),
     }  # fmt: skip
     if len(held):
-        told = score(_softmax(held @ solved.weights + solved.bias), pictures.labels[whole.validation])
-        row["validation_loss"], row["validation_accuracy"] = told
+        said, truth = _softmax(held @ solved.weights + solved.bias), pictures.labels[whole.validation]
+        row["validation_loss"], row["validation_accuracy"] = score(said, truth)
+        row |= judged(metric, said, truth, "validation_")
     elif searching and len(solved.places):
         row["validation_loss"], row["validation_accuracy"] = score(solved.probabilities, labels[solved.places])
+        row |= judged(metric, solved.probabilities, labels[solved.places], "validation_")
         row["held_out"] = len(solved.places)
     clock.spent["building"] += max(0.0, time.perf_counter() - began - sum(clock.spent.values()))
     report({**row, **clock.take()})
