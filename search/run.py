@@ -33,7 +33,7 @@ from dataclasses import fields, replace
 from importlib import metadata
 from typing import Any, TypeVar
 
-from results.analysis.metrics import METRICS, TOP
+from results.analysis.metrics import ACCURACY, METRICS, TOP
 from results.commands import until_unread
 from results.delivery.framework import backend
 from results.terminal import at_home, prepare
@@ -427,6 +427,7 @@ def extent(settings: Settings) -> str:
 def report(settings: Settings, progress: Progress) -> int:
     """Writes the report and prints its summary; the exit status is 1 where no trial finished."""
     from results.analysis import verdict
+    from results.analysis.numbers import figure
     from results.pages.document import write_report
 
     page = write_report(settings.folder)
@@ -444,6 +445,11 @@ def report(settings: Settings, progress: Progress) -> int:
         )
         said = f"{family}: {best['trial']}, validation {best['validation_accuracy']:.3f}{_beside(usual['validation'])}"
         said += f", final {best['final']['accuracy']:.3f}" if best.get("final") else ""
+        if (metric := record["metric"]) != ACCURACY:
+            value = verdict.measured(metric, figure(best))
+            tested = verdict.scored(test)
+            name = f"validation {verdict.called(metric)} {value}" + (f", test {tested}" if tested else "")
+            said = said.replace(f"{best['trial']}, ", f"{best['trial']}, {name}; accuracy: ")
         progress.say(f"{said}{scored}")
     progress.say(verdict.headline(results))
     if uneven := verdict.imbalance(results["data"]):

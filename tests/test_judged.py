@@ -1,11 +1,13 @@
 """With another metric than accuracy everything that chooses follows it, and accuracy is only shown."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from written_run import end_row, epoch_row, start_row
+from written_run import end_row, epoch_row, start_row, write_run
 
+from results.analysis.costs import trial_costs
 from results.analysis.numbers import (
     best_epoch,
     best_so_far,
@@ -19,7 +21,12 @@ from results.analysis.numbers import (
     observations,
     winner_rule,
 )
+from results.analysis.verdict import scored as scored_in_print
+from results.pages.comparison import write_comparison
+from results.pages.document import write_report
+from results.pages.live import live_page
 from results.rows import Rows, clean, judged_by, read_rows
+from results.run import Run
 from search.record.journal import Journal, Record
 from search.schedule.verdicts import Verdicts
 from search.settings import Settings
@@ -54,7 +61,7 @@ def test_the_epoch_the_trial_and_the_winner_are_chosen_by_the_score() -> None:
     assert (best["trial"], best["score"], best["validation_accuracy"], figure(best)) == ("a-000", -0.5, 0.80, -0.5)
     assert choose_winner({"a": best, "b": best_trial(rows, "b")}) == "b"
     assert [value for _, value in observations(rows.of("a"))] == [-0.5]
-    assert [step["score"] for step in best_so_far(rows.of("a"))] == [-0.9, -0.5]
+    assert [step["score"] for step in best_so_far(rows.of("a"))] == [-0.9, -0.8, -0.5]
 
 
 def test_near_scores_are_told_apart_by_the_loss_that_suits_the_metric() -> None:
@@ -120,3 +127,78 @@ def test_every_name_says_the_metric() -> None:
     assert metric_of({}) == metric_of({"metric": "speed"}) == "accuracy"
     with pytest.raises(ValueError, match=r"`metric` needs one of accuracy, .*log_loss, got 'f1'"):
         Settings(metric="f1")
+
+
+def judged_run(folder: Path, metric: str) -> dict[str, Any]:
+    """The results of a written run of two families that was judged by a metric."""
+    write_run(folder, trials=12, epochs=3, families=("scratch_keras", "mobilenet"), pictures=20)
+    rows = []
+    for line in (folder / "trials.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["event"] == "epoch":
+            score = row["validation_loss"] * -1 if metric == "log_loss" else 0.9 * row["validation_accuracy"]
+            row |= {"validation_score": score, "validation_score_error": 0.01, "validation_score_loss": 1.0}
+        rows.append(json.dumps(row))
+    (folder / "trials.jsonl").write_text("\n".join(rows) + "\n")
+    settings = json.loads((folder / "settings.json").read_text())
+    (folder / "settings.json").write_text(json.dumps({**settings, "metric": metric}))
+    write_report(folder)
+    found = json.loads((folder / "results.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_documents_lead_with_the_metric_and_show_accuracy_beside_it(tmp_path: Path) -> None:
+    results = judged_run(tmp_path / "run", "macro_f1")
+    record = results["families"]["mobilenet"]
+    best, test = record["best"], record["test"]
+    assert (results["metric"], results["winner"]) == ("macro_f1", "mobilenet")
+    assert best["score"] == pytest.approx(0.9 * best["validation_accuracy"])
+    assert test["metric"]["low"] < test["metric"]["value"] < test["metric"]["high"]
+    assert test["metric"]["method"] == "95 % interval: percentiles of a bootstrap over 200 test pictures and 3 seeds"
+    page, text = ((tmp_path / "run" / name).read_text().replace("&nbsp;", " ") for name in ("report.html", "report.md"))
+    said = f"MobileNet wins: its macro-F1 on 200 test pictures is {scored_in_print(test)}; it names "
+    assert said in page
+    assert said in text
+    for told in (page, text):
+        assert "The winner has the highest validation macro-F1" in page
+        assert "Best macro-F1, validation" in told
+        assert "Best validation accuracy so far" not in told
+    assert "Best validation macro-F1 so far, by time." in page
+    assert "Mean best validation macro-F1 of" in page
+
+
+def test_a_metric_that_is_to_be_low_is_shown_with_its_own_sign(tmp_path: Path) -> None:
+    results = judged_run(tmp_path / "run", "log_loss")
+    best = results["families"]["mobilenet"]["best"]
+    assert best["score"] < 0
+    page = (tmp_path / "run" / "report.html").read_text().replace("&nbsp;", " ")
+    assert f"a validation log loss of {-best['score']:.3f} (" in page
+    assert "The winner has the lowest validation log loss" in page
+    steps = [step["score"] for step in best_so_far(read_rows(tmp_path / "run" / "trials.jsonl").of("mobilenet"))]
+    live = live_page("run", read_rows(tmp_path / "run" / "trials.jsonl"), {"metric": "log_loss"}, 9.0, running=True)
+    assert f'<p class="big">{-steps[-1]:.3f}</p><p class="of">best validation log loss, ' in live
+    frames = Run(tmp_path / "run").families
+    assert frames.loc["mobilenet", "validation_log_loss"] == -best["score"]
+    assert frames.loc["mobilenet", "test_log_loss"] > 0
+
+
+def test_runs_that_were_judged_otherwise_are_compared_by_what_they_share(tmp_path: Path) -> None:
+    for name in ("macro_f1", "auc"):
+        judged_run(tmp_path / name, name)
+    page = write_comparison([tmp_path / "macro_f1", tmp_path / "auc"], tmp_path / "both.html").read_text()
+    page = page.replace("&nbsp;", " ")
+    assert "The runs were judged by different metrics" in page
+    assert "MobileNet, macro-F1, test" in page
+    assert "MobileNet, ROC AUC, validation" in page
+    assert "Best validation accuracy of MobileNet so far" in page
+
+
+def test_a_front_is_one_of_scores() -> None:
+    rows = rows_of(
+        *({"event": "cost", "time": 1.0, "trial": name, "family": "a", "parameters": size}
+          for name, size in (("a-000", 5), ("a-001", 9))),
+        *whole("a-000", 0.9, 0.3), *whole("a-001", 0.8, 0.5),
+    )  # fmt: skip
+    entries = {entry["trial"]: entry["front"] for entry in trial_costs(rows.trials.values())}
+    assert "parameters" in entries["a-001"]

@@ -477,6 +477,7 @@ def _family(
     model = rows.model(family)
     refused = rows.ended(family, INFEASIBLE)
     return {
+        "metric": metric,
         # What breaks a limit was not tried.
         "trials": len(trials) - len(refused),
         **{status: len(rows.ended(family, status)) for status in (FINISHED, STOPPED, FAILED, RUNNING)},
