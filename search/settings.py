@@ -22,6 +22,7 @@ GROUP = "pedigree.families"  # of entry points, by which packages add theirs
 PRECISIONS = ("auto", "float32", "bfloat16")
 OBJECTIVES = ("accuracy", "latency", "size")
 REFIT = ("all", "none")
+CLASS_WEIGHTS = ("auto", "none")
 DEMO = "demo"
 STANFORD_DOGS = "stanford-dogs"
 
@@ -139,6 +140,8 @@ class Settings:
     set: tuple[str, ...] = ()  # what hyperparameters are narrowed to: `NAME=VALUE`, a list or a range, FAMILY. in front
     trials: int | None = None  # configurations of each family at most; None: as many as the time budget allows
     epochs: int | None = None  # of a full trial; None: as many as the time budget allows, 9 without one
+    # auto: where the training pictures are imbalanced, the spaces choose how much rare classes count, and the loss.
+    class_weights: str = "auto"
     metric: str = ACCURACY  # what trials, finals and families are judged by
     # What the searcher is after: accuracy, or the metric in its place, and perhaps latency and size.
     objective: tuple[str, ...] = ("accuracy",)
@@ -217,6 +220,8 @@ class Settings:
         )  # fmt: skip
         _check(self.min_pictures is None or self.min_pictures >= 1, "min_pictures", "1 or more", self.min_pictures)
         _check(len(set(self.image_sizes)) == len(self.image_sizes), "image_sizes", "each size once", self.image_sizes)
+        weights = f"one of {', '.join(CLASS_WEIGHTS)}"
+        _check(self.class_weights in CLASS_WEIGHTS, "class_weights", weights, self.class_weights)
         _check(self.metric in METRICS, "metric", f"one of {', '.join(METRICS)}", self.metric)
         for objective in self.objective:
             _check(objective in OBJECTIVES, "objective", f"names from {', '.join(OBJECTIVES)}", objective)

@@ -48,6 +48,8 @@ MOST_CLASSES = 40
 MOST_CONFUSED = 60
 # Classes are called uneven where the rarest has less than this share of the commonest one's pictures.
 UNEVEN = 1 / 3
+# And imbalanced where the commonest one has more than so many times the pictures of the rarest.
+IMBALANCED = 1.5
 # What a configuration says of a user's model that follows from its other values, beside what was chosen.
 DERIVED = ("model_parameters", "multiply_adds")
 # `pictures` where it was trained on all of them, the test pictures too, after another of its kind was scored.
@@ -433,6 +435,8 @@ def summarise(run_dir: Path) -> dict[str, Any]:
         "winner": choose_winner({family: record["best"] for family, record in families.items()}),
         "winner_rule": winner_rule(limits_of(settings), metric_of(settings)),
         "metric": metric_of(settings),
+        # Of runs from before there was a choice nothing was weighted.
+        "weighted": settings.get("class_weights") == "auto" and imbalanced([entry["train"] for entry in counts]),
         "objective": objective_of(settings),
         "limits": limits_of(settings),
         "skipped_rows": rows.skipped,
@@ -562,6 +566,14 @@ def commonest(counts: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def uneven(pictures: Sequence[int]) -> bool:
     """Whether the rarest class has less than a third of the commonest one's pictures."""
     return bool(pictures) and min(pictures) < UNEVEN * max(pictures)
+
+
+def imbalanced(pictures: Sequence[int]) -> bool:
+    """Whether the commonest class has more than one and a half times the pictures of the rarest.
+
+    Of the training pictures this decides whether rare classes may count more (`--class-weights auto`).
+    """
+    return bool(pictures) and max(pictures) > IMBALANCED * min(pictures)
 
 
 def _beside_commonest(record: dict[str, Any], usual: dict[str, dict[str, Any]]) -> None:

@@ -171,6 +171,29 @@ def imbalance(data: dict[str, Any]) -> str:
     )
 
 
+def weighted(summary: dict[str, Any]) -> str:
+    """What the search did about imbalanced training pictures; empty where they are not, or nothing was done."""
+    if not summary["weighted"]:
+        return ""
+    counts = [entry["train"] for entry in summary["data"]["counts"]]
+    said = (
+        f"The training pictures are imbalanced: {max(counts):,} of the commonest class, {min(counts):,} of the rarest. "
+        "Accuracy counts pictures and so leans to the common classes."
+    )
+    best = summary["families"][summary["winner"]]["best"] if summary["winner"] else None
+    power = best["config"].get("class_weight_power") if best else None
+    if power is not None:
+        how = f"the winner's pictures count by the class counts to the power of {MINUS}{value(power)}"
+        how = "the winner counts all pictures the same" if not power else how
+        loss = ", with focal loss" if best and best["config"].get("loss") == "focal" else ""
+        said += f" The search chose how much rare classes count (--class-weights): {how}{loss}."
+    if summary["metric"] == ACCURACY:
+        said += (
+            " It was judged by accuracy all the same; --metric macro_f1 or balanced_accuracy judge all classes alike."
+        )
+    return said
+
+
 def balanced(test: dict[str, Any] | None) -> float | None:
     """The balanced accuracy on test, where the predictions were saved."""
     return ((test or {}).get("predictions") or {}).get("balanced_accuracy")
@@ -242,7 +265,7 @@ def effort(summary: dict[str, Any]) -> str:
 
 def caveats(summary: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the table, most important first."""
-    said = [line for line in [imbalance(summary["data"])] if line]
+    said = [line for line in (imbalance(summary["data"]), weighted(summary)) if line]
     for family, record in summary["families"].items():
         name = title(family)
         if record["above_commonest"] is False:

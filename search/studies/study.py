@@ -388,17 +388,23 @@ def fits(space: Space, values: Mapping[str, Any]) -> bool:
 
 
 def spaces_of(
-    settings: Settings, weights: Sequence[Weights], own: Mapping[str, Space] | None = None
+    settings: Settings,
+    weights: Sequence[Weights],
+    own: Mapping[str, Space] | None = None,
+    *,
+    weighted: bool = False,
 ) -> dict[str, tuple[Space, Sequence[Mapping[str, Any]]]]:
     """The space of each family of a run, as far as its settings and weights allow, and the points to start from.
 
-    `own` are the spaces of the user's hypermodels; without them their families are left out.
+    `own` are the spaces of the user's hypermodels; without them their families are left out. Where `weighted`, because
+    the data is imbalanced, rare classes may count more in all but these.
     """
     spaces: dict[str, tuple[Space, Sequence[Mapping[str, Any]]]] = {}
     for family in settings.families:
         if family not in SPACES and family not in (own or {}):
             continue
         bound: dict[str, Any] = {"image_sizes": settings.image_sizes}
+        bound |= {"weighted": True} if weighted else {}
         starts = STARTS.get(family, ())
         if family == "mobilenet":
             bound["backbones"] = backbones_of(weights)
@@ -428,15 +434,17 @@ def studies_of(
     prior: Prior | None = None,
     *,
     probed: bool = True,
+    weighted: bool = False,
 ) -> dict[str, Study]:
     """A study for each family of a run, over the spaces that its settings and weights allow.
 
     `own` are the spaces of the user's hypermodels. Each study is fresh but for what earlier runs have found, or knows
     every trial that the journal of a resumed run holds. Unless `probed`, no linear probes are tried.
+    `weighted` is that of `spaces_of`.
     """
     studies = {}
     known = list(dict.fromkeys((*FAMILIES, *settings.families)))
-    for family, (space, starts) in spaces_of(settings, weights, own).items():
+    for family, (space, starts) in spaces_of(settings, weights, own, weighted=weighted).items():
         earlier = journal.of(family) if journal else []
         observations = prior.observations.get(family, ()) if prior else ()
         first = prior.first.get(family, ()) if prior else ()
@@ -445,7 +453,8 @@ def studies_of(
         seed = settings.seed + 1000 * known.index(family) + 10_000 * (len(earlier) + len(observations))
         transfer = family == "mobilenet"
         aims = Aims.of(settings)
-        points = mobilenet.probes(settings.image_sizes, backbones_of(weights)) if transfer else ()
+        trunks = backbones_of(weights)
+        points = mobilenet.probes(settings.image_sizes, trunks, weighted=weighted) if transfer else ()
         studies[family] = Study(
             family, space, (*first, *starts), trials=settings.trials, seed=seed,
             earlier=earlier, observations=observations, aims=aims, probes=points if probed else (),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sizes import PARAMETERS, sources
+from models.weighting import of_pictures
 from results.analysis.metrics import ACCURACY, judged
 from search.data.folds import folds
 from search.data.pictures import Indices, Pictures
@@ -62,11 +63,14 @@ class Probed:
     solved: Solved
 
 
-def solve(features: Features, labels: Indices, groups: Indices, classes: int, *, seed: int) -> Solved:
+def solve(
+    features: Features, labels: Indices, groups: Indices, classes: int, *, seed: int, power: float = 0.0
+) -> Solved:
     """Logistic regression on features (n, width), its strength and temperature chosen by cross-validation.
 
     Pictures of one group are never on both sides of a fold. The strength is one step weaker than that of the lowest
-    cross-entropy on the first fold; the temperature is the one with the lowest cross-entropy on all.
+    cross-entropy on the first fold; the temperature is the one with the lowest cross-entropy on all. Pictures count by
+    that `power` of their class counts (`models.weighting`) in the fits, and all the same where a fit is scored.
     """
     count = max(2, min(FOLDS, round(FOLDS * LARGEST / (features.size * classes))))
     number = folds(labels, groups, FOLDS, seed=seed)
@@ -74,20 +78,20 @@ def solve(features: Features, labels: Indices, groups: Indices, classes: int, *,
     held = [places for places in held if 0 < len(places) < len(labels)]
     if not held:
         # A handful of pictures, each class in one group: nothing can be left out.
-        weights, bias = _fitted(features, labels, classes, STRENGTHS[3:4])[0]
+        weights, bias = _fitted(features, labels, classes, STRENGTHS[3:4], power)[0]
         return Solved(weights, bias, STRENGTHS[3], 1.0, np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
     # The cross-entropy of the first fold says where the optimum lies, and one step to the weaker side the accuracy
     # is as high or higher: over 8 divisions of photographs .951 and .943 on others (two trunks, one), .949 and .938 at
     # the optimum, .950 and .940 where the accuracy of all folds chose, which hardly tells one strength from another.
-    coarse = _left_out(features, labels, classes, held[0], STRENGTHS)
+    coarse = _left_out(features, labels, classes, held[0], STRENGTHS, power)
     losses = [calibrated(one, labels[held[0]])[1] for one in coarse]
     best = min(int(np.argmin(losses)) + 1, len(STRENGTHS) - 1)
     strength = STRENGTHS[best]
-    rest = [_left_out(features, labels, classes, places, (strength,))[0] for places in held[1:]]
+    rest = [_left_out(features, labels, classes, places, (strength,), power)[0] for places in held[1:]]
     places = np.concatenate(held)
     found = np.concatenate([coarse[best], *rest])
     temperature = calibrated(found, labels[places])[0]
-    weights, bias = _fitted(features, labels, classes, (strength,))[0]
+    weights, bias = _fitted(features, labels, classes, (strength,), power)[0]
     return Solved(
         weights / np.float32(temperature), bias / np.float32(temperature), strength, temperature, places,
         _softmax(found / temperature),
@@ -95,12 +99,12 @@ def solve(features: Features, labels: Indices, groups: Indices, classes: int, *,
 
 
 def _left_out(
-    features: Features, labels: Indices, classes: int, places: Indices, strengths: Sequence[float]
+    features: Features, labels: Indices, classes: int, places: Indices, strengths: Sequence[float], power: float
 ) -> Features:
     """Logits (strengths, places, classes) of pictures by fits without them."""
     rest = np.ones(len(labels), bool)
     rest[places] = False
-    fits = _fitted(features[rest], labels[rest], classes, strengths)
+    fits = _fitted(features[rest], labels[rest], classes, strengths, power)
     return np.stack([features[places] @ weights + bias for weights, bias in fits])
 
 
@@ -112,7 +116,7 @@ def calibrated(logits: Features, truth: Indices) -> tuple[float, float]:
 
 
 def _fitted(
-    features: Features, labels: Indices, classes: int, strengths: Sequence[float]
+    features: Features, labels: Indices, classes: int, strengths: Sequence[float], power: float = 0.0
 ) -> list[tuple[Features, Features]]:
     """Weights (width, classes) and bias (classes,) for each strength; each fit begins where the one before ended."""
     from sklearn.exceptions import ConvergenceWarning
@@ -132,7 +136,7 @@ def _fitted(
             with warnings.catch_warnings():
                 # The last steps towards the optimum change no answer.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                model.fit(features, labels)
+                model.fit(features, labels, of_pictures(labels, classes, power))
             if len(present) == 2:
                 # One row of weights, for the second class against the first.
                 weights[:, present[1]], bias[present] = model.coef_[0], (0.0, model.intercept_[0])
@@ -184,7 +188,8 @@ def train_probe(
         held = features_of(config, pictures, whole.validation)
     labels, groups = pictures.labels[whole.train], pictures.grouped(whole.train)
     with clock("training"), threadpool_limits(threads):
-        solved = solve(seen, labels, groups, len(pictures.classes), seed=seed)
+        power = float(config.get("class_weight_power") or 0.0)
+        solved = solve(seen, labels, groups, len(pictures.classes), seed=seed, power=power)
     fitted = _softmax(seen @ solved.weights + solved.bias)
     train_loss, train_accuracy = score(fitted, labels)
     row: dict[str, Any] = {

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sizes import EPOCH_PICTURES, is_probe
+from models.weighting import of_pictures
 from results.analysis.metrics import ACCURACY, judged
 from search.data.pictures import Indices, Pictures, one_hot
 from search.training.activations import Source, views
@@ -167,6 +168,9 @@ def train(
             compile_model(material.model, config, steps=steps, epochs=planned, trunk=material.slow)
     labels = material.targets(material.labels, len(pictures.classes))
     truth = pictures.labels[pictures.validation]
+    # A model that its user has compiled is trained as its user says.
+    power = None if material.compiled else config.get("class_weight_power")
+    weights = of_pictures(material.labels, len(pictures.classes), power)
     training = {
         "family": family, "config": dict(config), "seed": seed, "epochs": epochs, "planned": planned,
         "pictures": len(labels), "digest": pictures.digest,
@@ -187,7 +191,10 @@ def train(
         with clock("training"):
             totals = np.zeros(2)
             for chosen in passed.batches(epoch):
-                logs = material.model.train_on_batch(inputs.take(chosen), labels[chosen], return_dict=True)
+                weight = None if weights is None else weights[chosen]
+                logs = material.model.train_on_batch(
+                    inputs.take(chosen), labels[chosen], sample_weight=weight, return_dict=True
+                )
                 if not math.isfinite(logs["loss"]):
                     raise Diverged(f"the training loss became {float(logs['loss'])} in epoch {epoch + 1}")
                 totals += logs["crossentropy"], logs["accuracy"]
