@@ -56,6 +56,7 @@
     const list = element("dl");
     const facts = [
       ["family", trial.title], ["status", trial.status + (trial.reason ? ": " + trial.reason : "")],
+      ...(trial.judged ? [trial.judged] : []),
       ["best validation accuracy", percent(trial.validation_accuracy) + (trial.epoch === null ? "" : ` at epoch ${trial.epoch}`)],
       ["training minus validation", percent(trial.gap)], ["seconds", shown(trial.seconds)], ...trial.cost, ...settings(trial.config),
     ];
@@ -81,7 +82,7 @@
   };
 
   const table = document.getElementById("table");
-  const state = { key: "validation_accuracy", down: true, most: 50 };
+  const state = { key: trials.some((trial) => "score" in trial) ? "score" : "validation_accuracy", down: true, most: 50 };
   const columns = ["trial", "title", "status", "epochs", "validation_accuracy", "epoch", "gap", "seconds", "reason"];
   const worth = (trial, key) => (key === "epochs" ? trial.epochs.length : trial[key]);
   const fill = () => {

@@ -53,12 +53,17 @@ MEASURED = (
 )
 
 
+# What an epoch row carries beside them where the run is judged by another metric than accuracy: the score, higher for
+# the better, its standard error, and the loss by which near scores are told apart. Rows of finals have the same names
+# without `validation_`.
+SCORED = ("validation_score", "validation_score_error", "validation_score_loss")
+
 # What other rows may carry as numbers, and as counts; None where it is none.
 NUMBERS: dict[str, tuple[str, ...]] = {
     "cost": COSTS,
     "rung": ("value",),
     "test": ("loss", "train_accuracy", "seconds"),
-    "final": ("loss", "seconds"),
+    "final": ("loss", "seconds", "score", "score_error", "score_loss"),
     "model": ("latency_one", "latency_batch"),
 }
 COUNTS = {
@@ -241,6 +246,24 @@ class Rows:
         return float(max((row["time"] for row in self.records), default=0.0))
 
 
+def judged_by(row: Row) -> float | None:
+    """What an epoch row is judged by, higher for the better: its score, and its accuracy where that is the metric."""
+    found: float | None = row.get("validation_score", row["validation_accuracy"])
+    return found
+
+
+def tied_by(row: Row) -> float | None:
+    """The loss by which an epoch row is told from one with as good a score, lower for the better."""
+    found: float | None = row.get("validation_score_loss", row["validation_loss"])
+    return found
+
+
+def final_judged_by(row: Row) -> float:
+    """What the row of a final is judged by, as `judged_by` says of an epoch's."""
+    found = row.get("score")
+    return float(row["accuracy"] if found is None else found)
+
+
 def smoothed(values: Sequence[float]) -> list[float]:
     """Each value of a curve averaged with its neighbours, one on either side from 9 epochs on, two from 36, and so on.
 
@@ -295,6 +318,7 @@ def clean(row: Any) -> Row | None:
         if any(_wrong(kept.get(key), key) for key in MEASURED):
             return None
         kept |= {key: _number(kept.get(key)) for key in MEASURED}
+        kept |= {key: _number(kept[key]) for key in SCORED if key in kept}
     kept |= {key: _number(kept[key]) for key in NUMBERS.get(event, ()) if key in kept}
     kept |= {key: None for key in COUNTS.get(event, ()) if key in kept and not _count(kept[key])}
     needed = {"time": (int, float), **REQUIRED[event]}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from results.analysis.doubt import NONE
+from results.analysis.metrics import ACCURACY, shown
 from results.delivery import formats, prediction
 from results.pages.document import write_report
 from results.rows import MEASURED, Rows, Trial, read_rows
@@ -110,7 +111,19 @@ class Run:
                 "test_accuracy": test.get("accuracy"),
                 "test_low": test.get("low"),
                 "test_high": test.get("high"),
+                **self._judged(record),
             }
+
+    @staticmethod
+    def _judged(record: dict[str, Any]) -> dict[str, Any]:
+        metric, found = record.get("metric", ACCURACY), (record["test"] or {}).get("metric")
+        if metric == ACCURACY:
+            return {}
+        best = record["best"]
+        return {
+            f"validation_{metric}": best and shown(metric, best["score"]),
+            f"test_{metric}": found and found["value"],
+        }
 
     @property
     def trials(self) -> "pd.DataFrame":

@@ -1,6 +1,7 @@
 """What a person sees while the search runs: one live block on a terminal, plain lines elsewhere and in the log."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from results.analysis.metrics import METRICS, shown
 from search.record.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, STOPPED, Journal
 from search.settings import Settings
 
@@ -77,7 +79,7 @@ class Progress:
             yield
 
     def block(self) -> Table:
-        """Trials by family and state, the best accuracy, and the time."""
+        """Trials by family and state, the best by the run's metric, and the time."""
         assert self.journal is not None
         settings, journal = self.settings, self.journal
         remaining = ""
@@ -87,13 +89,13 @@ class Progress:
         table.add_column("family")
         states = [FINISHED, RUNNING, STOPPED, FAILED]
         states += [INFEASIBLE] if settings.max_latency or settings.max_parameters else []
-        for column in (*states, "of", "best validation accuracy"):
+        for column in (*states, "of", f"best validation {METRICS[settings.metric].title}"):
             table.add_column(column, justify="right")
         for family in settings.families:
             counts = [str(len(list(journal.of(family, state)))) for state in states]
-            best = max((record.best for record in list(journal.of(family))), default=0.0)
+            best = max((record.best for record in list(journal.of(family))), default=-math.inf)
             of = "-" if settings.trials is None else str(settings.trials)
-            table.add_row(family, *counts, of, f"{best:.3f}" if best else "")
+            table.add_row(family, *counts, of, f"{shown(settings.metric, best):.3f}" if best > -math.inf else "")
         return table
 
 

@@ -33,6 +33,7 @@ from dataclasses import fields, replace
 from importlib import metadata
 from typing import Any, TypeVar
 
+from results.analysis.metrics import ACCURACY, METRICS, TOP
 from results.commands import until_unread
 from results.delivery.framework import backend
 from results.terminal import at_home, prepare
@@ -210,9 +211,14 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
                 if not (folder / SPACE).exists():
                     # Before pictures are read: only the names of hypermodels hang on them.
-                    records |= narrowed(settings, weights, {}, progress.say)
+                    maybe = settings.class_weights == "auto"  # which needs the pictures to be counted
+                    records |= narrowed(settings, weights, {}, progress.say, weighted=maybe)
                 pictures, split = data.prepare(settings, machine.cores(), progress.say)
                 progress.say(describe(split))
+                check_metric(settings, split)
+                weighted = weighs(settings, split)
+                if weighted:
+                    progress.say("the training pictures are imbalanced: how much rare classes count is searched too")
                 if resume:
                     check_same_data(folder / "split.json", split)
                 records["split.json"] = json.dumps(split)
@@ -221,11 +227,13 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 if own.models.references:
                     records["hypermodels.json"] = check_same_code(folder / "hypermodels.json", own.models)
                     if not (folder / SPACE).exists():
-                        records |= narrowed(settings, weights, own.spaces(), progress.say)
+                        records |= narrowed(settings, weights, own.spaces(), progress.say, weighted=weighted)
+                elif not weighted:
+                    check_balanced(settings, weights)
                 if not resume:
                     keep()
-                prior = learnt(settings, runs, split, weights, own.spaces(), progress.say)
-                earlier = rows_before(rows, settings, weights, own) if rows.exists() else None
+                prior = learnt(settings, runs, split, weights, own.spaces(), progress.say, weighted=weighted)
+                earlier = rows_before(rows, settings, weights, own, weighted=weighted) if rows.exists() else None
                 if earlier and earlier.skipped:
                     progress.say(f"{earlier.skipped} lines of {rows} are no rows of this run and are passed over")
 
@@ -234,7 +242,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                     keep()
                     trackers.begin(time.monotonic() - began + (earlier.seconds if earlier else 0.0))
 
-                search(settings, progress, pictures, weights, own, prior, began, command, go_on, earlier)
+                search(settings, progress, pictures, weights, own, prior, began, command, go_on, earlier, weighted)
         except KeyboardInterrupt:
             if goes_on:
                 progress.say(f"interrupted; python search/run.py --resume {shlex.quote(str(folder))} goes on")
@@ -251,17 +259,20 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         return status
 
 
-def narrowed(settings: Settings, weights: Any, own: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, str]:
+def narrowed(
+    settings: Settings, weights: Any, own: Mapping[str, Any], say: Callable[[str], None], *, weighted: bool
+) -> dict[str, str]:
     """The record of what `--set` leaves of the spaces, by its file; raises ValueError for rules that they cannot keep.
 
-    Without the spaces of hypermodels, where there are any, nothing is said and kept yet.
+    `weighted` says whether the spaces choose how much rare classes count. Without the spaces of hypermodels, where
+    there are any, nothing is said and kept yet.
     """
     if not settings.set:
         return {}
     from search.studies.narrowed import check, lines
     from search.studies.study import spaces_of
 
-    spaces = {family: space for family, (space, _) in spaces_of(settings, weights, own).items()}
+    spaces = {family: space for family, (space, _) in spaces_of(settings, weights, own, weighted=weighted).items()}
     unread = len(spaces) < len(settings.families)
     record = check(settings.set, spaces, own, unread)
     if unread:
@@ -269,6 +280,24 @@ def narrowed(settings: Settings, weights: Any, own: Mapping[str, Any], say: Call
     for line in lines(record):
         say(line)
     return {SPACE: json.dumps(record, indent=2) + "\n"}
+
+
+def check_balanced(settings: Settings, weights: Any) -> None:
+    """Raises ValueError where `--set` narrows what only the spaces of imbalanced data have: this data is balanced."""
+    try:
+        narrowed(settings, weights, {}, lambda line: None, weighted=False)
+    except ValueError as error:
+        if settings.class_weights == "none":
+            raise
+        raise ValueError(f"{error}; the training pictures are balanced, so there is nothing to weigh") from None
+
+
+def weighs(settings: Settings, split: Mapping[str, Any]) -> bool:
+    """Whether the spaces choose how much rare classes count: where training pictures are imbalanced, and it may be."""
+    from results.analysis.numbers import class_counts, imbalanced
+
+    counts = [entry["train"] for entry in class_counts(dict(split))]
+    return settings.class_weights == "auto" and imbalanced(counts)
 
 
 def earlier_runs(settings: Settings) -> list[Any]:
@@ -287,6 +316,8 @@ def learnt(
     weights: Any,
     own: Mapping[str, Any],
     say: Callable[[str], None],
+    *,
+    weighted: bool,
 ) -> Any:
     """What earlier runs give to this one, kept in its folder; None without a warm start."""
     if not settings.warm_start:
@@ -296,7 +327,8 @@ def learnt(
     from search.studies.warm_start import Prior, prior_of, read_object
 
     if runs:
-        spaces = {family: space for family, (space, _) in spaces_of(settings, weights, own).items()}
+        found = spaces_of(settings, weights, own, weighted=weighted)
+        spaces = {family: space for family, (space, _) in found.items()}
         prior = prior_of(runs, settings, split, spaces, read_object(settings.folder / "hypermodels.json"))
         write_aside(settings.folder / WARM_START, prior.to_json())
         for line in prior.lines():
@@ -304,13 +336,13 @@ def learnt(
     return Prior.from_json((settings.folder / WARM_START).read_text(encoding="utf-8"))
 
 
-def rows_before(path: Path, settings: Settings, weights: Any, own: Any) -> Any:
+def rows_before(path: Path, settings: Settings, weights: Any, own: Any, *, weighted: bool) -> Any:
     """The rows of a run that is resumed, from which its search can go on."""
     from results.rows import read_rows
     from search.studies.earlier import usable
     from search.studies.study import studies_of
 
-    return usable(read_rows(path), settings, studies_of(settings, weights, own=own.spaces()))
+    return usable(read_rows(path), settings, studies_of(settings, weights, own=own.spaces(), weighted=weighted))
 
 
 def taken(folder: Path) -> bool:
@@ -329,10 +361,11 @@ def search(
     command: Sequence[str],
     keep: Callable[[], None],
     earlier: Any = None,
+    weighted: bool = False,
 ) -> None:
     """Starts Ray and runs the experiment; `keep` is called once nothing can refuse it any more.
 
-    `earlier` are the rows of a run that is resumed.
+    `earlier` are the rows of a run that is resumed, `weighted` is that of `weighs`.
     """
     from search.cluster import connect, joins
     from search.data.cache import write_aside
@@ -347,7 +380,7 @@ def search(
 
     metrics = RunMetrics(settings.name)
     journal = Journal(settings.folder / "trials.jsonl", began, metrics.take, earlier)
-    studies = studies_of(settings, weights, journal, own.spaces(), prior)
+    studies = studies_of(settings, weights, journal, own.spaces(), prior, weighted=weighted)
     for family, study in studies.items():
         if study.size is not None:
             progress.say(f"{family}: its narrowed space leaves {study.size} in all to try, each of them once")
@@ -387,6 +420,7 @@ def search(
         own.models,
         backend(),
         os.getcwd() if own.models.references and not joins(settings) else "",
+        settings.metric,
     )
     try:
         with progress.live(journal), LivePage(settings, journal):
@@ -425,6 +459,7 @@ def extent(settings: Settings) -> str:
 def report(settings: Settings, progress: Progress) -> int:
     """Writes the report and prints its summary; the exit status is 1 where no trial finished."""
     from results.analysis import verdict
+    from results.analysis.numbers import figure
     from results.pages.document import write_report
 
     page = write_report(settings.folder)
@@ -442,6 +477,11 @@ def report(settings: Settings, progress: Progress) -> int:
         )
         said = f"{family}: {best['trial']}, validation {best['validation_accuracy']:.3f}{_beside(usual['validation'])}"
         said += f", final {best['final']['accuracy']:.3f}" if best.get("final") else ""
+        if (metric := record["metric"]) != ACCURACY:
+            value = verdict.measured(metric, figure(best))
+            tested = verdict.scored(test)
+            name = f"validation {verdict.called(metric)} {value}" + (f", test {tested}" if tested else "")
+            said = said.replace(f"{best['trial']}, ", f"{best['trial']}, {name}; accuracy: ")
         progress.say(f"{said}{scored}")
     progress.say(verdict.headline(results))
     if uneven := verdict.imbalance(results["data"]):
@@ -456,6 +496,15 @@ def _beside(share: float | None, test: dict[str, Any] | None = None) -> str:
     said = [] if even is None else [f"balanced {even:.3f}"]
     said += [] if share is None else [f"commonest class alone {share:.3f}"]
     return f" [{', '.join(said)}]" if said else ""
+
+
+def check_metric(settings: Settings, split: Mapping[str, Any]) -> None:
+    """Raises ValueError for a metric that says nothing of so few classes."""
+    count = len(split["classes"])
+    if settings.metric == "top5" and count <= TOP:
+        raise ValueError(
+            f"--metric top5 needs more than {TOP} classes, of which it is never wrong, got {count} in `{split['data']}`"
+        )
 
 
 def describe(split: dict[str, Any]) -> str:
@@ -616,7 +665,11 @@ def continued(folder: Path, given: Mapping[str, Any], option: str = "--resume") 
     if not path.is_file():
         raise FileNotFoundError(f"{option} needs the folder of a run, and there is no `{path}`")
     try:
-        saved = Settings.from_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        saved = Settings.from_json(text)
+        if "class_weights" not in json.loads(text):
+            # The spaces of runs from before there was a choice had nothing to weigh.
+            saved = replace(saved, class_weights="none")
     except ValueError as error:
         raise ValueError(f"`{path}` is not what a search wrote: {error}") from error
     here = folder.resolve()
@@ -752,6 +805,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     add(what, "--trials", "configurations of each family at most", whole, metavar="N")
     add(what, "--epochs", "of a full trial (default: what the time allows, 9 without a budget)", whole, metavar="E")
+    add(
+        what, "--class-weights", "of imbalanced data: auto lets the search choose how much rare classes count, and "
+        "focal loss; none", metavar="{auto,none}",
+    )  # fmt: skip
+    add(what, "--metric", f"what trials and models are judged by: {', '.join(METRICS)}", metavar="M")
     add(
         what,
         "--objective",

@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+from results.analysis.metrics import ACCURACY, METRICS
 from search.home import home, own_temporary
 from search.narrowing import rules
 
@@ -21,6 +22,7 @@ GROUP = "pedigree.families"  # of entry points, by which packages add theirs
 PRECISIONS = ("auto", "float32", "bfloat16")
 OBJECTIVES = ("accuracy", "latency", "size")
 REFIT = ("all", "none")
+CLASS_WEIGHTS = ("auto", "none")
 DEMO = "demo"
 STANFORD_DOGS = "stanford-dogs"
 
@@ -140,7 +142,11 @@ class Settings:
     set: tuple[str, ...] = ()  # what hyperparameters are narrowed to: `NAME=VALUE`, a list or a range, FAMILY. in front
     trials: int | None = None  # configurations of each family at most; None: as many as the time budget allows
     epochs: int | None = None  # of a full trial; None: as many as the time budget allows, 9 without one
-    objective: tuple[str, ...] = ("accuracy",)  # what the searcher is after: accuracy, and perhaps latency and size
+    # auto: where the training pictures are imbalanced, the spaces choose how much rare classes count, and the loss.
+    class_weights: str = "auto"
+    metric: str = ACCURACY  # what trials, finals and families are judged by
+    # What the searcher is after: accuracy, or the metric in its place, and perhaps latency and size.
+    objective: tuple[str, ...] = ("accuracy",)
     max_latency: float | None = None  # seconds that a model may take for one picture
     max_parameters: int | None = None  # that a model may have
     time_budget: float | None = None  # seconds for the whole command, retraining and report included
@@ -217,6 +223,9 @@ class Settings:
         )  # fmt: skip
         _check(self.min_pictures is None or self.min_pictures >= 1, "min_pictures", "1 or more", self.min_pictures)
         _check(len(set(self.image_sizes)) == len(self.image_sizes), "image_sizes", "each size once", self.image_sizes)
+        weights = f"one of {', '.join(CLASS_WEIGHTS)}"
+        _check(self.class_weights in CLASS_WEIGHTS, "class_weights", weights, self.class_weights)
+        _check(self.metric in METRICS, "metric", f"one of {', '.join(METRICS)}", self.metric)
         for objective in self.objective:
             _check(objective in OBJECTIVES, "objective", f"names from {', '.join(OBJECTIVES)}", objective)
         _check(len(set(self.objective)) == len(self.objective), "objective", "each name once", self.objective)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spaces import weighting
+
 if TYPE_CHECKING:
     import keras_tuner
 
@@ -34,8 +36,12 @@ GIVEN = {"head": "trained"}
 AT_ZERO = {"unfrozen_blocks": ({"fine_tune": False}, {"fine_tune": True, "head": "trained"})}
 
 
-def probes(image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...]) -> tuple[dict[str, Any], ...]:
+def probes(
+    image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...], *, weighted: bool = False
+) -> tuple[dict[str, Any], ...]:
     """The points of all linear probes: of each trunk, and of each two side by side, at each size.
+
+    Where `weighted`, for imbalanced data, each of them with every power of the class counts: the features are the same.
 
     The largest size comes first, that of the pictures that the trunks were trained on: of photographs of dogs 224
     pixels were better than 160, and 256 and 288 no better than 224. One trunk at two sizes side by side was no better
@@ -45,11 +51,13 @@ def probes(image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...
     names = [f"{name}-{alpha}" for name, alpha in sorted(backbones, key=lambda one: -one[1])]
     found: list[dict[str, Any]] = []
     for size in sorted(image_sizes, reverse=True):
-        plain: list[dict[str, Any]] = []
-        for number, name in enumerate(names):
-            point = {"head": "probe", "backbone": name, "image_size": size}
-            plain += [point, *({**point, "beside": other} for other in names[:number])]
-        found += [*plain, *({**point, "mirrored": True} for point in plain)]
+        for power in weighting.POWERS if weighted else (0.0,):
+            plain: list[dict[str, Any]] = []
+            for number, name in enumerate(names):
+                point = {"head": "probe", "backbone": name, "image_size": size}
+                point |= {"class_weight_power": power} if power else {}
+                plain += [point, *({**point, "beside": other} for other in names[:number])]
+            found += [*plain, *({**point, "mirrored": True} for point in plain)]
     return tuple(found)
 
 
@@ -60,6 +68,7 @@ def space(
     backbones: tuple[tuple[str, float], ...],
     pretrained: bool = True,
     probed: bool = False,
+    weighted: bool = False,
 ) -> dict[str, Any]:
     """The space of transfer and fine-tuning; its defaults are the study's MobileNet, transferred then retrained.
 
@@ -68,6 +77,7 @@ def space(
     `trunk_rate` is the fraction of the head's learning rate at which the unfrozen blocks are trained.
     Where `probed`, the head may be a linear probe instead: logistic regression on the pooled features, solved to its
     optimum, perhaps with those of another trunk `beside` them, and perhaps learning from `mirrored` pictures too.
+    Where `weighted`, for imbalanced data, rare classes may count more.
     """
     names = [f"{name}-{alpha}" for name, alpha in backbones]
     backbone = hp.Choice("backbone", names, default="MobileNet-1.0" if "MobileNet-1.0" in names else names[0])
@@ -86,6 +96,7 @@ def space(
             "beside": beside,
             "mirrored": mirrored,
             "unfrozen_blocks": 0,
+            **(weighting.power(hp) if weighted else {}),
         }
     hp.Boolean("fine_tune", default=True)
     with hp.conditional_scope("fine_tune", [True]):
@@ -120,4 +131,5 @@ def space(
         "learning_rate": learning_rate * 10 if optimizer == "sgd" else learning_rate,
         "schedule": schedule,
         "batch_size": batch_size,
+        **(weighting.choices(hp) if weighted else {}),
     }

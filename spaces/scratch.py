@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spaces import weighting
+
 if TYPE_CHECKING:
     import keras_tuner
 
@@ -41,10 +43,11 @@ STARTS: tuple[dict[str, Any], ...] = (
 )
 
 
-def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> dict[str, Any]:
+def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weighted: bool = False) -> dict[str, Any]:
     """The shared part of both scratch spaces; its defaults are the study's three convolutions and one dense layer.
 
-    `image_sizes` in pixels. Filters 16, 32, 64 and 128 units are those of the Keras tutorial on image classification.
+    `image_sizes` in pixels; where `weighted`, for imbalanced data, rare classes may count more. Filters 16, 32, 64 and
+    128 units are those of the Keras tutorial on image classification.
     """
     image_size = hp.Choice("image_size", list(image_sizes), default=sorted(image_sizes)[(len(image_sizes) - 1) // 2])
     blocks = hp.Int("blocks", 2, 5, default=3)
@@ -85,4 +88,5 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> d
         "learning_rate": learning_rate * 10 if optimizer == "sgd" else learning_rate,
         "schedule": schedule,
         "batch_size": batch_size,
+        **(weighting.choices(hp) if weighted else {}),
     }

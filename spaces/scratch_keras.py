@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 STARTS = scratch.STARTS
 
 
-def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> dict[str, Any]:
+def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weighted: bool = False) -> dict[str, Any]:
     """The shared space and Keras's augmentation; `rotation` in fractions of a turn, the others of the picture."""
     return {
-        **scratch.space(hp, image_sizes=image_sizes),
+        **scratch.space(hp, image_sizes=image_sizes, weighted=weighted),
         "flip": hp.Choice("flip", ["none", "horizontal", "both"], default="horizontal"),
         "rotation": hp.Float("rotation", 0.0, 0.25, step=0.05, default=0.1),
         "zoom": hp.Float("zoom", 0.0, 0.3, step=0.05, default=0.1),

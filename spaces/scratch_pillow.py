@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 STARTS: tuple[dict[str, Any], ...] = tuple({**point, "whitening": False, "equalize": False} for point in scratch.STARTS)
 
 
-def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...]) -> dict[str, Any]:
+def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weighted: bool = False) -> dict[str, Any]:
     """The shared space and what Pillow does to the pictures; `rotation` in degrees, 0 for no turned copies."""
     return {
-        **scratch.space(hp, image_sizes=image_sizes),
+        **scratch.space(hp, image_sizes=image_sizes, weighted=weighted),
         "whitening": hp.Boolean("whitening", default=True),
         "auto_contrast": hp.Boolean("auto_contrast", default=True),
         "equalize": hp.Boolean("equalize", default=True),

@@ -1,6 +1,7 @@
 """The rows as the driver writes them, and what it remembers of each trial."""
 
 import json
+import math
 from pathlib import Path
 
 from results.rows import read_rows
@@ -55,7 +56,7 @@ def test_a_record_knows_its_trial(tmp_path: Path) -> None:
     journal.close()
     record = journal.records["a"]
     assert (record.values, record.best, record.fastest) == ({1: 0.3, 2: 0.2}, 0.3, 1.0)
-    assert journal.records["b"].best == 0.0
+    assert journal.records["b"].best == -math.inf
     assert [record.name for record in journal.of("mobilenet")] == ["a", "b"]
     assert [record.name for record in journal.of("mobilenet", RUNNING)] == ["a"]
     assert [record.name for record in journal.of("mobilenet", FINISHED, FAILED)] == ["b"]

@@ -140,7 +140,7 @@ def test_interval_of_several_seeds_adds_their_spread() -> None:
 
 
 def test_winner_is_chosen_by_validation_accuracy() -> None:
-    low, high = ({"validation_accuracy": accuracy, "validation_loss": 1.0} for accuracy in (0.4, 0.9))
+    low, high = ({"score": accuracy, "score_loss": 1.0} for accuracy in (0.4, 0.9))
     assert choose_winner({"a": low, "b": high, "c": None}) == "b"
     assert choose_winner({"a": None}) is None
 
@@ -168,8 +168,8 @@ def test_best_so_far_keeps_only_improvements() -> None:
         epoch_row("a-1", 4, 0.3),
     )
     assert best_so_far(rows.of("a")) == [
-        {"time": 10.0, "epochs": 1, "validation_accuracy": 0.2, "trial": "a-0"},
-        {"time": 40.0, "epochs": 4, "validation_accuracy": 0.3, "trial": "a-1"},
+        {"time": 10.0, "epochs": 1, "score": 0.2, "validation_accuracy": 0.2, "trial": "a-0"},
+        {"time": 40.0, "epochs": 4, "score": 0.3, "validation_accuracy": 0.3, "trial": "a-1"},
     ]
 
 
@@ -340,14 +340,14 @@ def test_a_final_decides_and_not_what_chose_its_finalists() -> None:
     assert figure(best) == pytest.approx(0.85)
     assert final_of(rows, "a") == {
         **{"trial": "a-001", "accuracy": pytest.approx(0.85), "loss": 1.0, "folds": 2, "pictures": 100},
-        **{"finalists": 2, "chosen_by": 0.85},
+        **{"finalists": 2, "score": pytest.approx(0.85), "chosen_by": 0.85},
     }
     # Who fell out after the first fold does not win by it.
     early = rows_of(*trials, *games, final_row("a-002", 1, 0.99))
     assert (final_of(early, "a") or {})["trial"] == "a-001"
     # One alone has met nobody.
     assert final_of(rows_of(*trials, games[0]), "a") is None
-    other = {"validation_accuracy": 0.87, "validation_loss": 1.0}
+    other = {"score": 0.87, "score_loss": 1.0}
     assert choose_winner({"a": best, "b": other}) == "b"
 
 

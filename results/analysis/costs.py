@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from results.analysis.numbers import DERIVED, baseline_name, best_epoch, mean_interval
-from results.rows import FAILED, FINISHED, Trial
+from results.rows import FAILED, FINISHED, Trial, judged_by
 
 # The key of a cost in a model row, and how it is called in print.
 MODEL_COSTS = {
@@ -93,6 +93,7 @@ def trial_costs(trials: Iterable[Trial]) -> list[dict[str, Any]]:
                 or next((epoch["parameters"] for epoch in trial.curve if epoch.get("parameters")), None),
                 "seconds_per_epoch": seconds_per_epoch(trial),
                 "validation_accuracy": row["validation_accuracy"],
+                "score": judged_by(row),
                 "epochs": len(trial.curve),
                 **{"front": [], "family_front": []},
             }
@@ -106,7 +107,7 @@ def trial_costs(trials: Iterable[Trial]) -> list[dict[str, Any]]:
 
 
 def _mark(entries: Sequence[dict[str, Any]], cost: str, name: str) -> None:
-    on_front = pareto([(entry[cost], entry["validation_accuracy"]) for entry in entries])
+    on_front = pareto([(entry[cost], entry["score"]) for entry in entries])
     for entry, on in zip(entries, on_front, strict=True):
         if on:
             entry[name].append(cost)
@@ -123,7 +124,7 @@ def trial_fronts(trials: Iterable[Trial], objective: Sequence[str]) -> dict[str,
     entries = trial_costs(every)
     keys = [OBJECTIVES[name] for name in objective if name in OBJECTIVES]
     judged = [entry for entry in entries if keys and all(entry[key] is not None for key in keys)]
-    together = undominated([(entry["validation_accuracy"], *(entry[key] for key in keys)) for entry in judged])
+    together = undominated([(entry["score"], *(entry[key] for key in keys)) for entry in judged])
     for entry in entries:
         entry["aims"] = None
         # How long an epoch takes is a cost of the search and not of the model.
@@ -133,7 +134,7 @@ def trial_fronts(trials: Iterable[Trial], objective: Sequence[str]) -> dict[str,
         entry["aims"] = on
     configs = {trial.name: trial.config for trial in every}
     kept = [entry for entry in entries if entry["aims"] or entry["front"] or entry["family_front"]]
-    kept.sort(key=lambda entry: (not entry["aims"], -entry["validation_accuracy"], entry["trial"]))
+    kept.sort(key=lambda entry: (not entry["aims"], -entry["score"], entry["trial"]))
     return {
         "objective": list(objective),
         "costs": [cost for cost in MODEL_COSTS if any(entry[cost] is not None for entry in entries)],

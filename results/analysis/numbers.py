@@ -10,8 +10,26 @@ from typing import Any
 
 import numpy as np
 
+from results.analysis import metrics
+from results.analysis.metrics import ACCURACY, METRICS
 from results.records import SIDES, broken_records, read_probabilities, read_record
-from results.rows import FAILED, FINISHED, INFEASIBLE, NO_TIME, RUNNING, STOPPED, Row, Rows, Trial, read_rows, smoothed
+from results.rows import (
+    FAILED,
+    FINISHED,
+    INFEASIBLE,
+    NO_TIME,
+    RUNNING,
+    SCORED,
+    STOPPED,
+    Row,
+    Rows,
+    Trial,
+    final_judged_by,
+    judged_by,
+    read_rows,
+    smoothed,
+    tied_by,
+)
 
 # A fitted line that changes by less than this share of its mean over the whole curve is called flat.
 FLAT = 0.05
@@ -30,6 +48,8 @@ MOST_CLASSES = 40
 MOST_CONFUSED = 60
 # Classes are called uneven where the rarest has less than this share of the commonest one's pictures.
 UNEVEN = 1 / 3
+# And imbalanced where the commonest one has more than so many times the pictures of the rarest.
+IMBALANCED = 1.5
 # What a configuration says of a user's model that follows from its other values, beside what was chosen.
 DERIVED = ("model_parameters", "multiply_adds")
 # `pictures` where it was trained on all of them, the test pictures too, after another of its kind was scored.
@@ -67,25 +87,23 @@ def loss_trend(losses: Sequence[float | None]) -> dict[str, Any]:
 
 
 def best_epoch(trial: Trial) -> Row | None:
-    """The epoch row with the highest validation accuracy; ties by the lower validation loss, then the earlier epoch.
+    """The epoch row with the highest score (`results.rows.judged_by`), by default the validation accuracy.
 
-    Accuracy and loss are smoothed over the neighbouring epochs (`results.rows.smoothed`), in the row as well.
+    Ties by the lower validation loss, then the earlier epoch. Accuracy, loss and score are smoothed over the
+    neighbouring epochs (`results.rows.smoothed`), in the row as well.
     """
-    known = [row for row in trial.curve if row["validation_accuracy"] is not None]
-    accuracies = smoothed([row["validation_accuracy"] for row in known])
-    losses = [row["validation_loss"] for row in known]
-    if None not in losses:
-        losses = smoothed(losses)
-    rows = [
-        {**row, "validation_accuracy": accuracy, "validation_loss": loss}
-        for row, accuracy, loss in zip(known, accuracies, losses, strict=True)
-    ]
+    known = [row for row in trial.curve if row["validation_accuracy"] is not None and judged_by(row) is not None]
+    columns = {name: [row[name] for row in known] for name in ("validation_accuracy", "validation_loss")}
+    # In every row of a run or in none.
+    columns |= {name: [row.get(name) for row in known] for name in SCORED if any(name in row for row in known)}
+    even = {name: values if None in values else smoothed(values) for name, values in columns.items()}
+    rows = [{**row, **{name: values[place] for name, values in even.items()}} for place, row in enumerate(known)]
     return min(rows, key=_rank, default=None)
 
 
 def _rank(row: Row) -> tuple[float, float]:
-    loss = row["validation_loss"]
-    return (-row["validation_accuracy"], math.inf if loss is None else loss)
+    score, loss = judged_by(row), tied_by(row)
+    return (math.inf if score is None else -score, math.inf if loss is None else loss)
 
 
 def describe(trial: Trial) -> dict[str, Any] | None:
@@ -106,6 +124,10 @@ def describe(trial: Trial) -> dict[str, Any] | None:
         "epoch": row["epoch"],
         "validation_accuracy": validation,
         "validation_loss": row["validation_loss"],
+        # What it is judged by, higher for the better: the accuracy, or what --metric names.
+        "score": judged_by(row),
+        "score_error": row.get("validation_score_error"),
+        "score_loss": tied_by(row),
         "train_accuracy": train,
         "train_loss": row["train_loss"],
         "overfit_gap": gap,
@@ -130,8 +152,8 @@ def best_trial(rows: Rows, family: str) -> dict[str, Any] | None:
 
     Of those that met in a final the best (`clear_best`) over the folds that all who stayed in the race played. `final`
     then holds its figure there. Else, among trials that ran their full budget or until a run's time was up, the highest
-    validation accuracy at the trial's best epoch, ties by the lower validation loss; among linear probes `clear_best`.
-    Where none did, the trial that ran longest, ties by accuracy, and `full_budget` is False. Failed trials are never
+    score at the trial's best epoch, ties by the lower validation loss; among linear probes `clear_best`.
+    Where none did, the trial that ran longest, ties by score, and `full_budget` is False. Failed trials are never
     chosen; None where no other trial has a validation accuracy.
     """
     played = final_of(rows, family)
@@ -153,8 +175,8 @@ def best_trial(rows: Rows, family: str) -> dict[str, Any] | None:
 def final_of(rows: Rows, family: str) -> dict[str, Any] | None:
     """The figure of the finalist that won its family's final; None where fewer than two met on one fold.
 
-    `accuracy` is the mean over its `folds` of `pictures` together, which did not choose it as a finalist; of the
-    `finalists` it is the best there, so that a little optimism is left. `chosen_by` is the figure that made it one.
+    `accuracy` and `score` are means over its `folds` of `pictures` together, which did not choose it as a finalist; of
+    the `finalists` it is the best there, so that a little optimism is left. `chosen_by` is the score that made it one.
     """
     played = {trial: folds for trial, folds in rows.finals(family).items() if trial in rows.trials}
     most = max((len(folds) for folds in played.values()), default=0)
@@ -167,23 +189,43 @@ def final_of(rows: Rows, family: str) -> dict[str, Any] | None:
 
     common = sorted(common)
     seen = [sum(int(row.get("pictures") or 0) for row in played[trial].values()) for trial in common]
-    best = common[clear_best([(mean(trial, "accuracy"), mean(trial, "loss")) for trial in common], max(1, min(seen)))]
+    told = [(final_score(played[trial].values()), final_loss(played[trial].values())) for trial in common]
+    best = common[clear_best(told, max(1, min(seen)), [final_error(played[trial].values()) for trial in common])]
     row = best_epoch(rows.trials[best])
     return {
         "trial": best,
         "accuracy": mean(best, "accuracy"),
+        "score": final_score(played[best].values()),
         "loss": mean(best, "loss"),
         "folds": most,
         "pictures": sum(int(found.get("pictures") or 0) for found in played[best].values()),
         "finalists": len(played),
-        "chosen_by": None if row is None else row["validation_accuracy"],
+        "chosen_by": None if row is None else judged_by(row),
     }
+
+
+def final_score(folds: Iterable[Row]) -> float:
+    """What a finalist is judged by: the mean over the folds that it has played."""
+    return statistics.fmean(final_judged_by(row) for row in folds)
+
+
+def final_loss(folds: Iterable[Row]) -> float:
+    """The loss by which finalists are told apart whose scores are too near, a mean over folds."""
+    losses = [row.get("score_loss", row.get("loss")) for row in folds]
+    return statistics.fmean(math.inf if loss is None else loss for loss in losses)
+
+
+def final_error(folds: Iterable[Row]) -> float | None:
+    """The standard error of a finalist's score over its folds; None where that is its accuracy."""
+    errors = [row.get("score_error") for row in folds]
+    known = [error for error in errors if error is not None]
+    return math.hypot(*known) / len(errors) if known and len(known) == len(errors) else None
 
 
 def contenders(rows: Rows, family: str, most: int, pictures: int) -> list[dict[str, Any]]:
     """The best trials of a family that ran their full budget, at most so many: those not clearly behind the first.
 
-    Clearly is two standard errors of a share seen on so many validation `pictures`.
+    Clearly is two standard errors: those of the first one's score, or of a share seen on so many validation `pictures`.
     """
     found = full_trials(rows, family)
     if not found:
@@ -191,9 +233,9 @@ def contenders(rows: Rows, family: str, most: int, pictures: int) -> list[dict[s
     # Cross-validation has chosen among the probes already, on more pictures than a final has.
     probes = [record for record in found if record["config"].get("head") == "probe"]
     found = [record for record in found if record not in probes[1:]][:most]
-    best = found[0]["validation_accuracy"]
-    margin = 2 * math.sqrt(max(best * (1 - best), 0.25 / pictures) / pictures)
-    return [record for record in found if record["validation_accuracy"] >= best - margin]
+    best, error = found[0]["score"], found[0]["score_error"]
+    margin = 2 * (share_error(best, pictures) if error is None else error)
+    return [record for record in found if record["score"] >= best - margin]
 
 
 def full_trials(rows: Rows, family: str) -> list[dict[str, Any]]:
@@ -208,23 +250,33 @@ def _finished(rows: Rows, family: str) -> list[Trial]:
     probes = [pair for pair in ranked if pair[0].config.get("head") == "probe"]
     if probes:
         held = min(int(row.get("held_out") or 1) for _, row in probes)
-        told = [(row["validation_accuracy"], row["validation_loss"]) for _, row in probes]
-        chosen = probes[clear_best(told, held)]
+        told = [(-_rank(row)[0], tied_by(row)) for _, row in probes]
+        chosen = probes[clear_best(told, held, [row.get("validation_score_error") for _, row in probes])]
         place = ranked.index(probes[0])
         ranked.remove(chosen)
         ranked.insert(place, chosen)
     return [trial for trial, _ in ranked]
 
 
-def clear_best(told: Sequence[tuple[float, float | None]], pictures: int) -> int:
-    """The place of the best of some (accuracy, cross-entropy) on so many pictures.
+def share_error(share: float, pictures: int) -> float:
+    """The standard error of a share seen on so many pictures, at least that of half a picture."""
+    return math.sqrt(max(share * (1 - share), 0.25 / pictures) / pictures)
 
-    Accuracies within a standard error of a difference of the highest cannot be told from it; of those the lowest
+
+def clear_best(
+    told: Sequence[tuple[float, float | None]], pictures: int, errors: Sequence[float | None] | None = None
+) -> int:
+    """The place of the best of some (score, cross-entropy) on so many pictures.
+
+    Scores within a standard error of a difference of the highest cannot be told from it; of those the lowest
     cross-entropy is the best, which is told by all pictures and not by those few that two models name differently.
+    `errors` are the standard errors of the scores; one that is not known is that of an accuracy.
     """
-    highest = max(accuracy for accuracy, _ in told)
-    margin = math.sqrt(2 * max(highest * (1 - highest), 0.25 / pictures) / pictures)
-    near = [place for place, (accuracy, _) in enumerate(told) if accuracy >= highest - margin]
+    first = max(range(len(told)), key=lambda place: told[place][0])
+    highest = told[first][0]
+    error = errors[first] if errors else None
+    margin = math.sqrt(2) * (share_error(highest, pictures) if error is None else error)
+    near = [place for place, (score, _) in enumerate(told) if score >= highest - margin]
     return min(near, key=lambda place: (math.inf if told[place][1] is None else told[place][1], -told[place][0]))
 
 
@@ -244,29 +296,41 @@ def limits_of(settings: dict[str, Any]) -> dict[str, float]:
     return {name: settings[name] for name in ("max_latency", "max_parameters") if is_number(settings.get(name))}
 
 
-def winner_rule(limits: dict[str, float]) -> str:
+def metric_of(settings: dict[str, Any]) -> str:
+    """The metric that a run was judged by; runs from before there was a choice were judged by accuracy."""
+    wanted = settings.get("metric")
+    return wanted if isinstance(wanted, str) and wanted in METRICS else ACCURACY
+
+
+def winner_rule(limits: dict[str, float], metric: str = ACCURACY) -> str:
     """How the winner is chosen, in words."""
     kept = " that keeps to " + " and ".join(f"--{name.replace('_', '-')}" for name in limits) if limits else ""
+    best = "lowest" if METRICS[metric].minimised else "highest"
     return (
-        f"highest validation accuracy of a family's best configuration{kept}, that of its final where it had one; the "
-        "test set does not choose"
+        f"{best} validation {METRICS[metric].title} of a family's best configuration{kept}, that of its final where it "
+        "had one; the test set does not choose"
     )
 
 
 def figure(best: dict[str, Any]) -> float:
-    """The accuracy by which a best configuration is compared: of its family's final where there was one."""
-    return float((best.get("final") or {"accuracy": best["validation_accuracy"]})["accuracy"])
+    """The score by which a best configuration is compared: of its family's final where there was one."""
+    return float((best.get("final") or best)["score"])
 
 
 def choose_winner(best: dict[str, dict[str, Any] | None]) -> str | None:
-    """The family whose best configuration has the highest validation accuracy; ties by the lower loss, then by name.
+    """The family whose best configuration has the highest score; ties by the lower loss, then by name.
 
-    Of a family that had a final the accuracy there counts.
+    Of a family that had a final the score there counts.
 
     The test set does not choose: it is read once, for the figure that is reported.
     """
     known = [(family, record) for family, record in best.items() if record is not None]
-    return min(known, key=lambda pair: (-figure(pair[1]), *_rank(pair[1])[1:], pair[0]), default=(None, None))[0]
+
+    def rank(pair: tuple[str, dict[str, Any]]) -> tuple[float, float, str]:
+        loss = pair[1]["score_loss"]
+        return -figure(pair[1]), math.inf if loss is None else loss, pair[0]
+
+    return min(known, key=rank, default=(None, None))[0]
 
 
 def wilson(accuracy: float, pictures: int) -> tuple[float, float]:
@@ -340,7 +404,8 @@ def summarise(run_dir: Path) -> dict[str, Any]:
     members = most if isinstance(most, int) else None
     counts = class_counts(split)
     usual = commonest(counts)
-    families = {family: _family(run_dir, rows, family, split, sizes["test"], members) for family in names}
+    metric = metric_of(settings)
+    families = {family: _family(run_dir, rows, family, split, sizes["test"], members, metric) for family in names}
     space = read_record(run_dir / "space.json")
     for family, record in families.items():
         record |= _narrowed(space.get(family, {}), rows.of(family))
@@ -368,7 +433,10 @@ def summarise(run_dir: Path) -> dict[str, Any]:
         },
         "families": families,
         "winner": choose_winner({family: record["best"] for family, record in families.items()}),
-        "winner_rule": winner_rule(limits_of(settings)),
+        "winner_rule": winner_rule(limits_of(settings), metric_of(settings)),
+        "metric": metric_of(settings),
+        # Of runs from before there was a choice nothing was weighted.
+        "weighted": settings.get("class_weights") == "auto" and imbalanced([entry["train"] for entry in counts]),
         "objective": objective_of(settings),
         "limits": limits_of(settings),
         "skipped_rows": rows.skipped,
@@ -395,7 +463,7 @@ def _whole(value: Any) -> int:
 
 
 def _family(
-    run_dir: Path, rows: Rows, family: str, split: dict[str, Any], pictures: int, most: int | None
+    run_dir: Path, rows: Rows, family: str, split: dict[str, Any], pictures: int, most: int | None, metric: str
 ) -> dict[str, Any]:
     trials = rows.of(family)
     best = best_trial(rows, family)
@@ -404,11 +472,16 @@ def _family(
     if test is not None:
         # While a run that was extended has a better configuration, which was not scored yet, the two have no gap.
         same = best is not None and test["scored"][-1] in (best["trial"], None)
-        test["gap"] = figure(best) - test["accuracy"] if best and same else None
-        test["predictions"] = judge_predictions(run_dir, family, split, [seed["seed"] for seed in test["seeds"]])
+        chosen = None if best is None else (best.get("final") or {"accuracy": best["validation_accuracy"]})["accuracy"]
+        test["gap"] = chosen - test["accuracy"] if best and same else None
+        seeds = [seed["seed"] for seed in test["seeds"]]
+        test["predictions"] = judge_predictions(run_dir, family, split, seeds)
+        # Beside accuracy what the run was judged by, with its usual sign; of accuracy that is all said.
+        test["metric"] = None if metric == ACCURACY else judge_test(run_dir, family, split, seeds, metric)
     model = rows.model(family)
     refused = rows.ended(family, INFEASIBLE)
     return {
+        "metric": metric,
         # What breaks a limit was not tried.
         "trials": len(trials) - len(refused),
         **{status: len(rows.ended(family, status)) for status in (FINISHED, STOPPED, FAILED, RUNNING)},
@@ -495,6 +568,14 @@ def uneven(pictures: Sequence[int]) -> bool:
     return bool(pictures) and min(pictures) < UNEVEN * max(pictures)
 
 
+def imbalanced(pictures: Sequence[int]) -> bool:
+    """Whether the commonest class has more than one and a half times the pictures of the rarest.
+
+    Of the training pictures this decides whether rare classes may count more (`--class-weights auto`).
+    """
+    return bool(pictures) and max(pictures) > IMBALANCED * min(pictures)
+
+
 def _beside_commonest(record: dict[str, Any], usual: dict[str, dict[str, Any]]) -> None:
     """Puts the share of the commonest class beside a family's accuracies, and whether its model is shown to beat it.
 
@@ -560,12 +641,12 @@ def rung_table(trials: Iterable[Trial]) -> list[dict[str, Any]]:
 
 
 def observations(trials: Iterable[Trial]) -> list[tuple[dict[str, Any], float]]:
-    """Configuration and best validation accuracy of every trial that has one and did not fail.
+    """Configuration and best score of every trial that has one and did not fail.
 
     What follows from the rest of a configuration is left out: it was not chosen.
     """
     return [
-        ({key: value for key, value in trial.config.items() if key not in DERIVED}, row["validation_accuracy"])
+        ({key: value for key, value in trial.config.items() if key not in DERIVED}, -_rank(row)[0])
         for trial in trials
         if trial.status != FAILED and trial.config and (row := best_epoch(trial)) is not None
     ]
@@ -649,7 +730,7 @@ def _log_spread(values: Sequence[float]) -> bool:
 
 
 def effects(trials: Sequence[Trial], fixed: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
-    """Mean best validation accuracy at each level of each varied parameter, with a 95 % interval of the mean.
+    """Mean best score at each level of each varied parameter, with a 95 % interval of the mean.
 
     A range of numbers is cut into three levels with as many trials each. These are means over whatever else the search
     tried at that level, not controlled comparisons. A level with one trial has no interval.
@@ -710,6 +791,25 @@ def judge_predictions(run_dir: Path, family: str, split: dict[str, Any], seeds: 
         "classes": records,
         "calibration": calibration(stacked, truth),
     }
+
+
+def judge_test(
+    run_dir: Path, family: str, split: dict[str, Any], seeds: Sequence[int], metric: str
+) -> dict[str, Any] | None:
+    """The mean of a metric over the seeds on test, with its interval, from the stored probabilities.
+
+    None where those of a seed were not saved, or are of another split.
+    """
+    labels = np.array([label for _, label in split.get("test") or []], dtype=int)
+    shape = (len(labels), len(split.get("classes") or []))
+    read = [read_probabilities(run_dir / "predictions" / f"{family}-{seed}.npz", shape) for seed in seeds]
+    runs = [one for one in read if one is not None]
+    if not runs or len(runs) < len(read) or not len(labels):
+        return None
+    value, low, high = metrics.interval(metric, runs, labels)
+    luck = f" and {len(runs)} seeds" if len(runs) > 1 else ", one seed"
+    method = f"95 % interval: percentiles of a bootstrap over {len(labels)} test pictures{luck}"
+    return {"name": metric, "value": value, "low": low, "high": high, "method": method}
 
 
 def ensemble(
@@ -822,17 +922,25 @@ def calibration(probabilities: Any, truth: Any) -> dict[str, Any]:
 
 
 def best_so_far(trials: Iterable[Trial]) -> list[dict[str, Any]]:
-    """Each improvement of the best validation accuracy, with the seconds and the epochs that the family had spent."""
+    """Each improvement of the best score, with the seconds and the epochs that the family had spent.
+
+    `validation_accuracy` is that of the same epoch.
+    """
     told = sorted(
-        ((row["time"], row["validation_accuracy"], trial.name) for trial in trials for row in trial.curve),
+        (
+            (row["time"], judged_by(row), row["validation_accuracy"], trial.name)
+            for trial in trials
+            for row in trial.curve
+        ),
         key=lambda point: point[0],
     )
     steps: list[dict[str, Any]] = []
     best = -math.inf
-    for epochs, (seconds, accuracy, name) in enumerate(told, 1):
-        if accuracy is not None and accuracy > best:
-            best = accuracy
-            steps.append({"time": seconds, "epochs": epochs, "validation_accuracy": accuracy, "trial": name})
+    for epochs, (seconds, score, accuracy, name) in enumerate(told, 1):
+        if score is not None and score > best:
+            best = score
+            step = {"time": seconds, "epochs": epochs, "score": score, "validation_accuracy": accuracy, "trial": name}
+            steps.append(step)
     return steps
 
 

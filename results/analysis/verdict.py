@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from results.analysis import numbers
+from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.records import SIDES
 from results.rows import NO_TIME
 
@@ -43,6 +44,34 @@ def percent(share: float | None, digits: int = 1) -> str:
 def points(share: float | None) -> str:
     """A difference of shares in percentage points, with its sign."""
     return NOT_KNOWN if share is None else f"{100 * share:+.1f}".replace("-", MINUS)
+
+
+def called(metric: str) -> str:
+    """The name of a metric in print."""
+    return METRICS[metric].title
+
+
+def measured(metric: str, score: float | None) -> str:
+    """A score as people know its metric: a percentage of a share, "0.912" of another; a dash where it is not known."""
+    value = shown(metric, score)
+    return percent(value) if value is None or METRICS[metric].share else f"{value:.3f}"
+
+
+def apart(metric: str, difference: float | None) -> str:
+    """A difference of scores with its sign: in points of a share, as a number of another."""
+    if difference is None or METRICS[metric].share:
+        return f"{points(difference)} points"
+    return f"{difference:+.3f}".replace("-", MINUS)
+
+
+def scored(test: dict[str, Any] | None) -> str:
+    """What the run was judged by on test, with its interval, in print; empty where that is accuracy or not known."""
+    found = (test or {}).get("metric")
+    if not found:
+        return ""
+    if METRICS[found["name"]].share:
+        return f"{percent(found['value'])} ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
 def interval(test: dict[str, Any] | None) -> str:
@@ -103,10 +132,10 @@ def trend(record: dict[str, Any]) -> str:
 
 
 def gained(record: dict[str, Any]) -> float | None:
-    """How much the best configuration of a family gained over its baseline, in validation accuracy."""
+    """How much the best configuration of a family gained over its baseline, in what the run is judged by."""
     if record["best"] is None or record["baseline"] is None:
         return None
-    return float(record["best"]["validation_accuracy"] - record["baseline"]["validation_accuracy"])
+    return float(record["best"]["score"] - record["baseline"]["score"])
 
 
 def usual(data: dict[str, Any], side: str = "test") -> str:
@@ -142,6 +171,29 @@ def imbalance(data: dict[str, Any]) -> str:
     )
 
 
+def weighted(summary: dict[str, Any]) -> str:
+    """What the search did about imbalanced training pictures; empty where they are not, or nothing was done."""
+    if not summary["weighted"]:
+        return ""
+    counts = [entry["train"] for entry in summary["data"]["counts"]]
+    said = (
+        f"The training pictures are imbalanced: {max(counts):,} of the commonest class, {min(counts):,} of the rarest. "
+        "Accuracy counts pictures and so leans to the common classes."
+    )
+    best = summary["families"][summary["winner"]]["best"] if summary["winner"] else None
+    power = best["config"].get("class_weight_power") if best else None
+    if power is not None:
+        how = f"the winner's pictures count by the class counts to the power of {MINUS}{value(power)}"
+        how = "the winner counts all pictures the same" if not power else how
+        loss = ", with focal loss" if best and best["config"].get("loss") == "focal" else ""
+        said += f" The search chose how much rare classes count (--class-weights): {how}{loss}."
+    if summary["metric"] == ACCURACY:
+        said += (
+            " It was judged by accuracy all the same; --metric macro_f1 or balanced_accuracy judge all classes alike."
+        )
+    return said
+
+
 def balanced(test: dict[str, Any] | None) -> float | None:
     """The balanced accuracy on test, where the predictions were saved."""
     return ((test or {}).get("predictions") or {}).get("balanced_accuracy")
@@ -157,14 +209,27 @@ def headline(summary: dict[str, Any]) -> str:
     doubt = against_usual(summary, winner) if record["above_commonest"] is False else ""
     if test is None:
         return (
-            f"{title(winner)} leads with {percent(record['best']['validation_accuracy'])} validation accuracy; "
+            f"{title(winner)} leads with {standing(record['metric'], record['best'])}; "
             f"it has not been scored on the test pictures.{doubt}"
         )
     spread = "" if test["low"] is None else f" (95 % interval {100 * test['low']:.1f} to {percent(test['high'])})"
     pictures = plural(test["pictures"], "test picture") if test["pictures"] else "test pictures of unknown number"
     wins = " wins: it" if len(summary["families"]) > 1 else ""
+    if test["metric"]:
+        rightly = f"it names {percent(test['accuracy'])} of them rightly{spread}"
+        what = f"{called(record['metric'])} on {pictures} is {scored(test)}"
+        verb = " wins" if wins else ""
+        return f"{title(winner)}{verb}: its {what}; {rightly}.{doubt}"
     told = f"{title(winner)}{wins} names {percent(test['accuracy'])} of {pictures} rightly{spread}."
     return told + doubt
+
+
+def standing(metric: str, record: dict[str, Any]) -> str:
+    """What a configuration is judged by on validation, in words, with the accuracy beside it where that is another."""
+    accuracy = f"{percent(record['validation_accuracy'])} validation accuracy"
+    if metric == ACCURACY:
+        return accuracy
+    return f"a validation {called(metric)} of {measured(metric, record['score'])} ({accuracy})"
 
 
 def beside_headline(summary: dict[str, Any]) -> str:
@@ -200,7 +265,7 @@ def effort(summary: dict[str, Any]) -> str:
 
 def caveats(summary: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the table, most important first."""
-    said = [line for line in [imbalance(summary["data"])] if line]
+    said = [line for line in (imbalance(summary["data"]), weighted(summary)) if line]
     for family, record in summary["families"].items():
         name = title(family)
         if record["above_commonest"] is False:
@@ -342,16 +407,21 @@ def probe(config: dict[str, Any]) -> str:
     )
 
 
-def final(best: dict[str, Any]) -> list[str]:
+def final(best: dict[str, Any], metric: str = ACCURACY) -> list[str]:
     """What the final between the best of a family said, and the optimism of what had chosen its winner."""
     found = best.get("final")
     if not found:
         return []
     told = f"In the final of {found['finalists']} configurations, each trained anew on other folds of train and "
-    told += f"validation, it reached {percent(found['accuracy'])} on {plural(found['pictures'], 'picture')} left out"
+    reached = percent(found["accuracy"])
+    if metric != ACCURACY:
+        reached = f"a {called(metric)} of {measured(metric, found['score'])} ({reached} accuracy)"
+    told += f"validation, it reached {reached} on {plural(found['pictures'], 'picture')} left out"
     by = found["chosen_by"]
     if by is None:
         return [f"{told}."]
+    if metric != ACCURACY:
+        return [f"{told}; what chose it as a finalist was {measured(metric, by)}."]
     return [f"{told}; what chose it as a finalist was {abs(100 * (by - found['accuracy'])):.1f} points "
             f"{'above' if by >= found['accuracy'] else 'below'} that."]  # fmt: skip
 
@@ -366,15 +436,17 @@ def paragraph(family: str, record: dict[str, Any]) -> str:
     ran = "ran its full budget" if best["full_budget"] else f"is {best['status']} and ran longest"
     ran = "ran until the time was up" if best.get("timed_out") else ran
     said = [
-        f"The best configuration is trial {best['trial']}, which {ran}: {percent(best['validation_accuracy'])} "
-        f"validation accuracy at epoch {best['epoch']} of {best['epochs']}."
+        f"The best configuration is trial {best['trial']}, which {ran}: {standing(record['metric'], best)} "
+        f"at epoch {best['epoch']} of {best['epochs']}."
     ]
     if best["config"].get("head") == "probe":
+        plain = record["metric"] == ACCURACY
+        found = percent(best["validation_accuracy"]) if plain else standing(record["metric"], best)
         said = [
             f"The best configuration is trial {best['trial']}, {probe(best['config'])}: "
-            f"{percent(best['validation_accuracy'])} in cross-validation over train and validation."
+            f"{found} in cross-validation over train and validation."
         ]
-    said += final(best)
+    said += final(best, record["metric"])
     if (record["test"] or {}).get("own"):
         said.append(
             "There was no time to retrain it: its model is the trial's own, which no validation picture taught."
@@ -385,8 +457,8 @@ def paragraph(family: str, record: dict[str, Any]) -> str:
         said.append(f"That is the baseline itself{better}.")
     elif gain is not None:
         said.append(
-            f"The baseline reached {percent(record['baseline']['validation_accuracy'])}, "
-            f"so the search {'gained' if gain >= 0 else 'lost'} {abs(100 * gain):.1f} points."
+            f"The baseline reached {measured(record['metric'], record['baseline']['score'])}, "
+            f"so the search {'gained' if gain >= 0 else 'lost'} {apart(record['metric'], abs(gain)).lstrip('+')}."
         )
     if best["overfit_gap"] is not None:
         said.append(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from results.analysis import verdict
+from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.rows import FAILED, FINISHED, Trial
 
 # Mid tones that stand out on white and on near-black alike, so that a figure need not know the theme.
@@ -153,21 +154,27 @@ def blank() -> dict[str, Any]:
 LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0}
 
 
-def progress(series: dict[str, list[dict[str, Any]]], ends: dict[str, float], by: str) -> Figure:
-    """Best validation accuracy so far by `time` (drawn in minutes) or `epochs`; `ends` is where each family ended."""
+def progress(
+    series: dict[str, list[dict[str, Any]]], ends: dict[str, float], by: str, metric: str = ACCURACY
+) -> Figure:
+    """Best score so far, as people know the metric, by `time` (drawn in minutes) or `epochs`.
+
+    `ends` is where each family ended.
+    """
     scale = 60.0 if by == "time" else 1.0
     data = []
     told = []
+    name, share = verdict.called(metric), METRICS[metric].share
     for family, steps in series.items():
         if not steps:
             continue
         last = steps[-1]
-        told.append(f"{verdict.title(family)} {verdict.percent(last['validation_accuracy'])}")
+        told.append(f"{verdict.title(family)} {verdict.measured(metric, last['score'])}")
         data.append(
             {
                 **{"type": "scatter", "mode": "lines", "name": verdict.title(family)},
                 "x": [step[by] / scale for step in steps] + [max(ends[family], last[by]) / scale],
-                "y": [step["validation_accuracy"] for step in [*steps, last]],
+                "y": [shown(metric, step["score"]) for step in [*steps, last]],
                 "customdata": [step["trial"] for step in [*steps, last]],
                 "line": {"shape": "hv", "width": 2.5, "color": colour(family, list(series))},
             }
@@ -175,13 +182,13 @@ def progress(series: dict[str, list[dict[str, Any]]], ends: dict[str, float], by
     axis = "minutes into the run" if by == "time" else "epochs trained in the family"
     return Figure(
         f"Best so far, by {by}",
-        f"Best validation accuracy so far, by {by}. At the end: " + ("; ".join(told) or "nothing yet") + ".",
-        f"The best validation accuracy seen so far, against {axis}.",
+        f"Best validation {name} so far, by {by}. At the end: " + ("; ".join(told) or "nothing yet") + ".",
+        f"The best validation {name} seen so far, against {axis}.",
         data,
         _layout(
             320,
             xaxis=_axis(axis, rangemode="tozero"),
-            yaxis=_axis("", tickformat=".0%", rangemode="tozero"),
+            yaxis=_axis("", rangemode="tozero", **({"tickformat": ".0%"} if share else {})),
             showlegend=True,
             legend=LEGEND,
             margin={"l": 8, "r": 20, "t": 40, "b": 8},
@@ -412,25 +419,32 @@ def importance(family: str, shares: dict[str, float], accent: str) -> Figure:
     )
 
 
-def effects(family: str, levels: dict[str, list[dict[str, Any]]], order: Sequence[str], accent: str) -> Figure:
-    """Mean validation accuracy at each level of the leading parameters, with the interval of the mean."""
+def effects(
+    family: str, levels: dict[str, list[dict[str, Any]]], order: Sequence[str], accent: str, metric: str = ACCURACY
+) -> Figure:
+    """Mean score at each level of the leading parameters, with the interval of the mean, as people know the metric."""
     chosen = [key for key in order if key in levels][:MOST_EFFECTS]
-    lines = [(key, level) for key in chosen for level in levels[key]]
+    scores = [(key, level) for key in chosen for level in levels[key]]
+    minimised, share, name = METRICS[metric].minimised, METRICS[metric].share, verdict.called(metric)
+    turned = {"low": "high", "high": "low", "mean": "mean"} if minimised else {}
+    lines = [
+        (key, {**level, **{end: shown(metric, level[other]) for end, other in turned.items()}}) for key, level in scores
+    ]
     names = [f"{label(key.replace('_', ' '))}: {label(verdict.value(level['level']))}" for key, level in lines]
     # The interval of two trials spans everything, and would squeeze the rest into a line.
     ends = [level[end] for _, level in lines for end in ("low", "high") if level["trials"] > 2]
     ends += [level["mean"] for _, level in lines]
-    low, high = max(0.0, min(ends)), min(1.0, max(ends))
+    low, high = max(0.0, min(ends)), max(ends) if minimised else min(1.0, max(ends))
     margin = 0.04 * (high - low) + 0.005
     return Figure(
         "The effect of each value",
-        f"Mean best validation accuracy of {verdict.title(family)} by value: "
+        f"Mean best validation {name} of {verdict.title(family)} by value: "
         + ", ".join(
-            f"{key.replace('_', ' ')} {verdict.value(level['level'])} {verdict.percent(level['mean'])}"
-            for key, level in lines
+            f"{key.replace('_', ' ')} {verdict.value(level['level'])} {verdict.measured(metric, level['mean'])}"
+            for key, level in scores
         )
         + ".",
-        "Mean best validation accuracy of the trials with that value, and the 95 % interval of the mean. The search "
+        f"Mean best validation {name} of the trials with that value, and the 95 % interval of the mean. The search "
         "chose the values, so these are not controlled comparisons.",
         [
             {
@@ -442,12 +456,14 @@ def effects(family: str, levels: dict[str, list[dict[str, Any]]], order: Sequenc
                     "arrayminus": [level["mean"] - (level["low"] or level["mean"]) for _, level in lines],
                 },
                 "text": [verdict.plural(level["trials"], "trial") for _, level in lines],
-                "hovertemplate": "%{y}<br>%{x:.1%}, %{text}<extra></extra>",
+                "hovertemplate": f"%{{y}}<br>%{{x:{'.1%' if share else '.3f'}}}, %{{text}}<extra></extra>",
             }
         ],
         _layout(
             60 + 24 * len(lines),
-            xaxis=_axis("", tickformat=".1~%", tickangle=0, nticks=6, range=[low - margin, high + margin]),
+            xaxis=_axis(
+                "", tickformat=".1~%" if share else ".3~f", tickangle=0, nticks=6, range=[low - margin, high + margin]
+            ),
             yaxis=_axis("", autorange="reversed", type="category"),
         ),
     )
@@ -722,25 +738,28 @@ def seeds(families: dict[str, dict[str, Any]], accents: dict[str, str]) -> Figur
     )
 
 
-def switches(family: str, rows: Sequence[dict[str, Any]], accent: str) -> Figure | None:
+def switches(family: str, rows: Sequence[dict[str, Any]], accent: str, metric: str = ACCURACY) -> Figure | None:
     """What each treatment brought, on minus off in points, with its interval; None without one to compare."""
     if not rows:
         return None
     names = [label(row["treatment"].replace("_", " ")) for row in rows]
     ends = [abs(row[end]) for row in rows for end in ("low", "high") if row[end] is not None and _telling(row)]
+    difference = f"Mean best validation {verdict.called(metric)}"
+    if not METRICS[metric].share:
+        difference += " (in hundredths, better to the right)"
     reach = 100 * 1.1 * max(0.02, *ends, *(abs(row["difference"]) for row in rows))
     told = [
-        f"{row['treatment'].replace('_', ' ')} {verdict.points(row['difference'])} points "
-        f"(on {verdict.percent(row['on']['mean'])} in {row['on']['trials']}, off "
-        f"{verdict.percent(row['off']['mean'])} in {row['off']['trials']})"
+        f"{row['treatment'].replace('_', ' ')} {verdict.apart(metric, row['difference'])} "
+        f"(on {verdict.measured(metric, row['on']['mean'])} in {row['on']['trials']}, off "
+        f"{verdict.measured(metric, row['off']['mean'])} in {row['off']['trials']})"
         for row in rows
     ]
     return Figure(
         "On against off",
-        f"Mean best validation accuracy of {verdict.title(family)} with each treatment on minus off: "
+        f"Mean best validation {verdict.called(metric)} of {verdict.title(family)} with each treatment on minus off: "
         + "; ".join(told)
         + ".",
-        "Mean best validation accuracy with the treatment on, minus without it, and the 95 % interval of the "
+        f"{difference} with the treatment on, minus without it, and the 95 % interval of the "
         "difference (Welch). Right of the line it helped. The search chose what went together, so these are not "
         "controlled comparisons.",
         [
@@ -753,8 +772,10 @@ def switches(family: str, rows: Sequence[dict[str, Any]], accent: str) -> Figure
                     "arrayminus": [100 * (row["difference"] - (row["low"] or row["difference"])) for row in rows],
                 },
                 "text": [
-                    f"on {verdict.percent(row['on']['mean'])} in {verdict.plural(row['on']['trials'], 'trial')}<br>"
-                    f"off {verdict.percent(row['off']['mean'])} in {verdict.plural(row['off']['trials'], 'trial')}"
+                    f"on {verdict.measured(metric, row['on']['mean'])} in "
+                    f"{verdict.plural(row['on']['trials'], 'trial')}<br>"
+                    f"off {verdict.measured(metric, row['off']['mean'])} in "
+                    f"{verdict.plural(row['off']['trials'], 'trial')}"
                     for row in rows
                 ],
                 "hovertemplate": "%{y}: %{x:+.1f} points<br>%{text}<extra></extra>",

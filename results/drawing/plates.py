@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from results.analysis import numbers, verdict
+from results.analysis.metrics import METRICS
 from results.drawing import figures
 from results.drawing.svg import ticks
 from results.markup import write_aside
@@ -47,10 +48,11 @@ def draw_plates(folder: Path, summary: dict[str, Any], rows: Rows) -> list[tuple
         steps = numbers.best_so_far(rows.of(family))
         if steps:
             end = max(trial.last for trial in rows.of(family)) / 60
-            points = [(step["time"] / 60, step["validation_accuracy"]) for step in steps]
+            points = [(step["time"] / 60, step["score"]) for step in steps]
             lines.append(Line(verdict.title(family), accents[family], [*points, (end, points[-1][1])], stepped=True))
-    if lines:
-        title = "Best validation accuracy so far"
+    # The scale of these plates ends at 1.
+    if lines and not METRICS[summary["metric"]].minimised:
+        title = f"Best validation {verdict.called(summary['metric'])} so far"
         drawn.append(("best.png", f"{title}, by minutes into the run", plot(title, "minutes into the run", lines)))
     scored = [(family, record["test"]) for family, record in summary["families"].items() if record["test"]]
     if scored:

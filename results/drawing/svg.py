@@ -21,14 +21,19 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [round(number * step, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def steps(series: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], axis: str, alt: str) -> str:
-    """Shares against a number that starts at 0, one line of steps for each (name, colour, points)."""
+def steps(
+    series: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], axis: str, alt: str, *, share: bool = True
+) -> str:
+    """Shares, or other numbers from 0, against a number that starts at 0.
+
+    One line of steps is drawn for each (name, colour, points).
+    """
     points = [point for _, _, line in series for point in line]
     right = max((x for x, _ in points), default=1.0) or 1.0
     upper = max((y for _, y in points), default=1.0)
-    top = min(1.0, math.ceil(upper * 10 + 0.3) / 10)
+    top = min(1.0, math.ceil(upper * 10 + 0.3) / 10) if share else upper
     frame = _Frame(right, top)
-    drawn = [frame.grid(axis, [f"{100 * y:.0f} %" for y in ticks(0, top)])]
+    drawn = [frame.grid(axis, [f"{100 * y:.0f} %" if share else f"{y:g}" for y in ticks(0, top)])]
     for name, colour, line in series:
         if line:
             path = f"M{frame.x(line[0][0])} {frame.y(line[0][1])}"

@@ -17,6 +17,7 @@ def card(summary: dict[str, Any], family: str) -> str:
     record, data = summary["families"][family], summary["data"]
     best, test, model = record["best"], record["test"], record["model"]
     lines = [f"# {cell(verdict.title(family))} of run {cell(summary['name'])}", ""]
+    said = verdict.scored(test)
     lines += [
         f"A classifier of pictures into {len(data['classes']):,} classes, found by Pedigree: trial "
         f"{cell(best['trial'])}, trained again on the training and validation pictures with seed {model['seed']}."
@@ -34,6 +35,7 @@ def card(summary: dict[str, Any], family: str) -> str:
         f"- Test accuracy: {cell(verdict.interval(test))}. {cell(test['method'])}."
         if test
         else "- Not scored on test.",
+        *([f"- Test {verdict.called(record['metric'])}: {said}. {cell(test['metric']['method'])}."] if said else []),
         *(
             [f"- Balanced test accuracy, the mean over the classes: {verdict.percent(verdict.balanced(test))}."]
             if verdict.balanced(test) is not None

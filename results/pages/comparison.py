@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from results.analysis import numbers, verdict
+from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.drawing import figures
 from results.drawing.figures import Figure
 from results.markup import beside, embedded, grid, items, text, write_aside
 from results.records import read_probabilities, read_record
-from results.rows import Rows, read_rows
+from results.rows import SCORED, Rows, read_rows
 
 # One dash and one tint a run, so that a figure can be read without its colours.
 TINTS = ("#0c958a", "#c2700e", "#7a64e8", "#d1477a", "#3b82d6", "#6b9a1e")
@@ -107,6 +108,10 @@ def cautions(names: Sequence[str], summaries: Sequence[dict[str, Any]]) -> list[
         )
     else:
         said.append("The same pictures, split in the same way.")
+    if len({summary["metric"] for summary in summaries}) > 1:
+        said.append(
+            "The runs were judged by different metrics: each is best by its own, and accuracy is common to all."
+        )
     seconds = [summary["seconds"] for summary in summaries]
     if max(seconds) > 1.5 * max(min(seconds), 1e-9):
         said.append("One run had more than half as much time again as another.")
@@ -126,6 +131,7 @@ def overview(summaries: Sequence[dict[str, Any]]) -> list[list[str]]:
             verdict.interval(summary["families"][summary["winner"]]["test"]) if summary["winner"] else verdict.NOT_KNOWN
             for summary in summaries
         ],
+        "Judged by": [verdict.called(summary["metric"]) for summary in summaries],
         "Commonest class alone, test": [
             verdict.percent(summary["data"]["commonest"].get("test", {}).get("share")) for summary in summaries
         ],
@@ -157,6 +163,13 @@ def accuracies(families: Sequence[str], summaries: Sequence[dict[str, Any]]) -> 
                 *(verdict.interval(record["test"]) if record else verdict.NOT_KNOWN for record in records),
             ]
         )
+        for metric in dict.fromkeys(summary["metric"] for summary in summaries if summary["metric"] != ACCURACY):
+            own = [record if record and record["metric"] == metric else None for record in records]
+            name = f"{verdict.title(family)}, {verdict.called(metric)}"
+            scores = [record["best"]["score"] if record and record["best"] else None for record in own]
+            lines.append([f"{name}, validation", *(verdict.measured(metric, score) for score in scores)])
+            tests = [verdict.scored(record["test"]) if record else "" for record in own]
+            lines.append([f"{name}, test", *(test or verdict.NOT_KNOWN for test in tests)])
         evens = [verdict.balanced(record["test"]) if record else None for record in records]
         lines.append([f"{verdict.title(family)}, balanced test", *map(verdict.percent, evens)])
     return lines
@@ -229,11 +242,16 @@ def best_figure(family: str, names: Sequence[str], runs: Sequence[tuple[dict[str
     """Best validation accuracy of a family so far, by time, one line a run."""
     data = []
     told = []
+    metrics = {summary["metric"] for summary, _, _ in runs}
+    # What all have: runs that were judged otherwise have no score in common.
+    metric = metrics.pop() if len(metrics) == 1 else ACCURACY
+    if metrics:
+        runs = [(summary, _by_accuracy(rows), path) for summary, rows, path in runs]
     for place, (name, (_, rows, _path)) in enumerate(zip(names, runs, strict=True)):
         steps = numbers.best_so_far(rows.of(family))
         if steps:
             last = {**steps[-1], "time": max(trial.last for trial in rows.of(family))}
-            told.append(f"{name} {verdict.percent(last['validation_accuracy'])}")
+            told.append(f"{name} {verdict.measured(metric, last['score'])}")
             line = {
                 "shape": "hv",
                 "width": 2.5,
@@ -244,8 +262,9 @@ def best_figure(family: str, names: Sequence[str], runs: Sequence[tuple[dict[str
                 {
                     **{"type": "scatter", "mode": "lines", "name": figures.label(name), "line": line},
                     "x": [step["time"] / 60 for step in [*steps, last]],
-                    "y": [step["validation_accuracy"] for step in [*steps, last]],
-                    "hovertemplate": "%{y:.1%} after %{x:.1f} min<extra></extra>",
+                    "y": [_drawn(step, metric) for step in [*steps, last]],
+                    "hovertemplate": f"%{{y:{'.1%' if METRICS[metric].share else '.3f'}}}"
+                    " after %{x:.1f} min<extra></extra>",
                 }
             )
     layout = {
@@ -253,11 +272,21 @@ def best_figure(family: str, names: Sequence[str], runs: Sequence[tuple[dict[str
         **{"height": 320, "margin": {"l": 8, "r": 20, "t": 40, "b": 8}, "showlegend": True},
     }
     layout["xaxis"] = {**layout["xaxis"], "title": {"text": "minutes into the run"}, "rangemode": "tozero"}
-    layout["yaxis"] = {**layout["yaxis"], "tickformat": ".0%", "rangemode": "tozero"}
+    layout["yaxis"] = {**layout["yaxis"], "rangemode": "tozero"}
+    layout["yaxis"] |= {"tickformat": ".0%"} if METRICS[metric].share else {}
     return Figure(
         f"Best so far: {verdict.title(family)}",
-        f"Best validation accuracy of {verdict.title(family)} so far, by time: {', '.join(told)}.",
+        f"Best validation {verdict.called(metric)} of {verdict.title(family)} so far, by time: {', '.join(told)}.",
         "Every run's clock starts with its command.",
         data,
         layout,
     )
+
+
+def _by_accuracy(rows: Rows) -> Rows:
+    kept = ({key: value for key, value in row.items() if key not in SCORED} for row in rows.records)
+    return Rows(tuple(kept), rows.skipped)
+
+
+def _drawn(step: dict[str, Any], metric: str) -> float | None:
+    return shown(metric, step["score"])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from results.analysis import costs, numbers, verdict
+from results.analysis.metrics import ACCURACY, METRICS
 from results.analysis.switches import switches
 from results.drawing import figures
 from results.drawing.figures import Figure
@@ -19,7 +20,6 @@ from results.pages.tables import (
     COMPARISON_HEADS,
     COUNT_HEADS,
     DEPTH_HEADS,
-    FAMILY_HEADS,
     MOST_FILES,
     MOST_FRONT,
     NARROWED_HEADS,
@@ -34,6 +34,7 @@ from results.pages.tables import (
     data_notes,
     depth_cells,
     family_cells,
+    family_heads,
     front_cells,
     front_heads,
     narrowed_cells,
@@ -177,9 +178,9 @@ def _verdict(summary: dict[str, Any], drawn: Drawn) -> str:
         "configuration trained here. Gained: best minus baseline. Gap: training minus validation accuracy at the best "
         "epoch; training accuracy is measured while training, under augmentation and dropout. "
         f"The winner has the {summary['winner_rule']}.",
-        FAMILY_HEADS,
+        family_heads(summary["metric"]),
         [family_cells(family, record) for family, record in families.items()],
-        (2, 3, 4, 5),
+        (2, 3, 4, 5) if summary["metric"] == ACCURACY else (1, 4, 5, 6, 7),
     )
     told = "".join(_told(family, record, drawn.accents[family]) for family, record in families.items())
     return f'<div class="grid">{cards}</div>{caution}<div class="sheet overview">{overview}</div>{told}'
@@ -202,6 +203,18 @@ def _card(family: str, record: dict[str, Any], accent: str, won: bool) -> str:
         share, of = best["validation_accuracy"], "validation accuracy; not scored on test"
     else:
         share, of = None, "no usable trial"
+    big = verdict.percent(share)
+    metric = record["metric"]
+    if metric != ACCURACY and best is not None:
+        name, found = verdict.called(metric), test and test["metric"]
+        if found:
+            big = f"{found['value']:.3f}" if not METRICS[metric].share else verdict.percent(found["value"])
+            of = f"{name} on test, 95 % interval {verdict.scored(test)}; accuracy {verdict.percent(share)} {of}"
+        elif test is None:
+            big = verdict.measured(metric, best["score"])
+            of = f"validation {name}; accuracy {verdict.percent(share)}; not scored on test"
+        else:
+            of = f"accuracy {of}; its probabilities were not saved, so its {name} is not known"
     if test is not None and test["commonest"] is not None:
         of += f"; the commonest class alone {verdict.percent(test['commonest'])}"
     facts = [
@@ -210,7 +223,8 @@ def _card(family: str, record: dict[str, Any], accent: str, won: bool) -> str:
         ("Best, validation", verdict.percent(best and best["validation_accuracy"])),
         ("Commonest, validation", verdict.percent(record["commonest"]["validation"])),
         ("Balanced, test", verdict.percent(verdict.balanced(test))),
-        ("Gained", f"{verdict.points(verdict.gained(record))} points"),
+        *([] if metric == ACCURACY else judged_facts(record)),
+        ("Gained", verdict.apart(metric, verdict.gained(record))),
         ("Gap", f"{verdict.points(best and best['overfit_gap'])} points"),
         ("Validation loss", verdict.NOT_KNOWN if best is None else best["loss_trend"]["trend"] or "too short to say"),
         ("Fit", verdict.NOT_KNOWN if best is None else verdict.FIT[best["fit"]]),
@@ -218,9 +232,18 @@ def _card(family: str, record: dict[str, Any], accent: str, won: bool) -> str:
     tag = '<span class="tag">winner</span>' if won else ""
     return (
         f'<article class="sheet card family" style="--accent:{accent}"><h3>{text(verdict.title(family))}{tag}</h3>'
-        f'<p class="big">{verdict.percent(share)}</p><p class="of">{text(of)}</p>{strip}'
+        f'<p class="big">{text(big)}</p><p class="of">{text(of)}</p>{strip}'
         f"<dl>{''.join(f'<dt>{text(key)}</dt><dd>{text(fact)}</dd>' for key, fact in facts)}</dl></article>"
     )
+
+
+def judged_facts(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a family's baseline and best are judged by on validation, where that is not accuracy."""
+    metric = record["metric"]
+    return [
+        (f"{name}, {verdict.called(metric)}", verdict.measured(metric, found and found["score"]))
+        for name, found in (("Baseline", record["baseline"]), ("Best", record["best"]))
+    ]
 
 
 def _told(family: str, record: dict[str, Any], accent: str) -> str:
@@ -242,12 +265,14 @@ def _search(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
     families = summary["families"]
     if not rows.trials:
         return "<p>No trial has started.</p>"
-    steps = {family: numbers.best_so_far(rows.of(family)) for family in families}
+    steps, metric = {family: numbers.best_so_far(rows.of(family)) for family in families}, summary["metric"]
     ends = {
         "time": {family: max((trial.last for trial in rows.of(family)), default=0.0) for family in families},
         "epochs": {family: float(record["epochs"]) for family, record in families.items()},
     }
-    parts = ["".join(drawn.add(f"best-by-{by}", figures.progress(steps, ends[by], by)) for by in ("time", "epochs"))]
+    parts = [
+        "".join(drawn.add(f"best-by-{by}", figures.progress(steps, ends[by], by, metric)) for by in ("time", "epochs"))
+    ]
     parts[0] = f'<div class="pair">{parts[0]}</div>'
     for family, record in families.items():
         best = record["best"] and record["best"]["trial"]
@@ -269,7 +294,7 @@ def _search(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
 
 
 def _mattered(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
-    parts = []
+    parts, metric = [], summary["metric"]
     for family, record in summary["families"].items():
         accent = drawn.accents[family]
         shares = record["importance"]
@@ -278,8 +303,8 @@ def _mattered(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
             found += drawn.add(f"importance-{family}", figures.importance(family, shares, accent))
         if record["effects"]:
             order = list(shares or record["effects"])
-            found += drawn.add(f"effects-{family}", figures.effects(family, record["effects"], order, accent))
-        found += drawn.add(f"switches-{family}", figures.switches(family, record["switches"], accent))
+            found += drawn.add(f"effects-{family}", figures.effects(family, record["effects"], order, accent, metric))
+        found += drawn.add(f"switches-{family}", figures.switches(family, record["switches"], accent, metric))
         missing = (
             "<p>Too few trials with different results to rank its parameters: "
             f"it takes {numbers.LEAST_FOR_IMPORTANCE}.</p>"
@@ -558,11 +583,18 @@ def _listed(summary: dict[str, Any], rows: Rows, accents: dict[str, str]) -> lis
         drawn = [trial.name for trial in numbers.sample(trained, MOST_CURVES, always)]
         for trial in numbers.sample(own, share, (*always, *drawn)):
             found = numbers.describe(trial) or {}
+            metric = record["metric"]
+            told = verdict.measured(metric, found.get("score"))
+            judged = {
+                "score": _short(found.get("score")),
+                "judged": [f"best validation {verdict.called(metric)}", told],
+            }
             listed.append(
                 {
                     **{"trial": trial.name, "family": family, "title": verdict.title(family), "status": trial.status},
                     **{"reason": trial.reason, "config": trial.config, "seconds": _short(trial.last - trial.started)},
                     **{"validation_accuracy": _short(found.get("validation_accuracy")), "epoch": found.get("epoch")},
+                    **({} if metric == ACCURACY else judged),
                     **{
                         "gap": _short(found.get("overfit_gap")),
                         "colour": accents[family],

@@ -11,13 +11,11 @@ from results.pages.tables import (
     COUNT_HEADS,
     CURVE_HEADS,
     DEPTH_HEADS,
-    FAMILY_HEADS,
     MOST_FILES,
     MOST_FRONT,
     MOST_PAIRS,
     MOST_STEPS,
     NARROWED_HEADS,
-    STEP_HEADS,
     cell,
     class_cells,
     compared,
@@ -30,11 +28,13 @@ from results.pages.tables import (
     data_notes,
     depth_cells,
     family_cells,
+    family_heads,
     front_cells,
     front_heads,
     narrowed_cells,
     repetition,
     step_cells,
+    step_heads,
     table,
     test_sentence,
     worst_first,
@@ -53,7 +53,8 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
         "",
     ]
     lines += ["## Families", ""]
-    lines += table(FAMILY_HEADS, [family_cells(name, record) for name, record in summary["families"].items()])
+    heads = family_heads(summary["metric"])
+    lines += table(heads, [family_cells(name, record) for name, record in summary["families"].items()])
     pictures = {name: f"![{cell(said)}](figures/{name})" for name, said in plates}
     lines += [line for name in ("best.png", "test.png") if name in pictures for line in ("", pictures[name])]
     said = verdict.caveats(summary)
@@ -77,7 +78,7 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
                 "",
                 f"Best so far, the last {len(steps)} improvements:",
                 "",
-                *table(STEP_HEADS, step_cells(steps)),
+                *table(step_heads(summary["metric"]), step_cells(steps, summary["metric"])),
             ]
     scored = {family: record["test"] for family, record in summary["families"].items() if record["test"] is not None}
     if scored:

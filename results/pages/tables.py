@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from results.analysis import costs, verdict
+from results.analysis.metrics import ACCURACY
 from results.records import SIDES
 from results.rows import FINISHED, Row
 
@@ -23,15 +24,26 @@ FAMILY_HEADS = (
 )
 
 
+def family_heads(metric: str) -> tuple[str, ...]:
+    """The heads of the table of families; what a run is judged by beside accuracy stands behind the family."""
+    if metric == ACCURACY:
+        return FAMILY_HEADS
+    name = verdict.called(metric)
+    return (FAMILY_HEADS[0], f"Best {name}, validation", f"Test {name} (95 % interval)", *FAMILY_HEADS[1:])
+
+
 def family_cells(family: str, record: dict[str, Any]) -> list[str]:
-    """A row of the table of families, in the order of `FAMILY_HEADS`."""
-    baseline, best = record["baseline"], record["best"]
+    """A row of the table of families, in the order of `family_heads`."""
+    baseline, best, metric = record["baseline"], record["best"], record["metric"]
+    judged = [verdict.measured(metric, best and best["score"]), verdict.scored(record["test"]) or verdict.NOT_KNOWN]
+    gain = verdict.gained(record)
     return [
         verdict.title(family),
+        *([] if metric == ACCURACY else judged),
         verdict.STUDY.get(family, verdict.NOT_KNOWN),
         verdict.percent(baseline and baseline["validation_accuracy"]),
         verdict.percent(best and best["validation_accuracy"]),
-        verdict.points(verdict.gained(record)),
+        verdict.points(gain) if metric == ACCURACY else verdict.apart(metric, gain),
         verdict.points(best and best["overfit_gap"]),
         verdict.NOT_KNOWN if best is None else verdict.trend(best),
         verdict.interval(record["test"]),
@@ -127,6 +139,11 @@ CURVE_HEADS = ("Epoch", "Training accuracy", "Validation accuracy", "Training lo
 STEP_HEADS = ("Minutes", "Epochs trained", "Validation accuracy", "Trial")
 
 
+def step_heads(metric: str) -> tuple[str, ...]:
+    """The heads of the improvements of the best score."""
+    return tuple(head.replace("accuracy", verdict.called(metric)) for head in STEP_HEADS)
+
+
 # The most epochs of a curve, and improvements of a family, that a table in Markdown lists.
 MOST_EPOCHS, MOST_STEPS = 20, 10
 
@@ -148,10 +165,10 @@ def curve_cells(curve: Sequence[Row]) -> list[list[str]]:
     ]
 
 
-def step_cells(steps: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Improvements of the best validation accuracy under `STEP_HEADS`."""
+def step_cells(steps: Sequence[dict[str, Any]], metric: str = ACCURACY) -> list[list[str]]:
+    """Improvements of the best score under `step_heads`."""
     return [
-        [f"{step['time'] / 60:.1f}", f"{step['epochs']:,}", verdict.percent(step["validation_accuracy"]), step["trial"]]
+        [f"{step['time'] / 60:.1f}", f"{step['epochs']:,}", verdict.measured(metric, step["score"]), step["trial"]]
         for step in steps
     ]
 

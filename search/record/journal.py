@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from results.rows import FAILED, FINISHED, INFEASIBLE, OUT_OF_TIME, RUNNING, STOPPED, Rows, smoothed
+from results.rows import FAILED, FINISHED, INFEASIBLE, OUT_OF_TIME, RUNNING, STOPPED, Rows, judged_by, smoothed
 
 Row = dict[str, Any]
 
@@ -24,7 +24,7 @@ class Record:
     family: str
     config: dict[str, Any]
     point: dict[str, Any]  # the values of the space that the configuration was made from
-    values: dict[int, float] = field(default_factory=dict)  # validation accuracy by epoch
+    values: dict[int, float] = field(default_factory=dict)  # what it is judged by, by epoch (`results.rows.judged_by`)
     fastest: float = math.inf  # seconds of training and validating of its fastest epoch: the first also compiles
     status: str = RUNNING
     reason: str = ""
@@ -50,8 +50,8 @@ class Record:
 
     @property
     def best(self) -> float:
-        """The highest validation accuracy so far, smoothed over the epochs; 0 before the first."""
-        return max(smoothed([self.values[epoch] for epoch in sorted(self.values)]), default=0.0)
+        """The highest score so far, smoothed over the epochs; below every score before the first."""
+        return max(smoothed([self.values[epoch] for epoch in sorted(self.values)]), default=-math.inf)
 
 
 class Journal:
@@ -95,7 +95,7 @@ class Journal:
                 trial.family,
                 trial.config,
                 starts.get(name, {}).get("point", {}),
-                {row["epoch"]: row["validation_accuracy"] for row in trial.curve},
+                {row["epoch"]: value for row in trial.curve if (value := judged_by(row)) is not None},
                 min(((row["training"] or 0.0) + (row["validating"] or 0.0) for row in trial.curve), default=math.inf),
                 trial.status,
                 trial.reason,
@@ -131,7 +131,9 @@ class Journal:
         """The trial has trained these epochs."""
         record = self.records[name]
         for row in rows:
-            record.values[row["epoch"]] = row["validation_accuracy"]
+            value = judged_by(row)
+            assert value is not None  # a search has validation pictures
+            record.values[row["epoch"]] = value
             record.fastest = min(record.fastest, row["training"] + row["validating"])
             record.waited += row.get("waiting", 0.0)
             self.write("epoch", name, record.family, **row)

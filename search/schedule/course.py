@@ -1,5 +1,6 @@
 """What is done next in a search, and what came of it; what decides stands in the files beside this one."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -80,7 +81,8 @@ class Course:
         # Trials to go on with: of a resumed run, and those whose worker was lost.
         self.again = [record.name for record in journal.records.values() if record.status == RUNNING]
         self._best = {
-            family: max((record.best for record in journal.of(family)), default=0.0) for family in settings.families
+            family: max((record.best for record in journal.of(family)), default=-math.inf)
+            for family in settings.families
         }
         self.workers = workers
 
@@ -163,7 +165,7 @@ class Course:
         families = [family for family in families if family not in self.timing.values()]
         if self.budget.limited:
             return min(families, key=lambda f: (self.budget.spent(f), -self.lead.get(f, 0)), default=None)
-        if not all(self._best.values()):
+        if -math.inf in self._best.values():
             return min(families, key=lambda f: self._tried(f) - self.lead.get(f, 0), default=None)
         leader = max(self._best, key=lambda f: self._best[f])
         return min(families, key=lambda f: self._tried(f) / (LEADERS_TURNS if f == leader else 1), default=None)
@@ -234,7 +236,7 @@ class Course:
         rows = [row for row in reported if row["epoch"] not in record.values]
         self.journal.epochs(record.name, rows)
         self._best[record.family] = max(self._best[record.family], record.best)
-        if not all(self.verdicts.goes_on(record, row["epoch"], row["validation_accuracy"]) for row in rows):
+        if not all(self.verdicts.goes_on(record, row["epoch"], record.values[row["epoch"]]) for row in rows):
             return False
         if self.verdicts.through(record):
             return False

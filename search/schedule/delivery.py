@@ -8,7 +8,17 @@ import ray
 
 from models.sizes import is_probe
 from results.analysis.doubt import held_of
-from results.analysis.numbers import DOUBT, best_trial, choose_winner, contenders, figure, full_trials
+from results.analysis.metrics import ACCURACY, METRICS, shown
+from results.analysis.numbers import (
+    DOUBT,
+    best_trial,
+    choose_winner,
+    contenders,
+    figure,
+    final_error,
+    final_score,
+    full_trials,
+)
 from results.rows import Row
 from search.record.journal import INFEASIBLE, Journal
 from search.schedule.budget import Budget
@@ -149,9 +159,11 @@ class Delivery:
             if trial == job.name or not common:
                 continue
             pictures = sum(own[fold].get("pictures") or 0 for fold in common) or 1
-            mine, other = (sum(one[fold]["accuracy"] for fold in common) / len(common) for one in (own, theirs))
-            # Two standard errors of a difference of two shares.
-            if other - mine > 2 * (2 * other * (1 - other) / pictures) ** 0.5:
+            mine, other = (final_score(one[fold] for fold in common) for one in (own, theirs))
+            error = final_error(theirs[fold] for fold in common)
+            error = (other * (1 - other) / pictures) ** 0.5 if error is None else error
+            # Two standard errors of a difference of two scores.
+            if other - mine > 2 * 2**0.5 * error:
                 return True
         return False
 
@@ -176,7 +188,9 @@ class Delivery:
         seeds = 1 if is_probe(best["config"]) else self.settings.final_seeds
         jobs = [self._retraining(family, best, number) for number in range(seeds)]
         jobs = [job for job in jobs if job.seed not in scored or (job.export and not exported)]
-        told = f"{family}: {best['trial']} is best with {figure(best):.3f}"
+        metric = self.settings.metric
+        by = "" if metric == ACCURACY else f"{METRICS[metric].title} "
+        told = f"{family}: {best['trial']} is best with {by}{shown(metric, figure(best)):.3f}"
         if jobs and not is_probe(best["config"]) and not self._in_time(family):
             # Better the model that there is than one that is half trained.
             jobs = [self._own(family, best)] if self.kept(best["trial"]) else []

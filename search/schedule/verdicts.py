@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 from models.sizes import HEAD, work
+from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.analysis.numbers import baseline_name
 from search.record.journal import FINISHED, INFEASIBLE, RUNNING, STOPPED, Journal, Record
 from search.schedule.rungs import Rungs, rung_epochs
@@ -42,8 +43,15 @@ class Verdicts:
         promoted = promoted or record.name == baseline_name(record.family) or self._on_front(record, epoch, value)
         self.journal.write("rung", record.name, record.family, epoch=epoch, value=value, promoted=promoted)
         if not promoted:
-            self.journal.end(record.name, STOPPED, f"epoch {epoch}: {value:.3f} below the rung's {threshold:.3f}")
+            self.journal.end(record.name, STOPPED, f"epoch {epoch}: {self._below(value, threshold)}")
         return promoted
+
+    def _below(self, value: float, threshold: float) -> str:
+        name = self.settings.metric
+        if name == ACCURACY:
+            return f"{value:.3f} below the rung's {threshold:.3f}"
+        side = "above" if METRICS[name].minimised else "below"
+        return f"{METRICS[name].title} {shown(name, value):.3f} {side} the rung's {shown(name, threshold):.3f}"
 
     def through(self, record: Record) -> bool:
         """Whether a trial has had its full budget; one that has is ended."""

@@ -7,6 +7,7 @@ from typing import Any
 from optuna.study import StudyDirection
 
 from models.sizes import parameters
+from results.analysis.metrics import ACCURACY
 from search.settings import Settings
 
 # What a configuration's model costs, under the names of a `cost` row: `parameters`, `bytes` of its weights, and where
@@ -19,16 +20,17 @@ WEIGHT = 4  # bytes of a parameter in the exported file
 
 @dataclass(frozen=True)
 class Aims:
-    """The objectives of a search, accuracy among them, and the limits of a model."""
+    """The objectives of a search, accuracy (or what stands in its place, `metric`) among them, and a model's limits."""
 
     objective: tuple[str, ...] = ("accuracy",)
     max_latency: float | None = None  # seconds for one picture
     max_parameters: int | None = None
+    metric: str = ACCURACY  # what `accuracy` means
 
     @classmethod
     def of(cls, settings: Settings) -> "Aims":
         """Those of a run."""
-        return cls(settings.objective, settings.max_latency, settings.max_parameters)
+        return cls(settings.objective, settings.max_latency, settings.max_parameters, settings.metric)
 
     @property
     def timed(self) -> bool:
@@ -46,9 +48,9 @@ class Aims:
         maximize, minimize = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
         return [maximize if name == "accuracy" else minimize for name in self.objective]
 
-    def values(self, accuracy: float, cost: Cost) -> list[float]:
+    def values(self, score: float, cost: Cost) -> list[float]:
         """What Optuna is told of a trial that ran its budget, one value for each objective."""
-        return [accuracy if name == "accuracy" else float(cost[COSTS[name]]) for name in self.objective]
+        return [score if name == "accuracy" else float(cost[COSTS[name]]) for name in self.objective]
 
     def as_good(self, values: Sequence[float], than: Sequence[float]) -> bool:
         """Whether values are at least as good as others in every objective."""

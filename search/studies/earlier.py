@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from results.rows import FAILED, Row, Rows
+from results.analysis.metrics import ACCURACY
+from results.rows import FAILED, Row, Rows, judged_by
 from search.settings import Settings
 from search.studies.study import Study
 
@@ -34,6 +35,11 @@ def usable(rows: Rows, settings: Settings, studies: Mapping[str, Study]) -> Rows
     return Rows(tuple(kept), rows.skipped + left_out)
 
 
+def _judged(row: Row, metric: str) -> bool:
+    """Whether an epoch carries what the run is judged by, and nothing else."""
+    return judged_by(row) is not None and (metric != ACCURACY) == ("validation_score" in row)
+
+
 def _named(row: Row, settings: Settings) -> bool:
     """Whether a row is of one of the families, and its trial is called as trials are."""
     family, number = row["family"], str(row.get("trial")).rpartition("-")[2]
@@ -51,7 +57,7 @@ def _goes_on(row: Row, settings: Settings, studies: Mapping[str, Study]) -> bool
         case "start":
             return _begins(row, settings, studies)
         case "epoch":
-            return row["epoch"] <= (settings.epochs or LONGEST) and row["validation_accuracy"] is not None
+            return row["epoch"] <= (settings.epochs or LONGEST) and _judged(row, settings.metric)
         case "rung":
             return row.get("value") is not None and isinstance(row.get("promoted"), bool)
         case _:

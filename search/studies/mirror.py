@@ -17,15 +17,21 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState, create_trial
 
-from results.rows import FAILED, RUNNING, Row, Rows
+from results.analysis.metrics import METRICS
+from results.rows import FAILED, RUNNING, Row, Rows, judged_by
 from search.studies.aims import Aims, Cost
 from search.studies.hyperparameters import contains
 from search.studies.study import Study, told
 
 INTERRUPTED = "the search ended before the trial; --resume goes on with it"
 CHANGED = "tried again with another configuration"
-METRICS = {"accuracy": "validation accuracy", "latency": "seconds for one picture", "size": "parameters"}
+NAMES = {"latency": "seconds for one picture", "size": "parameters"}
 CONSTRAINT = "constraints"  # the attributes under which Optuna keeps by how much a trial breaks a limit
+
+
+def judged_as(metric: str) -> str:
+    """What the first objective is called: all studies are after high values, whatever the metric."""
+    return f"{'minus ' if METRICS[metric].minimised else ''}validation {METRICS[metric].title}"
 
 
 class Mirror:
@@ -86,7 +92,7 @@ class Mirror:
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 aims = self._studies[family].aims
                 study = optuna.create_study(storage=self._storage, study_name=name, directions=aims.directions)
-                study.set_metric_names([METRICS[objective] for objective in aims.objective])
+                study.set_metric_names([NAMES.get(objective) or judged_as(aims.metric) for objective in aims.objective])
             self._ids[family] = self._storage.get_study_id_from_name(name)
         starts = {row["trial"]: row for row in rows.records if row["event"] == "start"}
         for name, trial in rows.trials.items():
@@ -95,11 +101,7 @@ class Mirror:
             row = starts[name]
             if trial.changed:
                 self._add(row, False, FAILED, {}, {}, CHANGED, (trial.started, row["time"]))
-            values = {
-                row["epoch"]: row["validation_accuracy"]
-                for row in trial.curve
-                if row["validation_accuracy"] is not None
-            }
+            values = {row["epoch"]: value for row in trial.curve if (value := judged_by(row)) is not None}
             number = self._add(
                 row, trial.changed, trial.status, values, trial.cost, trial.reason,
                 (row["time"], None if trial.status == RUNNING else trial.last),
@@ -121,8 +123,10 @@ class Mirror:
         elif name in self._open:
             number, values, cost = self._open[name]
             if row["event"] == "epoch":
-                values[row["epoch"]] = row["validation_accuracy"]
-                self._storage.set_trial_intermediate_value(number, row["epoch"], row["validation_accuracy"])
+                value = judged_by(row)
+                assert value is not None  # the journal has taken it in
+                values[row["epoch"]] = value
+                self._storage.set_trial_intermediate_value(number, row["epoch"], value)
             elif row["event"] == "cost":
                 self._open[name] = (number, values, row)
             elif row["event"] == "end":

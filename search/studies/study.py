@@ -101,7 +101,7 @@ class Study:
         self.blind: set[str] = set()  # names of the trials that were drawn or given without a look at the others
         self._enqueued = 0  # points that the next draws take as they are
         self._told = 0  # trials that the study holds, running ones not counted
-        self._best = 0.0  # the highest validation accuracy that it was told of
+        self._best = -math.inf  # the highest score that it was told of
         self._since = 0  # proposals that it was told of since then
         for record in observations:
             self._learn(record)
@@ -313,7 +313,7 @@ def told(status: str, values: Mapping[int, float], aims: Aims, cost: Cost) -> tu
     if state == TrialState.PRUNED and not values and status != INFEASIBLE:
         # Ended from outside before it had told anything: no observation at all.
         return TrialState.FAIL, None
-    best = max(values.values(), default=0.0)
+    best = max(values.values(), default=-math.inf)
     return state, aims.values(best, cost) if state == TrialState.COMPLETE else None
 
 
@@ -389,17 +389,23 @@ def fits(space: Space, values: Mapping[str, Any]) -> bool:
 
 
 def spaces_of(
-    settings: Settings, weights: Sequence[Weights], own: Mapping[str, Space] | None = None
+    settings: Settings,
+    weights: Sequence[Weights],
+    own: Mapping[str, Space] | None = None,
+    *,
+    weighted: bool = False,
 ) -> dict[str, tuple[Space, Sequence[Mapping[str, Any]]]]:
     """The space of each family of a run, as far as its settings and weights allow, and the points to start from.
 
-    `own` are the spaces of the user's hypermodels; without them their families are left out.
+    `own` are the spaces of the user's hypermodels; without them their families are left out. Where `weighted`, because
+    the data is imbalanced, rare classes may count more in all but these.
     """
     spaces: dict[str, tuple[Space, Sequence[Mapping[str, Any]]]] = {}
     for family in settings.families:
         if family not in SPACES and family not in (own or {}):
             continue
         bound: dict[str, Any] = {"image_sizes": settings.image_sizes}
+        bound |= {"weighted": True} if weighted else {}
         starts = STARTS.get(family, ())
         if family == "mobilenet":
             bound["backbones"] = backbones_of(weights)
@@ -429,15 +435,17 @@ def studies_of(
     prior: Prior | None = None,
     *,
     probed: bool = True,
+    weighted: bool = False,
 ) -> dict[str, Study]:
     """A study for each family of a run, over the spaces that its settings and weights allow.
 
     `own` are the spaces of the user's hypermodels. Each study is fresh but for what earlier runs have found, or knows
     every trial that the journal of a resumed run holds. Unless `probed`, no linear probes are tried.
+    `weighted` is that of `spaces_of`.
     """
     studies = {}
     known = list(dict.fromkeys((*FAMILIES, *settings.families)))
-    for family, (space, starts) in spaces_of(settings, weights, own).items():
+    for family, (space, starts) in spaces_of(settings, weights, own, weighted=weighted).items():
         earlier = journal.of(family) if journal else []
         observations = prior.observations.get(family, ()) if prior else ()
         first = prior.first.get(family, ()) if prior else ()
@@ -446,7 +454,8 @@ def studies_of(
         seed = settings.seed + 1000 * known.index(family) + 10_000 * (len(earlier) + len(observations))
         transfer = family == "mobilenet"
         aims = Aims.of(settings)
-        points = mobilenet.probes(settings.image_sizes, backbones_of(weights)) if transfer else ()
+        trunks = backbones_of(weights)
+        points = mobilenet.probes(settings.image_sizes, trunks, weighted=weighted) if transfer else ()
         studies[family] = Study(
             family, space, (*first, *starts), trials=settings.trials, seed=seed,
             earlier=earlier, observations=observations, aims=aims, probes=points if probed else (),

@@ -15,7 +15,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Trial, read_rows
+from results.analysis.metrics import METRICS
+from results.rows import FAILED, FINISHED, RUNNING, STOPPED, Trial, judged_by, read_rows
 from search.record.journal import Record
 from search.settings import Settings
 from search.studies.aims import Aims, size_of
@@ -142,7 +143,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _record(trial: Trial, point: Any) -> Record:
-    values = {row["epoch"]: row["validation_accuracy"] for row in trial.curve if row["validation_accuracy"] is not None}
+    values = {row["epoch"]: value for row in trial.curve if (value := judged_by(row)) is not None}
     found = point if isinstance(point, dict) else {}
     if trial.changed and "batch_size" in found:
         found = {**found, "batch_size": trial.config.get("batch_size")}
@@ -213,6 +214,8 @@ def difference(run: Earlier, settings: Settings, split: Mapping[str, Any]) -> st
         return "it had its pictures split otherwise"
     if run.split.get("levels", {}) != split.get("levels", {}):
         return "it read pictures of more than 8 bits a channel otherwise"
+    if run.settings.metric != settings.metric:
+        return f"it was judged by {METRICS[run.settings.metric].title}, not {METRICS[settings.metric].title}"
     if Aims.of(settings).timed:
         return "latencies are those of the machine that measured them"
     if run.settings.epochs != settings.epochs:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sizes import PARAMETERS, sources
+from models.weighting import of_pictures
+from results.analysis.metrics import ACCURACY, judged
 from search.data.folds import folds
 from search.data.pictures import Indices, Pictures
 from search.training import activations
@@ -69,12 +71,14 @@ def solve(
     *,
     seed: int,
     mirrored: Features | None = None,
+    power: float = 0.0,
 ) -> Solved:
     """Logistic regression on features (n, width), its strength and temperature chosen by cross-validation.
 
     Pictures of one group are never on both sides of a fold. The penalty is the weakest of those whose cross-entropy on
     the first fold cannot be told from the lowest; the temperature is the one with the lowest cross-entropy on all.
-    Features of the `mirrored` pictures are learnt from beside the others, and never scored.
+    Features of the `mirrored` pictures are learnt from beside the others, and never scored. Pictures count by that
+    `power` of their class counts (`models.weighting`) in the fits, and all the same where a fit is scored.
     """
     both = 1 if mirrored is None else 2
     count = max(2, min(FOLDS, round(FOLDS * LARGEST / (both * features.size * classes))))
@@ -83,20 +87,20 @@ def solve(
     held = [places for places in held if 0 < len(places) < len(labels)]
     if not held:
         # A handful of pictures, each class in one group: nothing can be left out.
-        weights, bias = _fitted(*_beside(features, labels, mirrored), classes, STRENGTHS[3:4])[0]
+        weights, bias = _fitted(*_beside(features, labels, mirrored), classes, STRENGTHS[3:4], power)[0]
         return Solved(weights, bias, STRENGTHS[3], 1.0, np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
     # On the weaker side of the lowest cross-entropy the accuracy is as high or higher, and a fold of a few hundred
     # pictures hardly says where the lowest is. Over 8 divisions of photographs this rule names .950 and .941 of others
     # rightly (two trunks, one), as does one step weaker than the lowest; with mirror images .953 and .944 against .950
     # and .942. With a quarter of the labels wrong it is as good as the best fixed strength.
-    coarse = _left_out(features, labels, classes, held[0], STRENGTHS, mirrored)
+    coarse = _left_out(features, labels, classes, held[0], STRENGTHS, mirrored, power)
     best = _weakest([_entropies(logits, labels[held[0]]) for logits in coarse])
     strength = STRENGTHS[best]
-    rest = [_left_out(features, labels, classes, places, (strength,), mirrored)[0] for places in held[1:]]
+    rest = [_left_out(features, labels, classes, places, (strength,), mirrored, power)[0] for places in held[1:]]
     places = np.concatenate(held)
     found = np.concatenate([coarse[best], *rest])
     temperature = calibrated(found, labels[places])[0]
-    weights, bias = _fitted(*_beside(features, labels, mirrored), classes, (strength,))[0]
+    weights, bias = _fitted(*_beside(features, labels, mirrored), classes, (strength,), power)[0]
     return Solved(
         weights / np.float32(temperature), bias / np.float32(temperature), strength, temperature, places,
         _softmax(found / temperature),
@@ -134,12 +138,13 @@ def _left_out(
     places: Indices,
     strengths: Sequence[float],
     mirrored: Features | None,
+    power: float,
 ) -> Features:
     """Logits (strengths, places, classes) of pictures by fits without them."""
     rest = np.ones(len(labels), bool)
     rest[places] = False
     learnt = _beside(features[rest], labels[rest], None if mirrored is None else mirrored[rest])
-    fits = _fitted(*learnt, classes, strengths)
+    fits = _fitted(*learnt, classes, strengths, power)
     return np.stack([features[places] @ weights + bias for weights, bias in fits])
 
 
@@ -151,7 +156,7 @@ def calibrated(logits: Features, truth: Indices) -> tuple[float, float]:
 
 
 def _fitted(
-    features: Features, labels: Indices, classes: int, strengths: Sequence[float]
+    features: Features, labels: Indices, classes: int, strengths: Sequence[float], power: float = 0.0
 ) -> list[tuple[Features, Features]]:
     """Weights (width, classes) and bias (classes,) for each strength; each fit begins where the one before ended."""
     from sklearn.exceptions import ConvergenceWarning
@@ -171,7 +176,7 @@ def _fitted(
             with warnings.catch_warnings():
                 # The last steps towards the optimum change no answer.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                model.fit(features, labels)
+                model.fit(features, labels, of_pictures(labels, classes, power))
             if len(present) == 2:
                 # One row of weights, for the second class against the first.
                 weights[:, present[1]], bias[present] = model.coef_[0], (0.0, model.intercept_[0])
@@ -198,7 +203,14 @@ def _softmax(logits: Any) -> Features:
 
 
 def train_probe(
-    config: Mapping[str, Any], pictures: Pictures, *, seed: int, threads: int, report: Report, clock: Clock
+    config: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    seed: int,
+    threads: int,
+    report: Report,
+    clock: Clock,
+    metric: str = ACCURACY,
 ) -> Trained:
     """Solves a configuration's probe and reports its one row.
 
@@ -217,7 +229,8 @@ def train_probe(
         mirrored = features_of(config, pictures, whole.train, mirrored=True) if config.get("mirrored") else None
     labels, groups = pictures.labels[whole.train], pictures.grouped(whole.train)
     with clock("training"), threadpool_limits(threads):
-        solved = solve(seen, labels, groups, len(pictures.classes), seed=seed, mirrored=mirrored)
+        power = float(config.get("class_weight_power") or 0.0)
+        solved = solve(seen, labels, groups, len(pictures.classes), seed=seed, mirrored=mirrored, power=power)
     fitted = _softmax(seen @ solved.weights + solved.bias)
     train_loss, train_accuracy = score(fitted, labels)
     row: dict[str, Any] = {
@@ -230,10 +243,12 @@ def train_probe(
         "temperature": round(solved.temperature, 4),
     }  # fmt: skip
     if len(held):
-        told = score(_softmax(held @ solved.weights + solved.bias), pictures.labels[whole.validation])
-        row["validation_loss"], row["validation_accuracy"] = told
+        said, truth = _softmax(held @ solved.weights + solved.bias), pictures.labels[whole.validation]
+        row["validation_loss"], row["validation_accuracy"] = score(said, truth)
+        row |= judged(metric, said, truth, "validation_")
     elif searching and len(solved.places):
         row["validation_loss"], row["validation_accuracy"] = score(solved.probabilities, labels[solved.places])
+        row |= judged(metric, solved.probabilities, labels[solved.places], "validation_")
         row["held_out"] = len(solved.places)
     clock.spent["building"] += max(0.0, time.perf_counter() - began - sum(clock.spent.values()))
     report({**row, **clock.take()})

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from results.analysis.doubt import thresholds
+from results.analysis.doubt import at_temperature, thresholds
+from results.analysis.metrics import ACCURACY, judged, tie_loss
 from search.data.cache import write_aside
 from search.data.pictures import FILTER, Pictures
 from search.record.journal import Journal
@@ -106,12 +107,14 @@ def play(
     *,
     fold: int,
     report: Report,
+    metric: str = ACCURACY,
     **training: Any,
 ) -> dict[str, Any]:
     """What a finalist shows on one fold of train and validation after training on the others.
 
     The content of its `final` row: accuracy and cross-entropy after the last epoch, the latter of probabilities with
-    the temperature that suits them best, pictures of the fold, and seconds.
+    the temperature that suits them best, pictures of the fold, and seconds; with another `metric` than accuracy also
+    its score, with the standard error and the loss that tells near scores apart.
     `training` is the rest of what `train` takes.
     """
     rows: list[dict[str, Any]] = []
@@ -121,15 +124,18 @@ def play(
         report(row)
 
     left_out = pictures.fold(fold, FOLDS)
-    trained = train(family, config, left_out, report=add, **training)
+    trained = train(family, config, left_out, report=add, metric=metric, **training)
     last, loss = rows[-1], rows[-1]["validation_loss"]
     told: dict[str, Any] = {}
     if (held := trained.material.validation) is not None:
         # Compared with others by cross-entropy, it must not lose by the confidence that its training leaves it with.
         probabilities = predict(trained.material.scored or trained.model, held)
         logits = np.log(np.clip(probabilities, 1e-7, 1.0))
-        loss = calibrated(logits, left_out.labels[left_out.validation])[1]
-        told = {"held": held_out(probabilities, left_out.labels[left_out.validation])}
+        truth = left_out.labels[left_out.validation]
+        temperature, loss = calibrated(logits, truth)
+        told = {"held": held_out(probabilities, truth), **judged(metric, probabilities, truth)}
+        if told.get("score_loss") is not None:
+            told["score_loss"] = tie_loss(metric, at_temperature(probabilities, temperature), truth)
     return {
         "accuracy": last["validation_accuracy"],
         "loss": loss,

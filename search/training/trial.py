@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sizes import EPOCH_PICTURES, is_probe
+from models.weighting import of_pictures
+from results.analysis.metrics import ACCURACY, judged
 from search.data.pictures import Indices, Pictures, one_hot
 from search.training.activations import Source, views
 from search.training.checkpoint import pack, restore
@@ -131,12 +133,14 @@ def train(
     last: bool = False,
     until: float | None = None,
     own: bool = False,
+    metric: str = ACCURACY,
 ) -> Trained:
     """Trains one configuration and reports one row per epoch.
 
     `planned` is the budget of a full trial: schedules are laid out over it, `epochs` of it are run. A row has `epoch`
     (from 1), cross-entropy and accuracy on train (running averages, under augmentation and dropout) and validation
-    (after the epoch; absent where there are no validation pictures), and the seconds of each of `PARTS`. In the last
+    (after the epoch; absent where there are no validation pictures), there also what another `metric` than accuracy
+    says (`results.analysis.metrics.judged`), and the seconds of each of `PARTS`. In the last
     one, and now and then before, `held` says how far the confidence on validation can be trusted (`held_out`).
     After each of the `rungs`, once its row is reported, `keep` is given a checkpoint; with one of this same training in
     `checkpoint`, training goes on after it. With `last` there is one of the last epoch too, before its row, and of
@@ -153,7 +157,7 @@ def train(
 
     clock = Clock()
     if is_probe(config):
-        return train_probe(config, pictures, seed=seed, threads=threads, report=report, clock=clock)
+        return train_probe(config, pictures, seed=seed, threads=threads, report=report, clock=clock, metric=metric)
     keras.utils.set_random_seed(seed)
     material = MATERIALS[family](config, pictures, seed=seed, most_views=most_views, threads=threads, clock=clock)
     with clock("building"):
@@ -164,6 +168,9 @@ def train(
             compile_model(material.model, config, steps=steps, epochs=planned, trunk=material.slow)
     labels = material.targets(material.labels, len(pictures.classes))
     truth = pictures.labels[pictures.validation]
+    # A model that its user has compiled is trained as its user says.
+    power = None if material.compiled else config.get("class_weight_power")
+    weights = of_pictures(material.labels, len(pictures.classes), power)
     training = {
         "family": family, "config": dict(config), "seed": seed, "epochs": epochs, "planned": planned,
         "pictures": len(labels), "digest": pictures.digest,
@@ -184,7 +191,10 @@ def train(
         with clock("training"):
             totals = np.zeros(2)
             for chosen in passed.batches(epoch):
-                logs = material.model.train_on_batch(inputs.take(chosen), labels[chosen], return_dict=True)
+                weight = None if weights is None else weights[chosen]
+                logs = material.model.train_on_batch(
+                    inputs.take(chosen), labels[chosen], sample_weight=weight, return_dict=True
+                )
                 if not math.isfinite(logs["loss"]):
                     raise Diverged(f"the training loss became {float(logs['loss'])} in epoch {epoch + 1}")
                 totals += logs["crossentropy"], logs["accuracy"]
@@ -196,6 +206,7 @@ def train(
                 if not np.isfinite(probabilities).all():
                     raise Diverged(f"the predictions on validation are not numbers after epoch {epoch + 1}")
                 row["validation_loss"], row["validation_accuracy"] = score(probabilities, truth)
+                row |= judged(metric, probabilities, truth, "validation_")
                 if epoch + 1 == epochs or time.monotonic() >= told:
                     row["held"] = held_out(probabilities, truth)
                     told = time.monotonic() + KEPT_SECONDS

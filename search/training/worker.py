@@ -18,6 +18,7 @@ from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+from results.analysis.metrics import ACCURACY
 from results.terminal import plain
 from search.data.cache import traffic
 from search.data.pictures import Pictures
@@ -82,6 +83,7 @@ class Setup:
     own: OwnModels = field(default_factory=OwnModels)  # the user's hypermodels
     backend: str = ""  # of Keras, the driver's, whatever the node's own settings say; empty: the node's
     folder: str = ""  # where jobs run, that of the command; empty: where the worker is
+    metric: str = ACCURACY  # what trials and finals are judged by
 
 
 class WorkerDied(Exception):
@@ -288,6 +290,7 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
         "keep": partial(line.send, "checkpoint") if job.kept else None,
         "checkpoint": checkpoint,
     }
+    metric = setup.metric
     try:
         if job.measured:
             line.send("rows", [{"event": "cost", **measure(job.family, job.config, pictures, setup.threads)}])
@@ -299,12 +302,13 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
                 threads=setup.threads,
             )  # fmt: skip
         if job.kind == "search":
-            train(job.family, job.config, pictures.without_test(), last=job.last, **common)
+            train(job.family, job.config, pictures.without_test(), last=job.last, metric=metric, **common)
             return "finished", None
         from search.training.retraining import play, refit, retrain
 
         if job.kind == FINAL:
-            return "finished", play(job.family, job.config, pictures.without_test(), fold=job.fold, **common)
+            held_in = pictures.without_test()
+            return "finished", play(job.family, job.config, held_in, fold=job.fold, metric=metric, **common)
 
         until = None if job.within is None else time.monotonic() + job.within
         if job.kind == REFIT:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from results.rows import COSTS, FINISHED, MEASURED, OUT_OF_TIME, STOPPED, Row, smoothed
+from results.rows import COSTS, FINISHED, MEASURED, OUT_OF_TIME, SCORED, STOPPED, Row, smoothed
 
 PARENT = ""  # the name of the run that all trials belong to
 KILLED = "killed"  # of what was at work when the search was interrupted
@@ -98,7 +98,7 @@ class Translation:
                 self._epochs[run] = row["epoch"]
                 if row["validation_accuracy"] is not None:
                     self._curves.setdefault(run, []).append(row["validation_accuracy"])
-                yield from _log(run, row, MEASURED, row["epoch"], curve=True)
+                yield from _log(run, row, (*MEASURED, SCORED[0]), row["epoch"], curve=True)
         elif event == "cost":
             yield from self._known(row["trial"], family, time)
             yield from _log(self._runs[row["trial"]], row, COSTS, 0)

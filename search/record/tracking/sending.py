@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from results.analysis.metrics import ACCURACY, shown
 from results.records import read_object
 from results.rows import Row, clean
 from search.data.cache import locked, write_aside
@@ -166,6 +167,10 @@ def summary(folder: Path) -> Summary:
         record = results["families"][winner]
         tags = {"winner": str(winner), "winning_trial": str(record["best"]["trial"])}
         figures["validation_accuracy"] = record["best"]["validation_accuracy"]
+        metric, test = record.get("metric", ACCURACY), (record.get("test") or {}).get("metric")
+        if metric != ACCURACY:
+            figures[f"validation_{metric}"] = shown(metric, record["best"]["score"])
+            figures[f"test_{metric}"] = test and test["value"]
         for name, key in (("test_accuracy", "accuracy"), ("test_low", "low"), ("test_high", "high")):
             figures[name] = (record.get("test") or {}).get(key)
     report = folder / "report.md"
