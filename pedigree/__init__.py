@@ -23,6 +23,14 @@ __version__ = "0.1.0"
 ROOMS = ("search", "spaces", "models", "results")
 
 
+def unsupported() -> str:
+    """Why Pedigree cannot run on this system, in a sentence; empty where it can."""
+    windows = (
+        "needs Linux or macOS; on Windows, run it inside WSL: `wsl --install`, then the same commands in its shell"
+    )
+    return windows if sys.platform == "win32" else ""
+
+
 def _import(
     name: str,
     globals: Mapping[str, object] | None = None,
@@ -75,6 +83,8 @@ def __getattr__(name: str) -> Any:
     if name in ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _INTERFACE:
+        if why := unsupported():
+            raise ImportError(f"pedigree {why}")
         return getattr(importlib.import_module(f"{__name__}.search.interface"), _INTERFACE[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

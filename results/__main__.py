@@ -8,12 +8,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pedigree import unsupported
 from results.commands import HELP, add_commands, compare, follow, report, until_unread
 from results.terminal import path, prepare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 2 where it cannot."""
+    if why := unsupported():
+        print(f"pedigree: {why}", file=sys.stderr)
+        return 2
     prepare(whole=arguments is None)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments and arguments[0] in HELP:

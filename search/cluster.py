@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,9 +31,9 @@ ANSWER = 60.0
 OBSOLETE = ("TUNE_RESULT_DIR", "RAY_AIR_LOCAL_CACHE_DIR")
 PATIENCE = 8.0  # seconds in which somebody has to listen at the address of a cluster
 SLOW = 30.0  # seconds that whoever listens has to say a first word
-# What Ray puts its sockets under, below its folder, and the most letters that Linux allows in the path of one.
+# What Ray puts its sockets under, below its folder, and the most letters that the system allows in the path of one.
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-MOST_OF_A_SOCKET = 107
+MOST_OF_A_SOCKET = 103 if sys.platform == "darwin" else 107
 STORE, LEAST_STORE = 0.3, 80 * machine.MIB  # of the memory, for Ray's object store, and the least that Ray takes
 
 

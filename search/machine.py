@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 # What a scheduler says of the cores of a job, and OpenMP's own bound. Not OMP_NUM_THREADS: Ray and `ray submit` set it
 # to 1 for what they start, whatever there is.
 ALLOTTED = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NSLOTS", "LSB_DJOB_NUMPROC", "OMP_THREAD_LIMIT")
@@ -134,7 +136,10 @@ def _physical(root: Path) -> int:
     for line in _lines(root / "proc/meminfo"):
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return int(psutil.virtual_memory().total)
+    except (OSError, psutil.Error):  # Linux without /proc
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _whole(path: Path) -> int | None:

@@ -16,6 +16,9 @@ if __name__ == "__main__":
         _here = Path(__file__).resolve().parent
         # Under PYTHONSAFEPATH it does not look there.
         sys.path[0 : 0 if sys.flags.safe_path else 1] = [str(_here.parent)] if (_here / "settings.py").exists() else []
+    if _why := importlib.import_module("pedigree").unsupported():
+        print(f"pedigree: {_why}", file=sys.stderr)
+        sys.exit(2)
     # Under the name that it has where it is installed, which no module of a user's has.
     sys.exit(importlib.import_module("pedigree.search.run").script())
 

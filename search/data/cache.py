@@ -10,7 +10,6 @@ once by every process; what is damaged is made again.
 
 import contextlib
 import errno
-import fcntl
 import functools
 import hashlib
 import json
@@ -25,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
+from filelock import lock_descriptor
 from numpy.typing import NDArray
 
 from search.home import check_private, own_temporary
@@ -33,6 +34,7 @@ Array = NDArray[Any]
 # What systems say of file systems that cannot keep processes apart, or cannot keep room on the disk.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 NO_ROOM_AHEAD = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+POLL = 0.02  # seconds between two tries of who waits for a lock
 BLOCK = 2**20  # bytes that are read or written at a time
 SUMS = "sums.json"  # of an entry: the checksum of each of its files
 
@@ -178,17 +180,19 @@ def new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, 
 
 def _take_room(descriptor: int, size: int) -> None:
     """Takes a new file's room on the disk; its bytes read as zeros before and after."""
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except OSError as error:
-        if error.errno not in NO_ROOM_AHEAD:
-            raise
-        # The head of the file, which says what is in it, is written already.
-        begun = os.pread(descriptor, BLOCK, 0)
-        for start in range(0, size, BLOCK):
-            block = begun if start == 0 else bytes(min(BLOCK, size - start))
-            if os.pwrite(descriptor, block, start) < len(block):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            return
+        except OSError as error:
+            if error.errno not in NO_ROOM_AHEAD:
+                raise
+    # The head of the file, which says what is in it, is written already.
+    begun = os.pread(descriptor, BLOCK, 0)
+    for start in range(0, size, BLOCK):
+        block = begun if start == 0 else bytes(min(BLOCK, size - start))
+        if os.pwrite(descriptor, block, start) < len(block):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Damaged(Exception):
@@ -312,12 +316,12 @@ def settled() -> None:
 
 @functools.cache
 def _boot() -> str:
-    try:
+    with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-    except OSError:
-        # Some containers hide it, and the second of the boot tells as much.
-        lines = Path("/proc/stat").read_text().splitlines()
-        return next((line.removeprefix("btime ") for line in lines if line.startswith("btime ")), "boot")
+    # macOS has none, some containers hide it, and the second of the boot tells as much.
+    with contextlib.suppress(OSError, RuntimeError, psutil.Error):
+        return str(int(psutil.boot_time()))
+    return "boot"
 
 
 def _size(folder: Path) -> int:
@@ -328,22 +332,20 @@ def _size(folder: Path) -> int:
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Holds an exclusive lock on a file; without `wait` gives False where another holds it.
 
-    The lock ends with its process, however that ends. Raises OSError that names the file where its file system has no
-    locks.
+    It is the system's own (`flock`, where there is one), so it ends with its process, however that ends. Raises OSError
+    that names the file where its file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
+            # Not `filelock.FileLock`, whose stand-in where there are no locks outlives a process that is killed.
+            ours = lock_descriptor(file.fileno(), blocking=wait, poll_interval=POLL)
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
             said = f"{error.strerror}: no file locks here; choose another folder with --cache-dir or --runs-dir"
             raise OSError(error.errno, said, str(path)) from error
-        yield True
+        yield ours
 
 
 def check_folder(folder: Path, option: str) -> None:

@@ -18,6 +18,8 @@ from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+import psutil
+
 from results.analysis.metrics import ACCURACY
 from results.terminal import plain
 from search.data.cache import traffic
@@ -355,9 +357,8 @@ def end_with_parent() -> None:
 def resident(process: int) -> int:
     """Bytes of memory that a process holds, 0 where it is gone."""
     try:
-        with open(f"/proc/{process}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
+        return int(psutil.Process(process).memory_info().rss)
+    except (OSError, psutil.Error):
         return 0
 
 
