@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -18,22 +19,25 @@ EXAMPLES = {
     "report": "pedigree report runs/dogs",
     "compare": "pedigree compare runs/monday runs/tuesday --out compare.html",
     "predict": "pedigree predict runs/dogs photo.jpg holiday/ 'more/*.jpg' --json",
+    "serve": "pedigree serve runs/dogs --coverage 0.95",
     "export": "pedigree export runs/dogs --format onnx",
 }
 HELP = {
     "report": "write results.json, report.md and report.html again from a run's folder",
     "compare": "set runs side by side on one page",
     "predict": "name what is on pictures with a run's model",
-    "export": "write a run's model as saved_model, onnx or litert, and check its answers",
+    "serve": "name pictures with a run's model on a page and as JSON, until Ctrl-C",
+    "export": "write a run's model as saved_model, onnx, litert or litert-int8, and check its answers",
 }
 
 
 def add_commands(commands: Any) -> None:
-    """Adds report, compare, predict and export to a parser's commands; each sets `command`."""
+    """Adds report, compare, predict, serve and export to a parser's commands; each sets `command`."""
     for name, add in {
         "report": add_report,
         "compare": add_compare,
         "predict": add_predict,
+        "serve": add_serve,
         "export": add_export,
     }.items():
         parser = commands.add_parser(
@@ -71,6 +75,27 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one line of JSON for each picture")
     parser.set_defaults(command=predict)
+
+
+def add_serve(parser: argparse.ArgumentParser) -> None:
+    """A run, an address and limits."""
+    parser.add_argument("run", type=path, metavar="runs/NAME", help="the folder of the run")
+    parser.add_argument("--family", metavar="F", help="whose model answers (default: the winner's)")
+    parser.add_argument("--host", default="127.0.0.1", metavar="NAME", help="default: 127.0.0.1, this machine alone")
+    parser.add_argument("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 takes a free one")
+    parser.add_argument(
+        "--coverage", type=float, metavar="SHARE",
+        help=f"as of predict: say '{NONE}' of what is less sure",
+    )  # fmt: skip
+    for name, default, help in (
+        ("megabytes", 64.0, "of a request"),
+        ("pictures", 100, "in a request"),
+        ("megapixels", 50.0, "of a picture"),
+    ):
+        parser.add_argument(
+            f"--max-{name}", type=type(default), default=default, metavar="N", help=f"{help} (default: {default:g})"
+        )
+    parser.set_defaults(command=serve)
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +138,21 @@ def predict(given: argparse.Namespace) -> int:
         line = prediction.told(answer, as_json=given.json)
         print(line, file=sys.stdout if given.json or "error" not in answer else sys.stderr)
     return int(failed)
+
+
+def serve(given: argparse.Namespace) -> int:
+    """Serves the model until it is interrupted, which is how it ends."""
+    if importlib.util.find_spec("aiohttp") is None:
+        raise ValueError("`serve` needs a package that is not here: pip install 'aiohttp>=3.12,<4'")
+    from results.delivery import serving
+
+    limits = serving.Limits(given.max_megabytes, given.max_pictures, given.max_megapixels)
+    with contextlib.suppress(KeyboardInterrupt):
+        serving.serve(
+            given.run, family=given.family, host=given.host, port=given.port, coverage=given.coverage, limits=limits,
+            say=lambda line: print(line, flush=True), warn=lambda line: print(line, file=sys.stderr, flush=True),
+        )  # fmt: skip
+    return 0
 
 
 def export(given: argparse.Namespace) -> int:

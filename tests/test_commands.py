@@ -4,7 +4,7 @@ import pytest
 
 from search.commands import command_line, main
 
-NAMES = ("search", "explore", "report", "compare", "export", "predict", "track")
+NAMES = ("search", "explore", "report", "compare", "export", "predict", "serve", "track")
 
 
 def test_help_names_every_command_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,19 +100,21 @@ def read_picture(
     draft_side: int = DRAFT_SIDE,
     hold: Callable[[int], None] = lambda needed: None,
     scale: Scale = alone,
+    most_pixels: int = MAX_PIXELS,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """One file as an upright RGB picture, the first frame of an animation, what is transparent over white.
 
     A large JPEG or JPEG 2000 comes back at a half, quarter or eighth of its size, its shorter side still at least
     `draft_side` pixels. The second value is the width and height of the file itself, upright. `hold` is called, once
     the header is read, with the bytes of memory that the rest will take, and again where that was not all. `scale` is
-    called for a picture of more than 8 bits a channel and says what of it is black and white. Raises ValueError,
-    OSError and whatever Pillow's plugins raise for a file that cannot be read.
+    called for a picture of more than 8 bits a channel and says what of it is black and white. A file of more than
+    `most_pixels` is not decoded. Raises ValueError, OSError and whatever Pillow's plugins raise for a file that cannot
+    be read.
     """
     try:
-        return _read(path, draft_side, hold, scale, smaller=True)
+        return _read(path, draft_side, hold, scale, most_pixels, smaller=True)
     except _NoSmaller:
-        return _read(path, draft_side, hold, scale, smaller=False)
+        return _read(path, draft_side, hold, scale, most_pixels, smaller=False)
 
 
 class _NoSmaller(Exception):
@@ -120,12 +122,12 @@ class _NoSmaller(Exception):
 
 
 def _read(
-    path: Path, draft_side: int, hold: Callable[[int], None], scale: Scale, *, smaller: bool
+    path: Path, draft_side: int, hold: Callable[[int], None], scale: Scale, most_pixels: int, *, smaller: bool
 ) -> tuple[Image.Image, tuple[int, int]]:
     with _opened(path) as image:
         width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise Image.DecompressionBombError
+        if width * height > min(most_pixels, MAX_PIXELS):
+            raise TooManyPixelsError(f"more than {min(most_pixels, MAX_PIXELS):,} pixels")
         if image.info.get("progressive") and _scans(path) * width * height > MAX_SCANNED:
             raise ValueError(f"more scans than a progressive JPEG of {width} x {height} pixels needs")
         image.draft(None, (draft_side, draft_side))
@@ -152,6 +154,10 @@ def _read(
 
 class ForeignFormatError(UnidentifiedImageError):
     """A picture in a format that is not read here."""
+
+
+class TooManyPixelsError(ValueError):
+    """A picture that is larger than is wanted."""
 
 
 def _opened(path: Path) -> Image.Image:
@@ -188,7 +194,7 @@ def reason_of(error: Exception) -> str:
     match error:
         case Image.DecompressionBombError() | Image.DecompressionBombWarning():
             return f"more than {MAX_PIXELS:,} pixels"
-        case ForeignFormatError():
+        case ForeignFormatError() | TooManyPixelsError():
             return str(error)
         case UnidentifiedImageError():
             return "not a picture in a format that Pillow reads"

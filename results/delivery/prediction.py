@@ -4,6 +4,7 @@ import glob
 import json
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from results.analysis.numbers import best_trial, choose_winner
 from results.delivery.files import pictures_below, printable
 from results.delivery.framework import import_keras
 from results.delivery.notes import without_notes
-from results.delivery.picture import Levels, Scale, alone, read_picture, reason_of
+from results.delivery.picture import MAX_PIXELS, Levels, Scale, alone, read_picture, reason_of
 from results.records import read_object, read_record, split_problem
 from results.rows import Rows, read_rows
 from results.terminal import plain
@@ -37,20 +38,40 @@ def predict(
     thresholds where they are needed, and for a name that leads to no picture.
     """
     paths = list(found(wanted))
-    classes = class_names(run_dir)
     if top < 1:
         raise ValueError(f"needs 1 class or more to show, got {top}")
+    delivered = deliver(run_dir, family=family, coverage=coverage)
+    for path in paths:
+        yield delivered.answer(path, str(path), top)
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A family's exported model with all that it needs to name pictures, loaded once."""
+
+    family: str
+    model: "keras.Model"
+    classes: list[str]
+    scale: Scale
+    threshold: float | None  # below it a picture shows none of the classes; None: nothing is said of that
+
+    def answer(self, path: Path, name: str, top: int, most_pixels: int = MAX_PIXELS) -> dict[str, Any]:
+        """What the model says of a file, or the error that kept it from being read; `name` is what it is called."""
+        try:
+            picture = pixels_of(path, self.scale, most_pixels)
+        except ValueError as error:
+            return {"picture": printable(name), "error": str(error)}
+        likely = likeliest(self.model, picture, self.classes, top)
+        return {"picture": printable(name), **doubted(likely, self.threshold)}
+
+
+def deliver(run_dir: Path, *, family: str | None = None, coverage: float | None = None) -> Delivered:
+    """Loads a family's model (the winner's by default); raises ValueError or FileNotFoundError as `predict` does."""
+    classes = class_names(run_dir)
     scale = scale_of(run_dir)
     family = family or winner(run_dir)
     threshold = None if coverage is None else threshold_of(run_dir, family, coverage)
-    model = load(run_dir, family)
-    for path in paths:
-        try:
-            picture = pixels_of(path, scale)
-        except ValueError as error:
-            yield {"picture": printable(str(path)), "error": str(error)}
-            continue
-        yield {"picture": printable(str(path)), **doubted(likeliest(model, picture, classes, top), threshold)}
+    return Delivered(family, load(run_dir, family), classes, scale, threshold)
 
 
 def threshold_of(run_dir: Path, family: str, coverage: float) -> float:
@@ -113,10 +134,10 @@ def found(wanted: Sequence[str]) -> Iterator[Path]:
                 yield path
 
 
-def pixels_of(path: Path, scale: Scale = alone) -> Pixels:
+def pixels_of(path: Path, scale: Scale = alone, most_pixels: int = MAX_PIXELS) -> Pixels:
     """A file as uint8 (height, width, 3), read as it was for training; raises ValueError where it cannot be read.
 
-    `scale` is that of the run, and by default each picture's own.
+    `scale` is that of the run, and by default each picture's own. A file of more than `most_pixels` is not decoded.
     """
     if path.is_dir():
         raise ValueError("a folder that cannot be listed")
@@ -125,7 +146,7 @@ def pixels_of(path: Path, scale: Scale = alone) -> Pixels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return np.asarray(read_picture(path, scale=scale)[0])
+            return np.asarray(read_picture(path, scale=scale, most_pixels=most_pixels)[0])
     except Exception as error:  # A damaged file can raise nearly anything from inside Pillow's plugins.
         raise ValueError(reason_of(error)) from error
 
