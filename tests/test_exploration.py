@@ -143,7 +143,7 @@ def test_what_a_search_would_refuse_is_foreseen(
     with Image.open(file) as image:
         image.rotate(90).save(tmp_path / "dogs" / "rare" / "turned.jpg")
     arguments = ["explore", str(tmp_path / "dogs"), "--runs-dir", str(tmp_path / "runs"), "--cache-dir", str(tmp_path)]
-    assert main([*arguments, "--image-sizes", "48"]) == 0
+    assert main([*arguments, "--image-sizes", "48", "--rare", "refuse"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "a search of this data would be refused: needs at least 3 distinct readable pictures a class" in said
     record = json.loads((tmp_path / "runs" / "data-dogs" / "exploration.json").read_text())
