@@ -320,7 +320,7 @@ def learnt(
     own: Mapping[str, Any],
     say: Callable[[str], None],
     *,
-    weighted: bool,
+    weighted: bool = False,
 ) -> Any:
     """What earlier runs give to this one, kept in its folder; None without a warm start."""
     if not settings.warm_start:
@@ -339,7 +339,7 @@ def learnt(
     return Prior.from_json((settings.folder / WARM_START).read_text(encoding="utf-8"))
 
 
-def rows_before(path: Path, settings: Settings, weights: Any, own: Any, *, weighted: bool) -> Any:
+def rows_before(path: Path, settings: Settings, weights: Any, own: Any, *, weighted: bool = False) -> Any:
     """The rows of a run that is resumed, from which its search can go on."""
     from results.rows import read_rows
     from search.studies.earlier import usable

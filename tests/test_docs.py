@@ -178,3 +178,9 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "site" / "reference" / "settings.html").read_text(encoding="utf-8")
     assert "--time-budget T" in page
+
+
+def test_the_example_of_the_metrics_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    found = dict(FENCE.findall((ROOT / "docs" / "guide" / "aims.md").read_text(encoding="utf-8")))
+    exec(compile(found["python"], "aims.md", "exec"), {})
+    assert capsys.readouterr().out == found["text"]

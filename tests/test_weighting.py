@@ -42,7 +42,12 @@ def test_the_power_says_how_much_a_rare_class_counts() -> None:
 
 def test_data_is_imbalanced_beyond_one_and_a_half_to_one() -> None:
     assert [imbalanced(counts) for counts in ([15, 10], [16, 10], [5, 0], [], [7])] == [False, True, True, False, False]
-    split = {"classes": ["a", "b"], "train": [["x", 0]] * 8 + [["y", 1]] * 5, "validation": [], "test": []}
+    split: dict[str, Any] = {
+        "classes": ["a", "b"],
+        "train": [["x", 0]] * 8 + [["y", 1]] * 5,
+        "validation": [],
+        "test": [],
+    }
     assert weighs(Settings(), split)
     assert not weighs(Settings(class_weights="none"), split)
     assert not weighs(Settings(), {**split, "train": split["train"][1:]})

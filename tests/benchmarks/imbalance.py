@@ -63,8 +63,8 @@ def reached(run: Path) -> dict[str, Any]:
     split = json.loads((run / "split.json").read_text(encoding="utf-8"))
     winner = results["winner"]
     test = results["families"][winner]["test"] if winner else None
-    found = test and judge_test(run, winner, split, [seed["seed"] for seed in test["seeds"]], METRIC)
-    if not found:
+    found = judge_test(run, winner, split, [seed["seed"] for seed in test["seeds"]], METRIC) if test else None
+    if test is None or found is None:
         raise ValueError(f"needs a run whose winner was scored on test, with its probabilities, got `{run}`")
     config = results["families"][winner]["best"]["config"]
     return {
