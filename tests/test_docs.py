@@ -149,9 +149,8 @@ def reader(words: list[str]) -> tuple[str, list[str]]:
     if words[:2] == ["python", "-m"]:
         assert find_spec(f"pedigree.{words[2].removeprefix('pedigree.')}") is not None, words
         return "other", words
-    assert words[0] in ("pip", "pytest", "ray", "aws", "optuna-dashboard", "tensorboard", "mkdocs", "ruff", "mypy"), (
-        words
-    )
+    ours = ("pip", "pytest", "mkdocs", "ruff", "mypy", "bash")
+    assert words[0] in (*ours, "ray", "aws", "docker", "kubectl", "sbatch", "optuna-dashboard", "tensorboard"), words
     return "other", words
 
 

@@ -1,8 +1,10 @@
 """One trial as an ordinary function: its rows, its randomness, and what it trains on."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,31 @@ def test_the_seed_decides(family: str, config: Config, pictures: Pictures) -> No
     )
     np.testing.assert_allclose(figures(one), figures(same), rtol=1e-4)
     assert figures(one) != figures(other)
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        # A model that may be handed over stands before the row that says how good it is.
+        (True, ["checkpoint 1", "row 1", "checkpoint 2", "row 2", "checkpoint 2", "checkpoint 3", "row 3"]),
+        (False, ["row 1", "checkpoint 1", "row 2", "checkpoint 2", "row 3"]),
+    ],
+)
+def test_a_checkpoint_is_made_whenever_so_much_time_has_gone_by(
+    last: bool, expected: list[str], config: Config, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.training.trial.KEPT_SECONDS", 0.0)
+    said: list[str] = []
+
+    def keep(content: bytes) -> None:
+        with np.load(BytesIO(content)) as packed:
+            said.append(f"checkpoint {json.loads(packed['about'].tobytes())['epoch']}")
+
+    train(
+        "scratch_keras", config("scratch_keras"), pictures, seed=1, epochs=3, planned=3, most_views=1, threads=1,
+        report=lambda row: said.append(f"row {row['epoch']}"), rungs=(2,), keep=keep, last=last,
+    )  # fmt: skip
+    assert said == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -15,7 +15,7 @@ import pytest
 
 from search.data.pictures import Pictures
 from search.training.trial import PARTS
-from search.training.worker import Job, Setup, Worker, WorkerDied, WorkerHung, describe
+from search.training.worker import Job, Line, Setup, Worker, WorkerDied, WorkerHung, _answer, describe
 
 Config = Callable[..., dict[str, Any]]
 
@@ -140,6 +140,31 @@ def test_checkpoints_are_made_at_rungs_and_taken_back(worker: Worker, config: Co
     rows.clear()
     assert worker.run(asked, rows.extend, kept.append, kept[1]) == ("finished", None)
     assert [row["epoch"] for row in rows] == [3]
+
+
+class Recorded(Line):
+    """The end of a pipe that writes down what is sent, and answers that the trial is to go on."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Any]] = []
+
+    def send(self, kind: str, value: Any) -> None:
+        self.sent.append((kind, value))
+
+    def recv(self) -> Any:
+        return "go on"
+
+
+def test_a_checkpoint_comes_after_the_rows_of_its_epochs(
+    pictures: Pictures, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.training.trial.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("search.training.worker.GATHER", 1e9)
+    line = Recorded()
+    asked = replace(job(config("scratch_keras"), epochs=3), kept=True)
+    assert _answer(line, SETUP, pictures, asked, b"") == ("finished", None)
+    said = [[row["epoch"] for row in value] if kind == "rows" else kind for kind, value in line.sent]
+    assert [words for words in said if words != "traffic"] == [[1], "checkpoint", [2], "checkpoint", [3]]
 
 
 def test_a_child_that_gives_no_sign_of_life_is_ended(pictures: Pictures, config: Config) -> None:

@@ -29,7 +29,7 @@ Keep = Callable[[bytes], None]
 
 PARTS = ("waiting", "building", "training", "validating")  # where the seconds of an epoch go
 SCORING_BATCH = 64
-KEPT_SECONDS = 10.0  # between two checkpoints of a model that may be handed over at any time
+KEPT_SECONDS = 10.0  # between two checkpoints: what is lost with a machine, which tells nobody before it goes
 TIMED_BATCHES, TIMED_EPOCHS = 3, 3
 SEEN = 512  # training pictures by which a model is judged that is not trained on
 
@@ -142,9 +142,10 @@ def train(
     (after the epoch; absent where there are no validation pictures), there also what another `metric` than accuracy
     says (`results.analysis.metrics.judged`), and the seconds of each of `PARTS`. In the last
     one, and now and then before, `held` says how far the confidence on validation can be trusted (`held_out`).
-    After each of the `rungs`, once its row is reported, `keep` is given a checkpoint; with one of this same training in
-    `checkpoint`, training goes on after it. With `last` there is one of the last epoch too, before its row, and of
-    others whenever `KEPT_SECONDS` have gone by: the model may be handed over as it is when the time is up.
+    After each of the `rungs`, and whenever `KEPT_SECONDS` have gone by, `keep` is given a checkpoint once the epoch's
+    row is reported; with one of this same training in `checkpoint`, training goes on after it. With `last` there is one
+    of the last epoch too, and those between rungs come before their rows: the model may be handed over as it is when
+    the time is up.
     No epoch but the first begins after `until`, in seconds of `time.monotonic`. `own` trains none at all: the model is
     the checkpoint's.
     Raises `Diverged` where the loss is not finite.
@@ -215,9 +216,11 @@ def train(
                 keep(pack(material.model, training, epoch + 1))
             due = time.monotonic() + KEPT_SECONDS
         report({**row, **clock.take()})
-        if keep is not None and epoch + 1 in rungs and epoch + 1 < epochs:
+        overdue = not last and time.monotonic() >= due
+        if keep is not None and epoch + 1 < epochs and (overdue or epoch + 1 in rungs):
             with clock("building"):
                 keep(pack(material.model, training, epoch + 1))
+            due = time.monotonic() + KEPT_SECONDS
     if not row:
         seen = np.arange(min(len(labels), SEEN))
         fitted = predict(material.scored or material.model, Inputs(material.training(0).take(seen)))

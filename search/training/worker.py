@@ -14,7 +14,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
@@ -269,17 +268,26 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
     sent = time.monotonic()
 
     def report(row: Row) -> None:
-        nonlocal sent
         peak = devices.gpu_peak()
         rows.append({**row, "gpu_peak": peak, "gpu_total": devices.gpu_memory()} if peak else row)
         due = time.monotonic() - sent > GATHER
         if job.kind == "search" and (due or row["epoch"] in job.rungs or row["epoch"] == job.epochs):
-            line.send("traffic", traffic.take())
-            line.send("rows", list(rows))
-            rows.clear()
-            if line.recv() == "stop":
-                raise _Stopped
-            sent = time.monotonic()
+            deliver()
+
+    def deliver() -> None:
+        nonlocal sent
+        line.send("traffic", traffic.take())
+        line.send("rows", list(rows))
+        rows.clear()
+        if line.recv() == "stop":
+            raise _Stopped
+        sent = time.monotonic()
+
+    def keep(content: bytes) -> None:
+        # Not before the rows of its epochs: whoever goes on from it trains none of them again.
+        if rows and job.kind == "search":
+            deliver()
+        line.send("checkpoint", content)
 
     common: dict[str, Any] = {
         "seed": job.seed,
@@ -289,7 +297,7 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
         "threads": setup.threads,
         "report": report,
         "rungs": job.rungs,
-        "keep": partial(line.send, "checkpoint") if job.kept else None,
+        "keep": keep if job.kept else None,
         "checkpoint": checkpoint,
     }
     metric = setup.metric
