@@ -20,6 +20,7 @@ from results.__main__ import main
 from results.delivery import quantized
 from results.delivery.formats import export, root_of
 from results.delivery.framework import backend
+from results.delivery.picture import alone
 from results.delivery.quantized import network_of, read_side, square, told
 from search.data.decode import fit_square
 
@@ -143,7 +144,7 @@ def test_without_pictures_there_is_no_int8(colours: Path, tmp_path: Path, capsys
         "directory\n"
     )
     with pytest.raises(ValueError, match=r"^int8 needs the run's validation pictures .* and of 0 below"):
-        list(read_side({**split, "validation": []}, "validation", 10, quantized.scale_of(run)))
+        list(read_side({**split, "validation": []}, "validation", 10, alone))
 
 
 def test_the_pictures_are_found_where_they_were_or_where_they_are_now(tmp_path: Path) -> None:
