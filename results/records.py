@@ -101,7 +101,7 @@ def split_problem(split: dict[str, Any]) -> str:
         return "`likeness` needs a rule"
     lists = ("notes", "left_out", "duplicates", *SIDES)
     wrong = [name for name in lists if name in split and not isinstance(split[name], list)]
-    wrong += [name for name in ("data", "title", "digest") if not isinstance(split.get(name, ""), str)]
+    wrong += [name for name in ("data", "root", "title", "digest") if not isinstance(split.get(name, ""), str)]
     wrong += ["notes"] * (not _strings(split.get("notes", [])))
     wrong += ["seed"] * (not _whole(split.get("seed", 0)))
     return f"`{wrong[0]}` is of another kind" if wrong else ""

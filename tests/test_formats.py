@@ -51,5 +51,5 @@ def test_without_the_data_the_kept_pictures_are_used(trained_run: Path, tmp_path
 
 
 def test_an_unknown_format(trained_run: Path) -> None:
-    with pytest.raises(ValueError, match=r"^a format is one of saved_model, onnx, litert, got 'pickle'$"):
+    with pytest.raises(ValueError, match=r"^a format is one of saved_model, onnx, litert, litert-int8, got 'pickle'$"):
         export(trained_run, "pickle")

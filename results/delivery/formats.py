@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import keras
 
 # What the file or folder of a format is called, after the family.
-SUFFIXES = {"saved_model": "-saved-model", "onnx": ".onnx", "litert": ".tflite"}
+SUFFIXES = {"saved_model": "-saved-model", "onnx": ".onnx", "litert": ".tflite", "litert-int8": "-int8.tflite"}
 # The packages that a format needs beyond those of a search, as `pip install` knows them, and by the name to import.
-PACKAGES = {"saved_model": {}, "onnx": {"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}, "litert": {}}
+PACKAGES: dict[str, dict[str, str]] = {"onnx": {"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}}
 CHECKED = 12  # pictures
 # The largest difference of a probability. Other runtimes add the same numbers in another order, so that of the levels
 # of a resized photograph 3 in 10,000 are rounded to the other side, and a treatment may spread that further.
@@ -33,13 +33,16 @@ Run = Callable[[Pixels], Any]
 def export(run_dir: Path, form: str, *, family: str | None = None, out: Path | None = None) -> tuple[Path, str]:
     """Writes a family's model (the winner's by default) in another format; its path, and what the check found.
 
-    The export takes a batch of uint8 pictures of any one size (n, height, width, 3), as the Keras model does. Raises
-    ValueError for a format that cannot be written here, naming the package that is missing, and for an export whose
-    answers differ, which is taken away again.
+    The export takes a batch of uint8 pictures of any one size (n, height, width, 3), as the Keras model does; that of
+    `litert-int8` takes one picture of the model's own size, as `results.delivery.quantized` says. Raises ValueError for
+    a format that cannot be written here, naming the package that is missing, and for an export whose answers differ,
+    which is taken away again.
     """
     if form not in SUFFIXES:
         raise ValueError(f"a format is one of {', '.join(SUFFIXES)}, got {form!r}")
-    missing = [package for package, module in PACKAGES[form].items() if importlib.util.find_spec(module) is None]
+    missing = [
+        package for package, module in PACKAGES.get(form, {}).items() if importlib.util.find_spec(module) is None
+    ]
     if missing:
         raise ValueError(f"the format {form} needs packages that are not here: pip install {' '.join(missing)}")
     family = family or winner(run_dir)
@@ -49,11 +52,15 @@ def export(run_dir: Path, form: str, *, family: str | None = None, out: Path | N
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"exports are made by the tensorflow backend, got KERAS_BACKEND={keras.backend.backend()}")
     out = out or run_dir / "models" / f"{family}{SUFFIXES[form]}"
-    if not out.name.endswith(SUFFIXES[form]) and form == "litert":
-        raise ValueError(f"the format litert needs a name that ends with .tflite, got `{out}`")
+    if not out.name.endswith(".tflite") and form.startswith("litert"):
+        raise ValueError(f"the format {form} needs a name that ends with .tflite, got `{out}`")
     out.parent.mkdir(parents=True, exist_ok=True)
     _remove(out)
     try:
+        if form == "litert-int8":
+            from results.delivery.quantized import export_int8
+
+            return out, export_int8(run_dir, family, out)
         frozen = _frozen(model) if form == "saved_model" else _portable(model)
         frozen.export(str(out), format="tf_saved_model" if form == "saved_model" else form, verbose=False)
         found = check(model, {"saved_model": _saved_model, "onnx": _onnx, "litert": _litert}[form](out), run_dir)
@@ -85,8 +92,7 @@ def check(model: "keras.Model", run: Run, run_dir: Path) -> str:
 def sample(run_dir: Path) -> tuple[list[Pixels], str]:
     """Up to 12 pictures of the run's data: test pictures where its folder is in place, else what the run kept."""
     split = read_record(run_dir / "split.json")
-    root = Path(str(split.get("data") or ""))
-    root = root.parent if root.is_file() else root  # the data may be a table, and names are paths beside it
+    root = root_of(split, "test")
     paths = [root / str(name) for name, _ in split.get("test") or []]
     scale = scale_of(run_dir)
     pictures = _readable(paths[:: max(1, len(paths) // CHECKED)][:CHECKED], scale)
@@ -100,6 +106,20 @@ def sample(run_dir: Path) -> tuple[list[Pixels], str]:
     raise ValueError(
         f"an export is checked on pictures of the run's data, and there are none: neither `{root}` nor mistakes/"
     )
+
+
+def root_of(split: dict[str, Any], side: str) -> Path:
+    """The folder to which the names of a split's pictures are relative.
+
+    That is where the search found them, or what the run was given as its data, which may have moved there.
+    """
+    data = Path(str(split.get("data") or ""))
+    # The data may be a table, and names are paths beside it.
+    places = [data.parent if data.is_file() else data]
+    if split.get("root"):
+        places.insert(0, Path(str(split["root"])))
+    first = next((str(name) for name, _ in split.get(side) or []), "")
+    return next((place for place in places if (place / first).is_file()), places[0])
 
 
 def _readable(paths: list[Path], scale: Scale) -> list[Pixels]:

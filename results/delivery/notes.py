@@ -11,6 +11,7 @@ from contextlib import contextmanager
 NOTE = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\)"
     rb"|[IWE]\d{4} [\d:.]+ +\d+ \S+:\d+\] "
+    rb"|fully_quantize: |INFO: Created TensorFlow Lite "
     rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
 )
 

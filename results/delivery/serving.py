@@ -210,8 +210,8 @@ class _Serving:
         finally:
             self._waiting -= 1
         unread = [f"{answer['picture']}: {answer['error']}" for answer in answers if "error" in answer]
-        error = {"error": "; ".join(unread)} if unread else {}
-        return _json({**error, "pictures": answers}, status=400 if unread else 200)
+        why = {"error": "; ".join(unread)} if unread else {}
+        return _json({**why, "pictures": answers}, status=400 if unread else 200)
 
     async def _answer(self, path: Path, name: str, top: int) -> dict[str, Any]:
         loop = asyncio.get_running_loop()

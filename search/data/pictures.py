@@ -241,6 +241,7 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     )  # fmt: skip
     record = {
         "data": settings.data,
+        "root": str(folder.root.resolve()),
         "title": title,
         "digest": folder.digest,
         "pixels": pixel_digest(folder, decoded),
