@@ -40,9 +40,10 @@ def said(settings: Settings) -> tuple[Pictures, dict[str, Any], list[str]]:
 def test_the_split_is_recorded(drawn: Path, cache_dir: Path) -> None:
     pictures, record, _ = said(Settings(data=str(drawn), image_sizes=(32,), cache_dir=str(cache_dir)))
     assert list(record) == [
-        *("data", "title", "digest", "pixels", "seed", "classes", "sizes", "notes", "levels", "left_out", "duplicates"),
-        *("likeness", "train", "validation", "test"),
+        *("data", "root", "title", "digest", "pixels", "seed", "classes", "sizes", "notes", "levels", "left_out"),
+        *("duplicates", "likeness", "train", "validation", "test"),
     ]
+    assert record["root"] == str(drawn.resolve())
     assert record["sizes"] == {"train": 60, "validation": 16, "test": 20}
     assert record["title"] == "dogs"
     assert (record["left_out"], record["levels"]) == ([], {})
