@@ -155,14 +155,14 @@ KEYS = {
         "path",
         "parameters",
         "bytes",
-        "epochs",
-        "pictures",
         "latency_one",
         "latency_batch",
         "batch",
         "device",
     },
 }
+
+PROBES = ("mobilenet-001", "mobilenet-002")
 
 # Of rows that speak of confidence, which not every one does.
 DOUBT = {
@@ -178,24 +178,28 @@ def test_every_row_has_its_keys(rows: list[dict[str, Any]]) -> None:
         # Starts of points that were given, and of blind draws, say that no other trial was looked at.
         blind = {"blind"} if row["event"] == "start" and row.get("blind") is True else set()
         probe = {"strength", "temperature", "held_out"} if "strength" in row else set()
-        assert set(row) == COMMON | KEYS[row["event"]] | blind | probe | (set(row) & DOUBT.get(row["event"], set()))
+        doubt = set(row) & DOUBT.get(row["event"], set())
+        # A model that was trained on all pictures says so.
+        refit = {"epochs", "pictures"} if row["event"] == "model" and "pictures" in row else set()
+        assert set(row) == COMMON | KEYS[row["event"]] | blind | probe | doubt | refit
     # What is handed over knows how far its confidence goes.
     assert all(DOUBT["model"] < set(row) for row in rows if row["event"] == "model")
-    # One linear probe, beside the two trials.
-    assert [row["trial"] for row in rows if "strength" in row] == ["mobilenet-001"]
+    # A linear probe without mirror images and one with them, beside the two trials.
+    assert sorted(row["trial"] for row in rows if "strength" in row) == list(PROBES)
     firsts = {f"{family}-000" for family in FAMILIES}
     assert firsts <= {row["trial"] for row in rows if "blind" in row}
     assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
 
 
 def test_every_trial_starts_once_and_ends_once(rows: list[dict[str, Any]]) -> None:
-    names = {f"{family}-{number:03d}" for family in FAMILIES for number in range(2)} | {"mobilenet-002"}
+    names = {f"{family}-{number:03d}" for family in FAMILIES for number in range(2)}
+    names |= {"mobilenet-002", "mobilenet-003"}
     for event in ("start", "end"):
         assert Counter(row["trial"] for row in rows if row["event"] == event) == dict.fromkeys(names, 1)
     assert {row["status"] for row in rows if row["event"] == "end"} <= {"finished", "stopped"}
     finished = {row["trial"] for row in rows if row["event"] == "end" and row["status"] == "finished"}
     epochs = Counter(row["trial"] for row in rows if row["event"] == "epoch")
-    assert {name: epochs[name] for name in finished} == dict.fromkeys(finished, 2) | {"mobilenet-001": 1}
+    assert {name: epochs[name] for name in finished} == dict.fromkeys(finished, 2) | dict.fromkeys(PROBES, 1)
 
 
 def test_optuna_can_look_at_every_trial(whole: Path, rows: list[dict[str, Any]]) -> None:
@@ -216,7 +220,10 @@ def test_each_familys_best_is_retrained_with_every_seed(rows: list[dict[str, Any
     assert sorted(tests) == sorted(
         (family, seed) for family in FAMILIES for seed in (0, 1) if not (solved and (family, seed) == ("mobilenet", 1))
     )
-    assert sorted(row["family"] for row in rows if row["event"] == "model") == sorted(FAMILIES)
+    models = [(row["family"], "pictures" in row) for row in rows if row["event"] == "model"]
+    # First the one that is scored, and then one that has learnt all pictures.
+    assert sorted(models) == [(family, refit) for family in sorted(FAMILIES) for refit in (False, True)]
+    assert all(models.index((family, False)) < models.index((family, True)) for family in FAMILIES)
 
 
 def test_the_results_have_their_keys(results: dict[str, Any]) -> None:
@@ -247,7 +254,7 @@ def test_the_results_follow_from_the_rows(results: dict[str, Any], rows: list[di
         assert [record[status] for status in ("finished", "stopped", "failed")] == [
             ends[status] for status in ("finished", "stopped", "failed")
         ]
-        assert record["trials"] == (3 if family == "mobilenet" else 2)
+        assert record["trials"] == (4 if family == "mobilenet" else 2)
         assert record["epochs"] == sum(row["event"] == "epoch" for row in own)
         assert record["baseline"]["trial"] == f"{family}-000"
         finished = {row["trial"] for row in own if row["event"] == "end" and row["status"] == "finished"}
@@ -396,7 +403,7 @@ def refused(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     [
         ("missing", "the data must be a folder of class folders, and there is nothing at `{place}/nowhere`"),
         ("no class", "needs at least 2 class folders with pictures, got none in `{place}/empty`"),
-        ("a file", "or a table of labels (.csv, .tsv), and `{place}/file.jpg` is a file"),
+        ("a file", "or a table of labels (.csv, .tsv, .parquet, .jsonl), and `{place}/file.jpg` is a file"),
         ("one class", "needs at least 2 class folders with pictures, got 1 (`cats`) in `{place}/one`"),
         ("too few", "needs at least 3 distinct readable pictures a class"),
         (

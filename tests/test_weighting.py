@@ -68,7 +68,8 @@ def test_every_probe_is_tried_with_every_power() -> None:
     plain = mobilenet.probes((64, 96), (("MobileNet", 1.0), ("MobileNetV2", 1.0)))
     found = mobilenet.probes((64, 96), (("MobileNet", 1.0), ("MobileNetV2", 1.0)), weighted=True)
     assert len(found) == 3 * len(plain)
-    assert [point.get("class_weight_power", 0.0) for point in found[:9]] == [0.0] * 3 + [0.5] * 3 + [1.0] * 3
+    # Each power without mirror images and with them.
+    assert [point.get("class_weight_power", 0.0) for point in found[:18]] == [0.0] * 6 + [0.5] * 6 + [1.0] * 6
     study = studies_of(Settings(trials=1, image_sizes=(64,), families=("mobilenet",)), WEIGHTS, weighted=True)[
         "mobilenet"
     ]

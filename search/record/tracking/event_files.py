@@ -1,11 +1,13 @@
 """TensorBoard: a folder of event files for the run, and one in it for every trial."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-from tensorboardX.summary import hparams
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import hparams, scalar, text
 
 from search.record.tracking.calls import PARENT, Begin, Call, End, Log, Summary, succeeded
 from search.record.tracking.sending import Clock
@@ -17,13 +19,45 @@ def connect(target: str, folder: Path, own: dict[str, Any], clock: Clock) -> "Ev
     return EventFiles(place, own["ids"], clock)
 
 
+class EventFile:
+    """One file of a folder of events, written in order by whoever calls.
+
+    `tensorboardX.SummaryWriter` hands its events to a thread, whose pending ones its `flush` does not write.
+    From the step `purge` on TensorBoard forgets what an earlier file says.
+    """
+
+    def __init__(self, folder: Path, purge: int | None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Named after the second: another file of the same second would take the place of the first.
+        suffix = f".{len(list(folder.glob('events.*'))):04d}"
+        self._events = EventsWriter(str(folder / "events"), suffix)
+        if purge is not None:
+            self._events.write_event(Event(step=purge, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, summary: Any, at: float, step: int = 0) -> None:
+        """A summary of tensorboardX, at a time of day and a step."""
+        self._events.write_event(Event(wall_time=at, step=step, summary=summary))
+
+    def flush(self) -> None:
+        """Everything that was added is in the file when this returns."""
+        self._events.flush()
+
+    def close(self) -> None:
+        """Flushes and closes it."""
+        self._events.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(ValueError):  # closed already
+            self.close()
+
+
 class EventFiles:
     """Writes events at the times of the rows; `ids` holds the runs that have files already."""
 
     def __init__(self, place: Path, ids: dict[str, Any], clock: Clock) -> None:
         self.place = f"tensorboard --logdir {place}"
         self._folder, self._ids, self._clock = place, ids, clock
-        self._writers: dict[str, SummaryWriter] = {}
+        self._writers: dict[str, EventFile] = {}
         # Of these a process that was killed may have written steps of which it did not know any more that it had.
         self._doubtful = {run for run, state in ids.items() if state == "open"}
 
@@ -36,7 +70,7 @@ class EventFiles:
             elif isinstance(call, Log):
                 writer = self._writer(call.run, call.step if call.curve else None)
                 for name, value in call.figures.items():
-                    writer.add_scalar(name, value, call.step, walltime=at)
+                    writer.add(scalar(name, value), at, call.step)
             else:
                 self._end(call, at)
         for writer in self._writers.values():
@@ -47,21 +81,16 @@ class EventFiles:
         at = self._clock.at(time)
         writer = self._writer(PARENT)
         for name, value in summary.figures.items():
-            writer.add_scalar(name, value, 0, walltime=at)
+            writer.add(scalar(name, value), at)
         tags = "".join(f"- {name}: {value}\n" for name, value in {"status": status, **summary.tags}.items())
-        writer.add_text("report", f"{tags}\n{summary.text}", 0, walltime=at)
+        writer.add(text("report", f"{tags}\n{summary.text}"), at)
         for one in self._writers.values():
             one.close()
         self._writers = {}
 
-    def _writer(self, run: str, step: int | None = None) -> SummaryWriter:
+    def _writer(self, run: str, step: int | None = None) -> EventFile:
         if run not in self._writers:
-            # From this step on TensorBoard forgets what an earlier file says.
-            purge = step if run in self._doubtful else None
-            path = self._folder / run
-            # Named after the second: another file of the same second would take the place of the first.
-            suffix = f".{len(list(path.glob('events.*'))):04d}"
-            self._writers[run] = SummaryWriter(str(path), purge_step=purge, flush_secs=10**6, filename_suffix=suffix)
+            self._writers[run] = EventFile(self._folder / run, step if run in self._doubtful else None)
         return self._writers[run]
 
     def _begin(self, call: Begin, at: float) -> None:
@@ -73,16 +102,16 @@ class EventFiles:
         config = {"family": call.family, **_values(call.config)}
         # Of the page HPARAMS: without the columns of an experiment it shows those of all families, and all curves.
         _, begin, _ = hparams(config, {})
-        writer.file_writer.add_summary(begin, walltime=at)
+        writer.add(begin, at)
         lines = "\n".join(f"| {name} | {value} |" for name, value in config.items())
-        writer.add_text("configuration", f"| name | value |\n| --- | --- |\n{lines}", 0, walltime=at)
+        writer.add(text("configuration", f"| name | value |\n| --- | --- |\n{lines}"), at)
 
     def _end(self, call: End, at: float) -> None:
         writer = self._writer(call.run)
-        writer.add_text("status", f"{call.status}: {call.reason}", 0, walltime=at)
+        writer.add(text("status", f"{call.status}: {call.reason}"), at)
         if succeeded(call):
             *_, success = hparams({}, {})
-            writer.file_writer.add_summary(success, walltime=at)
+            writer.add(success, at)
         # A trial's last figures, of a retraining, open another file.
         self._writers.pop(call.run).close()
         self._ids[call.run] = "ended"
