@@ -686,6 +686,23 @@ def test_where_there_is_no_time_to_retrain_the_trial_s_own_model_is_handed_over(
     assert planned.course.checkpoints.holds("scratch_keras-000")
 
 
+def test_a_head_on_stored_features_is_retrained_however_little_time_is_left(plan: Plan) -> None:
+    heads = ("mobilenet.head=trained", "mobilenet.unfrozen_blocks=0")
+    planned = plan(families=("mobilenet",), set=heads, trials=1, epochs=None, time_budget=1000.0, finalists=1)
+    name, job = planned.start()
+    while job.kind == TIMING:
+        planned.course.reported(name, {"failed": "no matter"})
+        planned.course.ended(name, "")
+        name, job = planned.start()
+    assert (name, job.epochs, job.last) == ("mobilenet-000", 9, False)
+    planned.report(name, *(0.1 * epoch for epoch in range(1, 10)), seconds=0.1)
+    planned.course.ended(name, "")
+    planned.journal.began -= 985
+    # No model of it is kept, and no report is worth more than one with a model.
+    name, job = planned.start()
+    assert (name, job.own, job.epochs, job.within) == ("mobilenet-retrain-0", False, 9, None)
+
+
 def test_time_that_is_left_makes_the_figure_surer(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=1, time_budget=3000.0, finalists=1, final_seeds=1)
     planned.through(0.2, 0.2, 0.6)

@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from models.sizes import is_probe
+from models.sizes import HEAD, is_probe, work
 from results.analysis.doubt import held_of
 from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.analysis.numbers import (
@@ -191,12 +191,15 @@ class Delivery:
         metric = self.settings.metric
         by = "" if metric == ACCURACY else f"{METRICS[metric].title} "
         told = f"{family}: {best['trial']} is best with {by}{shown(metric, figure(best)):.3f}"
-        if jobs and not is_probe(best["config"]) and not self._in_time(family):
+        if jobs and not is_probe(best["config"]) and not self._in_time(family) and self.kept(best["trial"]):
             # Better the model that there is than one that is half trained.
-            jobs = [self._own(family, best)] if self.kept(best["trial"]) else []
-            how = "its own model is scored" if jobs else "nor is there a model of it to score"
-            self.say(f"{told}, and there is no time to retrain it: {how}")
+            jobs = [self._own(family, best)]
+            self.say(f"{told}, and there is no time to retrain it: its own model is scored")
+        elif jobs and jobs[0].export and work(family, best["config"]) > HEAD and not self._in_time(family):
+            jobs = []
+            self.say(f"{told}, and there is no time to retrain it: nor is there a model of it to score")
         elif jobs:
+            # Of a head on stored features no model is kept: it is trained again in less time than one is scored.
             self.say(f"{told}, retraining it")
         self.retrainings[family] = jobs
         own = any(job.own for job in jobs) or any(row.get("own") for row in done)
@@ -265,7 +268,7 @@ class Delivery:
         assert best is not None
         name = f"{family}-{job.kind}-{job.seed}"
         self.underway[name] = family
-        if self.budget.limited:
+        if self.budget.limited and work(family, job.config) > HEAD:
             job = replace(job, within=max(0.0, self.budget.remaining() - self.budget.pace.overhead(family)))
         return self._named(name, job, best["trial"])
 
