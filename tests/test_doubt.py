@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from clouds import clouds
 from PIL import Image
 from written_run import epoch_row, start_row, write_run
 
@@ -44,15 +45,6 @@ CONFIG = {
     "unfrozen_blocks": 0,
 }
 TABLE = [[coverage, round(1 - coverage, 2)] for coverage in COVERAGES]
-
-
-def clouds(seed: int, *, count: int = 120, classes: int = 3, width: int = 8, apart: float = 2.0) -> tuple[Any, Any]:
-    """Features of length 1 around a centre for each class, and their labels."""
-    random = np.random.default_rng(seed)
-    centres = np.eye(classes, width) * apart
-    labels = np.arange(count) % classes
-    features = centres[labels] + random.normal(size=(count, width))
-    return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32), labels
 
 
 def probed(features: Any, labels: Any, solved: Solved) -> Probed:

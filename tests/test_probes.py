@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clouds import clouds
 
 from models.sizes import PARAMETERS, is_probe, parameters, sources, work
 from search.data.pictures import Pictures
@@ -21,15 +22,6 @@ CONFIG = {
     "unfrozen_blocks": 0,
 }
 PAIR = {**CONFIG, "beside": "MobileNetV2-0.35"}
-
-
-def clouds(seed: int, *, count: int = 120, classes: int = 3, width: int = 8, apart: float = 2.0) -> tuple[Any, Any]:
-    """Features of length 1 around a centre for each class, and their labels."""
-    random = np.random.default_rng(seed)
-    centres = np.eye(classes, width) * apart
-    labels = np.arange(count) % classes
-    features = centres[labels] + random.normal(size=(count, width))
-    return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32), labels
 
 
 def test_what_is_held_out_tells_what_new_pictures_will_show() -> None:

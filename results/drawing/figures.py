@@ -642,14 +642,19 @@ def reliability(judged: dict[str, dict[str, Any]], accents: dict[str, str]) -> F
         "Below the dotted line the model is surer than it is right. Larger points hold more answers. "
         "Expected calibration error: " + "; ".join(told) + ".",
         data,
-        _layout(
-            380,
-            showlegend=True,
-            legend=LEGEND,
-            margin={"l": 8, "r": 20, "t": 56, "b": 8},
-            xaxis=_axis("how sure", tickformat=".0%", range=[0, 1.02]),
-            yaxis=_axis("how often right", tickformat=".0%", range=[0, 1.04]),
-        ),
+        _over_shares("how sure", _axis("how often right", tickformat=".0%", range=[0, 1.04])),
+    )
+
+
+def _over_shares(x: str, yaxis: dict[str, Any]) -> dict[str, Any]:
+    """The layout of curves over a share from 0 to 1."""
+    return _layout(
+        380,
+        showlegend=True,
+        legend=LEGEND,
+        margin={"l": 8, "r": 20, "t": 56, "b": 8},
+        xaxis=_axis(x, tickformat=".0%", range=[0, 1.02]),
+        yaxis=yaxis,
     )
 
 
@@ -676,14 +681,7 @@ def coverage(curves: dict[str, list[dict[str, float]]], accents: dict[str, str])
         "Test pictures in the order of the largest probability, all seeds together: how many of the answers are right "
         "where only the surest are given.",
         data,
-        _layout(
-            380,
-            showlegend=True,
-            legend=LEGEND,
-            margin={"l": 8, "r": 20, "t": 56, "b": 8},
-            xaxis=_axis("share of pictures answered", tickformat=".0%", range=[0, 1.02]),
-            yaxis=_axis("right of the answers", tickformat=".0%", rangemode="tozero"),
-        ),
+        _over_shares("share of pictures answered", _axis("right of the answers", tickformat=".0%", rangemode="tozero")),
     )
 
 

@@ -34,6 +34,14 @@ def joined(copies: Indices, told: Sequence[str]) -> Indices:
     return np.array([first(picture) for picture in range(len(parents))], np.int64)
 
 
+def shuffled(pictures: Indices, groups: NDArray[np.integer], random: np.random.Generator) -> list[list[int]]:
+    """The pictures of each group, groups and pictures in an order that is drawn."""
+    members: dict[int, list[int]] = {}
+    for picture in random.permutation(pictures).tolist():
+        members.setdefault(int(groups[picture]), []).append(picture)
+    return list(members.values())
+
+
 @dataclass(frozen=True)
 class _Part:
     """One group, as the division sees it."""
@@ -57,12 +65,9 @@ def divide(
     The largest groups first, each goes where it brings the shares of its classes nearest to what is wanted. Then groups
     are moved until every class is on every side. Raises ValueError where a class has too few groups for that.
     """
-    members: dict[int, list[int]] = {}
-    for picture in random.permutation(pictures).tolist():
-        members.setdefault(int(groups[picture]), []).append(picture)
+    members = shuffled(pictures, groups, random)
     parts = [
-        _Part(rows, *np.unique(labels[rows], return_counts=True))
-        for rows in sorted(members.values(), key=len, reverse=True)
+        _Part(rows, *np.unique(labels[rows], return_counts=True)) for rows in sorted(members, key=len, reverse=True)
     ]
     holding = np.zeros(len(classes), np.int64)
     for part in parts:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from search.data.layout import MOST_NAMED, leave_out
+from search.settings import RARE
 
-DROP, KEEP, REFUSE = "drop", "keep", "refuse"
+DROP, KEEP, REFUSE = RARE
 # Of data that is already split, a class that a side lacks is rare below so many pictures. One of more is no rare class:
 # its folder is misplaced or misnamed.
 HANDFUL = 10

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.grouped import divide
+from search.data.grouped import divide, shuffled
 from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, leave_out, listed
 from search.data.rare import HANDFUL, RareClassError
 
@@ -127,12 +127,9 @@ def _cut(
     random: np.random.Generator,
 ) -> tuple[Indices, ...]:
     """Divides pictures, class by class and in whole groups, by the given fractions; no class lacks a side."""
-    members: dict[int, list[int]] = {}
-    for picture in random.permutation(pictures).tolist():
-        members.setdefault(int(groups[picture]), []).append(picture)
     # A group that holds several classes counts as its commonest; large groups go first, while there is room for them.
     own = labels.tolist()
-    queue = [(_main([own[picture] for picture in group]), group) for group in members.values()]
+    queue = [(_main([own[picture] for picture in group]), group) for group in shuffled(pictures, groups, random)]
     queue.sort(key=lambda entry: len(entry[1]), reverse=True)
     waiting = np.bincount([main for main, _ in queue], minlength=len(classes)).tolist()
     few = [label for label, count in enumerate(waiting) if count < len(sides)]

@@ -191,15 +191,16 @@ class Delivery:
         metric = self.settings.metric
         by = "" if metric == ACCURACY else f"{METRICS[metric].title} "
         told = f"{family}: {best['trial']} is best with {by}{shown(metric, figure(best)):.3f}"
-        if jobs and not is_probe(best["config"]) and not self._in_time(family) and self.kept(best["trial"]):
+        # Of a head on stored features no model is kept: it is trained again in less time than one is scored.
+        late = bool(jobs) and work(family, best["config"]) > HEAD and not self._in_time(family)
+        if late and self.kept(best["trial"]):
             # Better the model that there is than one that is half trained.
             jobs = [self._own(family, best)]
             self.say(f"{told}, and there is no time to retrain it: its own model is scored")
-        elif jobs and jobs[0].export and work(family, best["config"]) > HEAD and not self._in_time(family):
+        elif late and jobs[0].export:
             jobs = []
             self.say(f"{told}, and there is no time to retrain it: nor is there a model of it to score")
         elif jobs:
-            # Of a head on stored features no model is kept: it is trained again in less time than one is scored.
             self.say(f"{told}, retraining it")
         self.retrainings[family] = jobs
         own = any(job.own for job in jobs) or any(row.get("own") for row in done)
@@ -213,7 +214,8 @@ class Delivery:
         job = self.refits[family]
         if any(other.export for other in self.retrainings[family]) or f"{family}-{RETRAIN}-{job.seed}" in self.underway:
             return False
-        best, delivered = best_trial(self.journal.read(), family), self.journal.read().model(family)
+        rows = self.journal.read()
+        best, delivered = best_trial(rows, family), rows.model(family)
         if best is None or delivered is None or delivered["trial"] != best["trial"]:
             del self.refits[family]
             return False

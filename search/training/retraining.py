@@ -170,7 +170,6 @@ def retrain(
     """
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
-    from models.export import raw_pictures
     from models.temperature import with_temperature
 
     seconds = 0.0
@@ -206,9 +205,7 @@ def retrain(
     np.savez_compressed(packed, probabilities=probabilities)
     if not export:
         return Outcome(row, packed.getvalue(), None, model.count_params())
-    raw = raw_pictures(model, resize_filter=resize_filter)
-    content, note = _saved(raw)
-    took = latency(raw, pixels[pictures.test[:BATCH]], threads)
+    content, note, took = _handed_over(model, resize_filter, pixels[pictures.test[:BATCH]], threads)
     mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities, learnt.train)
     doubts: dict[str, bytes] = {}
     try:
@@ -247,7 +244,6 @@ def refit(
     What had to end before is no better than the model that there is, and not handed over. Its logits are divided by
     the temperature that pictures held out gave the model that was scored (`held`).
     """
-    from models.export import raw_pictures
     from models.temperature import with_temperature
 
     whole = pictures.whole()
@@ -259,15 +255,24 @@ def refit(
     if trained.probed is None and held:
         model = with_temperature(model, held["temperature"])
     resize_filter = _filter(family, config)
-    raw = raw_pictures(model, resize_filter=resize_filter)
-    content, note = _saved(raw)
-    took = latency(raw, pictures.pixels(config["image_size"], resize_filter)[whole.train[:BATCH]], threads)
+    pixels = pictures.pixels(config["image_size"], resize_filter)
+    content, note, took = _handed_over(model, resize_filter, pixels[whole.train[:BATCH]], threads)
     return Refitted({**row, "parameters": model.count_params(), **took}, content, trained.train_accuracy, note)
 
 
 def _filter(family: str, config: Mapping[str, Any]) -> str:
     # Of a user's hypermodel a parameter of that name may be anything.
     return str(config["resize_filter"]) if family == "scratch_pillow" else FILTER
+
+
+def _handed_over(
+    model: "keras.Model", resize_filter: str, pixels: Any, threads: int
+) -> tuple[bytes | None, str, dict[str, Any]]:
+    """The file of the model that takes raw pictures, or why it cannot be saved, and what it takes for some `pixels`."""
+    from models.export import raw_pictures
+
+    raw = raw_pictures(model, resize_filter=resize_filter)
+    return *_saved(raw), latency(raw, pixels, threads)
 
 
 def _saved(model: "keras.Model") -> tuple[bytes | None, str]:

@@ -22,8 +22,7 @@ import numpy as np
 
 from results.analysis.numbers import judge_test, mean_interval
 from results.delivery.files import pictures_below
-from search.settings import seconds
-from tests.benchmarks.measuring import folder_aside, parse, show, start
+from tests.benchmarks.measuring import folder_aside, parse, parser_over_seeds, show, start
 
 FEWEST, STEP = 20, 15
 METRIC = "macro_f1"
@@ -124,23 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.imbalance",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="What follows `--` goes to search/run.py as it is.",
-    )
-    command.add_argument(
-        "data", type=lambda text: Path(text).absolute(), metavar="DATA", help="a folder of class folders"
-    )
-    command.add_argument("--weights", default="imagenet", help="as of search/run.py (default: imagenet)")
-    command.add_argument("--budget", type=seconds, default=120.0, help="of each search, as 2m (default: 2m)")
-    command.add_argument(
-        "--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2, 3, 4], metavar="N,N",
-        help="one cut each (default: 0,1,2,3,4)",
-    )  # fmt: skip
-    command.add_argument("--out", type=Path, metavar="FILE", help="where the result goes as JSON")
-    return command
+    return parser_over_seeds("imbalance", __doc__, weights=" (default: imagenet)", budget=(120.0, "2m"), each="cut")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 from search.data import cache
 from search.data import pictures as data
 from search.data.pictures import File, Pictures
-from search.settings import Settings
+from search.settings import Settings, seconds
 from search.training.weights import find_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +39,33 @@ def parse(command: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
     given = list(sys.argv[1:] if arguments is None else arguments)
     end = given.index("--") if "--" in given else len(given)
     return argparse.Namespace(**vars(command.parse_args(given[:end])), more=given[end + 1 :])
+
+
+def parser_over_seeds(
+    name: str, description: str | None, *, weights: str, budget: tuple[float, str], each: str
+) -> argparse.ArgumentParser:
+    """The options of a benchmark that searches a folder once for each seed.
+
+    `budget` is the usual one in seconds and in words, `each` what a seed stands for.
+    """
+    command = argparse.ArgumentParser(
+        prog=f"python -m tests.benchmarks.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="What follows `--` goes to search/run.py as it is.",
+    )
+    command.add_argument(
+        "data", type=lambda text: Path(text).absolute(), metavar="DATA", help="a folder of class folders"
+    )
+    usual, said = budget
+    command.add_argument("--weights", default="imagenet", help=f"as of search/run.py{weights}")
+    command.add_argument("--budget", type=seconds, default=usual, help=f"of each search, as {said} (default: {said})")
+    command.add_argument(
+        "--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2, 3, 4], metavar="N,N",
+        help=f"one {each} each (default: 0,1,2,3,4)",
+    )  # fmt: skip
+    command.add_argument("--out", type=Path, metavar="FILE", help="where the result goes as JSON")
+    return command
 
 
 def names_from(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:

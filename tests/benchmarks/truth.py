@@ -28,9 +28,8 @@ from results.analysis.numbers import mean_interval
 from results.delivery.files import pictures_below
 from results.delivery.prediction import pixels_of
 from search.data.decode import fit_square
-from search.settings import seconds
 from search.training.weights import find_weights
-from tests.benchmarks.measuring import folder_aside, parse, show, start
+from tests.benchmarks.measuring import folder_aside, parse, parser_over_seeds, show, start
 
 OUTER = 0.3  # of the pictures, for the outer test
 STRENGTH = 30.0  # of the logistic regression
@@ -205,23 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.truth",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="What follows `--` goes to search/run.py as it is.",
+    return parser_over_seeds(
+        "truth", __doc__, weights="; MobileNet's must be among them", budget=(600.0, "10m"), each="outer split"
     )
-    command.add_argument(
-        "data", type=lambda text: Path(text).absolute(), metavar="DATA", help="a folder of class folders"
-    )
-    command.add_argument("--weights", default="imagenet", help="as of search/run.py; MobileNet's must be among them")
-    command.add_argument("--budget", type=seconds, default=600.0, help="of each search, as 10m (default: 10m)")
-    command.add_argument(
-        "--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2, 3, 4], metavar="N,N",
-        help="one outer split each (default: 0,1,2,3,4)",
-    )  # fmt: skip
-    command.add_argument("--out", type=Path, metavar="FILE", help="where the result goes as JSON")
-    return command
 
 
 if __name__ == "__main__":
