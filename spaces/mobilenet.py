@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from spaces import weighting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import keras_tuner
 
 # Each point keeps the base's value for what it does not name, and is passed over where a run does not have one of its
@@ -45,20 +47,41 @@ def probes(
 
     The largest size comes first, that of the pictures that the trunks were trained on: of photographs of dogs 224
     pixels were better than 160, and 256 and 288 no better than 224. One trunk at two sizes side by side was no better
-    than at one. Wide trunks come before narrow ones. Behind those of a size come the same that learn from the mirror
-    images too, for twice the time: 0.3 points better over 8 divisions of photographs.
+    than at one. The widest trunks come before all others. Behind them come the same that learn from the mirror images
+    too, two side by side first, for twice the time: 0.3 points better over 8 divisions of photographs.
     """
+    widest = max((alpha for _, alpha in backbones), default=0.0)
     names = [f"{name}-{alpha}" for name, alpha in sorted(backbones, key=lambda one: -one[1])]
+    wide = sum(alpha == widest for _, alpha in backbones)
     found: list[dict[str, Any]] = []
     for size in sorted(image_sizes, reverse=True):
         for power in weighting.POWERS if weighted else (0.0,):
+            more: dict[str, Any] = {"class_weight_power": power} if power else {}
             plain: list[dict[str, Any]] = []
             for number, name in enumerate(names):
-                point = {"head": "probe", "backbone": name, "image_size": size}
-                point |= {"class_weight_power": power} if power else {}
+                point = {"head": "probe", "backbone": name, "image_size": size, **more}
                 plain += [point, *({**point, "beside": other} for other in names[:number])]
-            found += [*plain, *({**point, "mirrored": True} for point in plain)]
+            # Of the first trunks, and of these two by two.
+            first, rest = plain[: wide * (wide + 1) // 2], plain[wide * (wide + 1) // 2 :]
+            for points in (first, rest):
+                both = sorted(points, key=lambda point: "beside" not in point)
+                found += [*points, *({**point, "mirrored": True} for point in both)]
     return tuple(found)
+
+
+def leading(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of the points of `probes` those that come before all that is trained: of the largest size and widest trunks."""
+    widest = max((_alpha(point["backbone"]) for point in points), default=0.0)
+    return [
+        point
+        for point in points
+        if point["image_size"] == points[0]["image_size"]
+        and min(_alpha(point[key]) for key in ("backbone", "beside") if key in point) == widest
+    ]
+
+
+def _alpha(backbone: str) -> float:
+    return float(backbone.rsplit("-", 1)[1])
 
 
 def space(

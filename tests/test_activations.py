@@ -203,6 +203,7 @@ def reader(source: Source, folder: Path) -> "subprocess.Popen[bytes]":
     )
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(fresh: Pictures, pictures: Pictures, tmp_path: Path) -> None:
     source = many(fresh)
     with reader(source, tmp_path) as one, reader(source, tmp_path) as two:

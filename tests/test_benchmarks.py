@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,22 @@ def sides(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    """Runs a command in this process, which is not set up again: what it writes."""
+    monkeypatch.setattr("search.training.devices.prepare", lambda threads, precision: "float32")
+
+    def called(name: str, *options: str, out: Path) -> dict[str, Any]:
+        assert importlib.import_module(f"tests.benchmarks.{name}").main([*options, "--out", str(out)]) == 0
+        result: dict[str, Any] = json.loads(out.read_text())
+        assert json.loads(capsys.readouterr().out.splitlines()[-1]) == result
+        return result
+
+    return called
+
+
 def run(name: str, *options: str, out: Path) -> dict[str, Any]:
+    """Runs a command as it is run: what it writes."""
     command = [sys.executable, "-m", f"tests.benchmarks.{name}", *options, "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -187,8 +203,10 @@ def test_a_warm_start_is_timed_against_a_cold_one(sides: Path, tmp_path: Path) -
     assert found["warm"]["arrived"] > 0
 
 
-def test_the_cost_of_a_trial_is_measured_against_bare_keras(sides: Path, tmp_path: Path) -> None:
-    found = run(
+def test_the_cost_of_a_trial_is_measured_against_bare_keras(
+    sides: Path, tmp_path: Path, call: Callable[..., dict[str, Any]]
+) -> None:
+    found = call(
         "cost_per_trial", str(sides), "--size", "32", "--epochs", "2", "--repeat", "1", "--depths", "head only",
         out=tmp_path / "out.json",
     )  # fmt: skip
@@ -210,8 +228,10 @@ def test_an_epoch_from_scratch_is_measured_against_plain_keras(sides: Path, tmp_
     assert network["ratio"] == pytest.approx(seconds["pedigree, auto"] / seconds[network["best"]])
 
 
-def test_heads_are_stacked_and_their_share_of_a_run_is_counted(sides: Path, trained_run: Path, tmp_path: Path) -> None:
-    found = run(
+def test_heads_are_stacked_and_their_share_of_a_run_is_counted(
+    sides: Path, trained_run: Path, tmp_path: Path, call: Callable[..., dict[str, Any]]
+) -> None:
+    found = call(
         "stacked_heads", str(sides), "--size", "32", "--epochs", "1", "--heads", "3", "--run", str(trained_run),
         out=tmp_path / "out.json",
     )  # fmt: skip
@@ -222,6 +242,7 @@ def test_heads_are_stacked_and_their_share_of_a_run_is_counted(sides: Path, trai
     assert found["share_of_heads"] == 0
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_worker_is_followed(tmp_path: Path) -> None:
     found = run(
         "memory", "--trials", "2", "--pictures", "24", "--size", "32", "--bound", "9", out=tmp_path / "out.json"
@@ -240,8 +261,10 @@ def test_the_memory_of_a_search_is_followed(tmp_path: Path) -> None:
     assert found["children"] <= 2
 
 
-def test_fixed_views_are_paired_with_fresh_augmentation(sides: Path, tmp_path: Path) -> None:
-    found = run(
+def test_fixed_views_are_paired_with_fresh_augmentation(
+    sides: Path, tmp_path: Path, call: Callable[..., dict[str, Any]]
+) -> None:
+    found = call(
         "views", str(sides), "--size", "32", "--epochs", "1", "--seeds", "2", "--augmentations", "light",
         "--depths", "0", out=tmp_path / "out.json",
     )  # fmt: skip
@@ -249,8 +272,8 @@ def test_fixed_views_are_paired_with_fresh_augmentation(sides: Path, tmp_path: P
     assert found["differences"]["light"]["pairs"] == 2
 
 
-def test_pictures_are_drawn_decoded_and_compared(tmp_path: Path) -> None:
-    found = run("scaling", "--pictures", "30", out=tmp_path / "out.json")
+def test_pictures_are_drawn_decoded_and_compared(tmp_path: Path, call: Callable[..., dict[str, Any]]) -> None:
+    found = call("scaling", "--pictures", "30", out=tmp_path / "out.json")
     (thirty,) = found["pictures"]
     assert thirty["pictures"] == 30
     assert list(thirty["seconds"]) == [

@@ -495,6 +495,7 @@ def searched(_ray: None, guide: Path, drawn: Path, cache_dir: Path) -> Path:
     return guide / "runs" / "own"
 
 
+@pytest.mark.slow
 def test_a_search_trains_exports_and_reports_a_hypermodel(searched: Path, drawn: Path) -> None:
     rows = read_rows(searched / "trials.jsonl")
     assert sorted(rows.trials) == ["Conditional-000", "Conditional-001"]

@@ -4,6 +4,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from models.trunk import Trunk
 from search.data.demo import demo_breeds
@@ -17,6 +18,7 @@ def test_no_breed_of_the_demo_is_among_those_of_its_trunk() -> None:
     assert not own & {astuple(breed)[1:] for breed in demo_breeds(120)}
 
 
+@pytest.mark.slow
 def test_a_trunk_is_trained_and_written_as_a_search_takes_it(tmp_path: Path) -> None:
     out = tmp_path / "small.weights.h5"
     accuracy = demo_trunk.train_trunk(out, count=4, pictures=20, epochs=2)

@@ -32,7 +32,9 @@ def fitted(tuner: Any, **arguments: Any) -> Any:
     return tuner.get_best_models(1)[0]
 
 
-@pytest.mark.parametrize("family", ["scratch_pillow", "scratch_keras"])
+# What differs between families is their space and their pictures, which the tests of these look at: one goes through
+# each tuner in the first tier.
+@pytest.mark.parametrize("family", ["scratch_pillow", pytest.param("scratch_keras", marks=pytest.mark.slow)])
 def test_random_search_goes_through_mixed_image_sizes(family: str, tmp_path: Path) -> None:
     tuner = keras_tuner.RandomSearch(
         hypermodel(family), objective="val_accuracy", max_trials=3, seed=3, directory=tmp_path, project_name="random"
@@ -44,7 +46,10 @@ def test_random_search_goes_through_mixed_image_sizes(family: str, tmp_path: Pat
     assert best.predict(PICTURES, verbose=0).shape == (16, 2)
 
 
-@pytest.mark.parametrize("family", ["scratch_pillow", "scratch_keras", "mobilenet"])
+@pytest.mark.parametrize(
+    "family",
+    ["mobilenet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("scratch_pillow", "scratch_keras"))],
+)
 def test_hyperband_runs_every_family(family: str, tmp_path: Path) -> None:
     trunks: dict[str, Any] = {"weights": {("MobileNet", 0.25): None}} if family == "mobilenet" else {}
     tuner = keras_tuner.Hyperband(

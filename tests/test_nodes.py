@@ -52,14 +52,15 @@ def wait_for(folder: Path, event: str, number: int, search: "Future[Any]") -> No
 
 def test_trials_spread_over_the_nodes_and_one_that_joins(tmp_path: Path, driver: ProcessPoolExecutor) -> None:
     with local_nodes(2, 1) as cluster:
-        search = driver.submit(run_sleeping, tmp_path, cluster.address, trials=18, seconds=1.5)
+        search = driver.submit(run_sleeping, tmp_path, cluster.address, trials=12, seconds=1.5)
         wait_for(tmp_path, "epoch", 1, search)
         cluster.add_node(num_cpus=1)
         search.result()
     assert len({row["node"] for row in rows_of(tmp_path, "epoch")}) == 3
-    assert [row["status"] for row in rows_of(tmp_path, "end")] == ["finished"] * 18
+    assert [row["status"] for row in rows_of(tmp_path, "end")] == ["finished"] * 12
 
 
+@pytest.mark.slow
 def test_a_node_that_is_lost_takes_its_trial_with_it_and_no_more(tmp_path: Path, driver: ProcessPoolExecutor) -> None:
     with local_nodes(1, 1) as cluster:
         lost = cluster.add_node(num_cpus=1)
@@ -80,6 +81,7 @@ def asks_a_lost_node(address: str, cache: str, raylet: int) -> None:
     cluster.check_storage(cache)
 
 
+@pytest.mark.slow
 def test_a_node_that_is_lost_while_it_is_asked_is_no_trouble(tmp_path: Path, driver: ProcessPoolExecutor) -> None:
     with local_nodes(1, 1, _system_config=HEALTH) as cluster:
         lost = cluster.add_node(num_cpus=1)
@@ -120,6 +122,7 @@ def node_has_pictures(address: str, data: str, folder: Path) -> list[tuple[str, 
     return list(ray.get(found))
 
 
+@pytest.mark.slow
 def test_a_node_without_the_pictures_gets_them_into_its_own_cache(
     tmp_path: Path, drawn: Path, driver: ProcessPoolExecutor
 ) -> None:
@@ -137,6 +140,7 @@ def run_on(cluster: LocalCluster, folder: Path, data: Path, options: str) -> "su
     return subprocess.run([*command, *options.split()], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_node_that_cannot_write_its_cache_is_named_before_the_search(tmp_path: Path, drawn: Path) -> None:
     with local_nodes(2, 1, [str(tmp_path / "one"), "/proc/two"]) as cluster:
         done = run_on(cluster, tmp_path, drawn, "--image-sizes 32 --weights none")

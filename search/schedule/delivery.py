@@ -1,6 +1,6 @@
 """What follows a family's search: the final between its best, retrainings, the score on test, refit, ensemble."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,9 @@ from search.training.worker import FINAL, REFIT, RETRAIN, Job
 FINAL_FOLDS = (1, 2)
 # Of a family's share the final may take so much.
 FINAL_SHARE = 0.25
+# What a model's row says of how long it takes.
+LATENCY = ("latency_one", "latency_batch", "batch", "device")
+LATE = 15.0  # seconds before the report from which on a probe's retraining looks at nothing more
 MOST_SEEDS = 9  # retrainings of one configuration, however much time is left
 
 Say = Callable[[str], None]
@@ -57,6 +60,7 @@ class Delivery:
         self.playing: dict[str, set[str]] = {}  # by family, names of those given out
         self.retrainings: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is decided
         self.refits: dict[str, Job] = {}  # by family, those not yet given out: they wait for the model that is scored
+        self.early: dict[str, tuple[Refitted, str]] = {}  # by family, those that are done before it, and their trial
         self.given: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
         self.underway: dict[str, str] = {}  # by name, the family of each retraining that was given out and is not over
         self.members: list[tuple[str, Job]] | None = None  # of the ensemble, those not yet given out, once planned
@@ -71,8 +75,8 @@ class Delivery:
                 if not self.playing[family]:
                     self._plan_retraining(family)
         for family, jobs in self.retrainings.items():
-            if family in self.refits and self._exported(family):
-                job = replace(self.refits.pop(family), held=self._doubt(family))
+            if family in self.refits and (self._beside(family) or self._exported(family)):
+                job = replace(self.refits.pop(family), held=self._told(family, DOUBT) or None)
                 if self._in_time(family):
                     return self._give(family, job)
                 self.say(f"{family}: no time left to train the delivered model on all pictures")
@@ -221,10 +225,15 @@ class Delivery:
             return False
         return True
 
-    def _doubt(self, family: str) -> dict[str, Any] | None:
-        """Temperature and thresholds of the exported model of a family, where pictures were held out for them."""
+    def _beside(self, family: str) -> bool:
+        """Whether the refit of a family needs nothing of its retraining, which is under way: of a probe it does not."""
+        job = self.refits[family]
+        return is_probe(job.config) and f"{family}-{RETRAIN}-{job.seed}" in self.underway
+
+    def _told(self, family: str, keys: Sequence[str]) -> dict[str, Any]:
+        """What the row of the exported model of a family says of these."""
         model = self.journal.read().model(family) or {}
-        return {key: model[key] for key in DOUBT if key in model} or None
+        return {key: model[key] for key in keys if key in model}
 
     def _retraining(self, family: str, best: Mapping[str, Any], number: int) -> Job:
         planned = self.journal.records[best["trial"]].planned
@@ -272,6 +281,9 @@ class Delivery:
         self.underway[name] = family
         if self.budget.limited and work(family, job.config) > HEAD:
             job = replace(job, within=max(0.0, self.budget.remaining() - self.budget.pace.overhead(family)))
+        elif self.budget.limited and is_probe(job.config):
+            # Nothing of it can be trained less; what is only looked at can be left out.
+            job = replace(job, within=max(0.0, self.budget.remaining() - LATE))
         return self._named(name, job, best["trial"])
 
     def _named(self, name: str, job: Job, trial: str) -> tuple[str, Job]:
@@ -327,13 +339,9 @@ class Delivery:
         except ray.exceptions.RayError:
             return "its worker was lost with what it had made"
         if isinstance(outcome, Refitted):
-            scored = [row for row in self.journal.read().tests(job.family) if row["seed"] == job.seed]
-            learnt = max((row.get("train_accuracy") or 0.0 for row in scored), default=0.0)
-            why = outcome.keep(
-                self.settings.folder, self.journal, job.family, trial, learnt, self._doubt(job.family) or {}
-            )
-            what = f"the model that was scored is handed over: {why}" if why else "its model has learnt all pictures"
-            self.say(f"{job.family}: {what}")
+            self.early[job.family] = outcome, trial
+            if f"{job.family}-{RETRAIN}-{job.seed}" not in self.underway:
+                self._hand_over(job.family)
             return ""
         if not isinstance(outcome, Outcome):
             self.journal.write(FINAL, trial, job.family, fold=job.fold, epochs=job.epochs, **outcome)
@@ -343,7 +351,23 @@ class Delivery:
         if outcome.note:
             self.say(f"{job.family}: {outcome.note}")
         self.say(f"{trial if member else job.family}: {outcome.row['accuracy']:.3f} on test with seed {job.seed}")
+        if job.export and job.family in self.early:
+            self._hand_over(job.family)
         return ""
+
+    def _hand_over(self, family: str) -> None:
+        """The model that has learnt all pictures takes the place of the one that was scored."""
+        outcome, trial = self.early.pop(family)
+        rows = self.journal.read()
+        scored = [row for row in rows.tests(family) if row["seed"] == outcome.row["seed"]]
+        if not scored or rows.model(family) is None:
+            # Its retraining came to nothing: no figure speaks of it.
+            return
+        learnt = max(row.get("train_accuracy") or 0.0 for row in scored)
+        told = self._told(family, (*DOUBT, *LATENCY))
+        why = outcome.keep(self.settings.folder, self.journal, family, trial, learnt, told)
+        what = f"the model that was scored is handed over: {why}" if why else "its model has learnt all pictures"
+        self.say(f"{family}: {what}")
 
     def ended(self, name: str, *, again: bool) -> None:
         """A job is over for Tune; what is to be tried `again` is given out next."""

@@ -1,6 +1,6 @@
 """What things take on the workers of a run, in seconds of a worker, told from what its rows have shown."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -10,9 +10,9 @@ from search.record.journal import Journal, Record
 from search.training.activations import view_name, views
 
 RECENT = 15  # trials of a family by which the next one's cost is predicted
-# Of one retraining beyond its epochs: building, exporting and timing, in seconds, and beside the test pictures those
-# that are looked at for its mistakes.
-RETRAINING_OVERHEAD = 9.0
+# Of one retraining beyond its epochs: building, exporting and checking the labels, in seconds, and beside the test
+# pictures those by which it is timed and looked at for its mistakes.
+RETRAINING_OVERHEAD = 14.0
 LOOKED_AT = 300
 # A multiply-add of a trunk that nobody has run yet takes at most so many times one of the quickest: MobileNetV2 took
 # nearly twice what MobileNet did, whose work is less scattered.
@@ -173,19 +173,18 @@ class Pace:
 
     def overhead(self, family: str) -> float:
         """Seconds that a retraining takes beside its epochs, or a trial's own model to be scored and exported."""
-        return RETRAINING_OVERHEAD + (self.test + LOOKED_AT) * max(self._looking(family), default=0.0)
+        return RETRAINING_OVERHEAD + (self.test + LOOKED_AT) * self._looking(family)
 
-    def _looking(self, family: str) -> Iterator[float]:
-        """Seconds of a picture through the exported model of each trial."""
-        costs = self._computed()[1] if family == TRANSFER else {}
-        for record in self.journal.of(family):
-            if not record.values:
-                continue
-            if family == TRANSFER:
-                yield sum(self._passing(one[0], costs) * forward(*one) for one in sources(record.config))
-            else:
-                # A third of what training takes.
-                yield record.fastest / 3 / self.pictures / passes(family, record.config, self.pictures)
+    def _looking(self, family: str) -> float:
+        """Seconds of a picture through the exported model of a family's leader; 0 where there is none."""
+        leader = self.leader(family)
+        if leader is None:
+            return 0.0
+        if family == TRANSFER:
+            costs = self._computed()[1]
+            return sum(self._passing(one[0], costs) * forward(*one) for one in sources(leader.config))
+        # A third of what training takes.
+        return leader.fastest / 3 / self.pictures / passes(family, leader.config, self.pictures)
 
 
 def _size(config: Mapping[str, Any]) -> int:

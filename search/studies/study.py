@@ -107,11 +107,10 @@ class Study:
             self._learn(record)
         for record in earlier:
             self._recall(record)
-        # The defaults of the space are the study's own configuration: it always comes first. Behind it stand the plain
-        # probes of the first size, and behind the starts the others.
+        # The defaults of the space are the study's own configuration: it always comes first. Behind it stand the
+        # probes of the widest trunks, and behind the starts the others.
         probes = [values for values in probes if fits(space, values)]
-        first = [values for values in probes if values.get("image_size") == probes[0].get("image_size")]
-        early = [values for values in first if not values.get("mirrored")]
+        early = mobilenet.leading(probes)
         points: list[dict[str, Any]] = []
         for values in ({}, *early, *starts, *probes):
             if (point := moved(space, values)) is not None and point not in points:

@@ -35,6 +35,7 @@ def find_mistakes(
     pixels: Pixels,
     probabilities: Any,
     learnt: Indices,
+    until: float | None = None,
 ) -> dict[str, bytes]:
     """The files of `mistakes/`: FAMILY.json and the small JPEG pictures that it names.
 
@@ -43,7 +44,7 @@ def find_mistakes(
     mistake in the record has the place of its picture in the test list of split.json, the labels, the probabilities of
     the predicted and of the true class, the nearest of `compared` training pictures by the cosine of what enters the
     last dense layer, and for the first ones `where`: the picture, bright where covering it took most from the predicted
-    class.
+    class. After `until` (`time.monotonic`) none is looked at.
     """
     truth = pictures.labels[pictures.test]
     predicted = probabilities.argmax(axis=1)
@@ -82,7 +83,8 @@ def find_mistakes(
             )
         began = time.monotonic()
         for mistake, row in zip(record["mistakes"][:LOOKED_AT], rows.tolist(), strict=False):
-            if time.monotonic() - began < BOUND:
+            now = time.monotonic()
+            if now - began < BOUND and (until is None or now < until):
                 mistake["where"] = f"{mistake['picture'].removesuffix('wrong.jpg')}where.jpg"
                 files[mistake["where"]] = thumbnail(
                     lit(pixels[row], occlusion(model, pixels[row], mistake["predicted"]))

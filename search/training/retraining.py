@@ -21,7 +21,7 @@ from search.record.journal import Journal
 from search.training.doubt import find_doubts, held_out
 from search.training.latency import BATCH, latency
 from search.training.mistakes import find_mistakes
-from search.training.probes import calibrated
+from search.training.probes import calibrated, features_of, probabilities_of
 from search.training.trial import Inputs, Report, Trained, predict, score, train
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ FOLDS = 5  # of train and validation; the validation side is one of them
 # A model that was trained once more should fit its pictures as well as the one that was scored: what falls short by so
 # much had bad luck in its training, and no picture is left that would show it.
 SHORT_OF_SCORED = 0.05
+# Features are stored in half of the bits: by so much a probability from them may differ from the model's own.
+LIKE = 0.02
 MEMBER = "member"  # the event of a retraining for the ensemble, and the end of its name
 
 
@@ -78,25 +80,25 @@ class Outcome:
 class Refitted:
     """What training a family's best once more, on all pictures, hands back."""
 
-    row: dict[str, Any]  # of the `model` row: seed, epochs, pictures, parameters, latency
+    row: dict[str, Any]  # of the `model` row: seed, epochs, pictures, parameters
     model: bytes | None
     train_accuracy: float
     note: str = ""  # why there is no model
 
     def keep(
-        self, folder: Path, journal: Journal, family: str, trial: str, scored: float, doubt: Mapping[str, Any]
+        self, folder: Path, journal: Journal, family: str, trial: str, scored: float, told: Mapping[str, Any]
     ) -> str:
         """Takes the place of the exported model that was scored; why it does not, where it does not.
 
-        `scored` is the accuracy of that model on its own training pictures, `doubt` its temperature and thresholds,
-        which no test picture has told.
+        `scored` is the accuracy of that model on its own training pictures, and `told` what its row says that holds for
+        the same network once more: its latency, and temperature and thresholds, which no test picture has told.
         """
         if self.model is None:
             return self.note
         if self.train_accuracy < scored - SHORT_OF_SCORED:
             return f"it names {self.train_accuracy:.3f} of its training pictures, the one that was scored {scored:.3f}"
         write_aside(folder / "models" / f"{family}.keras", self.model)
-        journal.write("model", trial, family, path=f"models/{family}.keras", bytes=len(self.model), **self.row, **doubt)
+        journal.write("model", trial, family, path=f"models/{family}.keras", bytes=len(self.model), **self.row, **told)
         return ""
 
 
@@ -170,6 +172,7 @@ def retrain(
     """
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
+    from models.export import raw_pictures
     from models.temperature import with_temperature
 
     seconds = 0.0
@@ -186,9 +189,9 @@ def retrain(
     if trained.probed is None and doubt:
         model = with_temperature(model, doubt["temperature"])
     resize_filter = _filter(family, config)
-    # The figure is that of the model handed over: raw pictures in, no cached activations.
+    # The figure is that of the model handed over: raw pictures in.
     pixels = pictures.pixels(config["image_size"], resize_filter)
-    probabilities = predict(model, Inputs(pixels, pictures.test))
+    probabilities = _probabilities(trained, model, pictures, pixels)
     loss, accuracy = score(probabilities, pictures.labels[pictures.test])
     row = {
         "seed": seed,
@@ -205,8 +208,11 @@ def retrain(
     np.savez_compressed(packed, probabilities=probabilities)
     if not export:
         return Outcome(row, packed.getvalue(), None, model.count_params())
-    content, note, took = _handed_over(model, resize_filter, pixels[pictures.test[:BATCH]], threads)
-    mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities, learnt.train)
+    raw = raw_pictures(model, resize_filter=resize_filter)
+    content, note = _saved(raw)
+    took = latency(raw, pixels[pictures.test[:BATCH]], threads)
+    until = training.get("until")
+    mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities, learnt.train, until)
     doubts: dict[str, bytes] = {}
     try:
         probed = trained.probed
@@ -219,7 +225,7 @@ def retrain(
             with threadpool_limits(threads):
                 doubts, said = find_doubts(
                     family, probed, pictures, int(probed.config["image_size"]), own=trained.probed is not None,
-                    seed=seed, until=training.get("until"),
+                    seed=seed, until=until,
                 )  # fmt: skip
             note = " ".join(filter(None, (note, said)))
     except Exception as error:  # a model that is there must not be lost for what is only said about its data
@@ -244,6 +250,7 @@ def refit(
     What had to end before is no better than the model that there is, and not handed over. Its logits are divided by
     the temperature that pictures held out gave the model that was scored (`held`).
     """
+    from models.export import raw_pictures
     from models.temperature import with_temperature
 
     whole = pictures.whole()
@@ -255,9 +262,8 @@ def refit(
     if trained.probed is None and held:
         model = with_temperature(model, held["temperature"])
     resize_filter = _filter(family, config)
-    pixels = pictures.pixels(config["image_size"], resize_filter)
-    content, note, took = _handed_over(model, resize_filter, pixels[whole.train[:BATCH]], threads)
-    return Refitted({**row, "parameters": model.count_params(), **took}, content, trained.train_accuracy, note)
+    content, note = _saved(raw_pictures(model, resize_filter=resize_filter))
+    return Refitted({**row, "parameters": model.count_params()}, content, trained.train_accuracy, note)
 
 
 def _filter(family: str, config: Mapping[str, Any]) -> str:
@@ -265,14 +271,21 @@ def _filter(family: str, config: Mapping[str, Any]) -> str:
     return str(config["resize_filter"]) if family == "scratch_pillow" else FILTER
 
 
-def _handed_over(
-    model: "keras.Model", resize_filter: str, pixels: Any, threads: int
-) -> tuple[bytes | None, str, dict[str, Any]]:
-    """The file of the model that takes raw pictures, or why it cannot be saved, and what it takes for some `pixels`."""
-    from models.export import raw_pictures
+def _probabilities(trained: Trained, model: "keras.Model", pictures: Pictures, pixels: Any) -> Any:
+    """The probabilities of the test pictures (n, classes), as the exported model gives them.
 
-    raw = raw_pictures(model, resize_filter=resize_filter)
-    return *_saved(raw), latency(raw, pixels, threads)
+    Of a probe they are told from the features of the test pictures, which its refit needs as well and which the workers
+    compute together, where the model itself says the same of some of them.
+    """
+    if trained.probed is not None and len(pictures.test):
+        config, solved = trained.probed.config, trained.probed.solved
+        some = predict(model, Inputs(pixels, pictures.test[:BATCH]))
+        # Temperature 1: it is in the weights already.
+        seen = features_of(config, pictures.whole(), pictures.test)
+        found = probabilities_of(seen, solved.weights, solved.bias, 1.0)
+        if float(np.abs(found[: len(some)] - some).max()) <= LIKE:
+            return found
+    return predict(model, Inputs(pixels, pictures.test))
 
 
 def _saved(model: "keras.Model") -> tuple[bytes | None, str]:

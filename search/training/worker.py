@@ -169,6 +169,9 @@ class Worker:
         ours, theirs = Pipe()
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # A frozen pass frees and takes back its layers' outputs picture for picture: in large pages it spends a third
+        # of the time on that, and is a seventh faster. Read by glibc alone.
+        environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
         if self._setup.backend:
             environment["KERAS_BACKEND"] = self._setup.backend
         settle_home(self._pictures.cache, environment)
