@@ -29,6 +29,7 @@ from search.schedule.tuning import CourseScheduler, CourseSearcher, search
 from search.settings import Settings
 from search.studies.mirror import Mirror
 from search.studies.study import Study, studies_of
+from search.training.retraining import Outcome, Refitted
 from search.training.weights import Weights
 from search.training.worker import TIMING, Job, Setup
 from spaces import SPACES
@@ -361,6 +362,46 @@ def test_what_is_handed_over_is_trained_once_more_after_it_was_scored(plan: Plan
     planned.course.ended(name, "its worker was lost")
     assert not planned.course.over()
     assert planned.start()[0] == "scratch_keras-refit-0"
+
+
+def test_a_probe_learns_all_pictures_while_it_is_scored(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.get", lambda outcome: outcome)
+    planned = plan(families=("mobilenet",), trials=1, final_seeds=1, refit="all")
+    for accuracies in ((0.2, 0.2, 0.3), (0.9,), (0.8,)):
+        planned.through(*accuracies)
+    scored, refit = planned.start()[0], planned.start()[0]
+    assert (scored, refit) == ("mobilenet-retrain-0", "mobilenet-refit-0")
+    row = {"seed": 0, "epochs": 1, "pictures": 96, "parameters": 7}
+    planned.course.reported(refit, {"outcome": Refitted(row, b"on all", 1.0)})
+    planned.course.ended(refit)
+    model = planned.settings.folder / "models" / "mobilenet.keras"
+    # No figure speaks of it yet.
+    assert not model.exists()
+    row = {"seed": 0, "epochs": 1, "accuracy": 0.8, "train_accuracy": 1.0, "pictures": 20, "seconds": 1.0}
+    took = {"latency_one": 0.02, "latency_batch": 0.1, "batch": 32, "device": "1 CPU thread"}
+    outcome = Outcome(row, b"", b"scored", 7, took, doubt={"temperature": 0.5})
+    planned.course.reported(scored, {"outcome": outcome})
+    planned.course.ended(scored)
+    assert model.read_bytes() == b"on all"
+    one, other = (row for row in planned.journal.rows if row["event"] == "model")
+    assert (one.get("pictures"), other["pictures"]) == (None, 96)
+    assert {key: other[key] for key in (*took, "temperature")} == {**took, "temperature": 0.5}
+    assert planned.course.over()
+
+
+def test_a_probe_whose_retraining_fails_is_not_handed_over(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.get", lambda outcome: outcome)
+    planned = plan(families=("mobilenet",), trials=1, final_seeds=1, max_failures=0, refit="all")
+    for accuracies in ((0.2, 0.2, 0.3), (0.9,), (0.8,)):
+        planned.through(*accuracies)
+    scored, refit = planned.start()[0], planned.start()[0]
+    planned.course.reported(scored, {"failed": "no luck"})
+    planned.course.ended(scored)
+    row = {"seed": 0, "epochs": 1, "pictures": 96, "parameters": 7}
+    planned.course.reported(refit, {"outcome": Refitted(row, b"on all", 1.0)})
+    planned.course.ended(refit)
+    assert not (planned.settings.folder / "models" / "mobilenet.keras").exists()
+    assert planned.course.over()
 
 
 def test_without_a_model_that_was_scored_there_is_nothing_to_train_once_more(plan: Plan) -> None:
