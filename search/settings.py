@@ -243,9 +243,10 @@ class Settings:
         _check(self.concurrency is None or self.concurrency >= 1, "concurrency", "1 or more", self.concurrency)
         _check(0 < self.cpus_per_trial < math.inf, "cpus_per_trial", "more than 0", self.cpus_per_trial)
         _check(
-            self.gpus_per_trial is None or 0 <= self.gpus_per_trial < math.inf,
+            # Of several reserved ones a trial would use one.
+            self.gpus_per_trial is None or 0 <= self.gpus_per_trial <= 1,
             "gpus_per_trial",
-            "0 or more",
+            "0 to 1, as a trial trains on one GPU or on a share of one",
             self.gpus_per_trial,
         )
         _check(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)

@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from models import mobilenet
 from search.data.pictures import Pictures, one_hot
-from search.training.activations import CHUNK, Source, load_trunk, view_name, view_of, views
+from search.training.activations import CHUNK, OutOfTime, Source, limited, load_trunk, view_name, view_of, views
 
 TRUNKS = [("MobileNet", 0.25), ("MobileNetV2", 0.35)]
 
@@ -227,6 +228,16 @@ def test_the_chunk_of_a_killed_process_is_taken_over(fresh: Pictures, pictures: 
     found = source.read(None, "light", 1)
     assert source.missing(None, "light", 1) == 0
     close(found, many(replace(pictures, cache=tmp_path / "alone"), 60).read(None, "light", 1))
+
+
+def test_what_would_come_too_late_is_not_computed_and_what_is_there_is_read(fresh: Pictures) -> None:
+    source = many(fresh)
+    with limited(time.monotonic() - 1), pytest.raises(OutOfTime):
+        source.read(None, "none", 0)
+    assert source.missing(None, "none", 0) == 384
+    whole = source.read(None, "none", 0)
+    with limited(time.monotonic() - 1):
+        np.testing.assert_array_equal(source.read(None, "none", 0), whole)
 
 
 def test_a_trunk_is_loaded_once_per_process(pictures: Pictures) -> None:

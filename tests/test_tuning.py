@@ -744,6 +744,20 @@ def test_a_head_on_stored_features_is_retrained_however_little_time_is_left(plan
     assert (name, job.own, job.epochs, job.within) == ("mobilenet-retrain-0", False, 9, None)
 
 
+def test_a_trial_whose_features_would_come_too_late_is_ended(plan: Plan) -> None:
+    planned = plan(families=("mobilenet",), trials=1, epochs=None, time_budget=1000.0)
+    name, job = planned.start()
+    while job.kind == TIMING:
+        planned.course.reported(name, {"failed": "no matter"})
+        planned.course.ended(name, "")
+        name, job = planned.start()
+    # Of 990 seconds 14 are the retraining's, and it looks at 4.2 times as many pictures as the trial learns from.
+    assert job.within == pytest.approx((990 - 14) / (1 + 320 / 76), abs=5)
+    planned.course.reported(name, {"late": "its features would have come too late"})
+    planned.course.ended(name, "")
+    assert planned.ends()[name] == ("stopped", OUT_OF_TIME)
+
+
 def test_time_that_is_left_makes_the_figure_surer(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=1, time_budget=3000.0, finalists=1, final_seeds=1)
     planned.through(0.2, 0.2, 0.6)

@@ -12,7 +12,7 @@ from models.sizes import HEAD, is_probe, work
 from results.analysis.numbers import baseline_name
 from results.rows import INFEASIBLE, NO_TIME, RUNNING
 from search.record.journal import Journal, Record
-from search.schedule.pace import Pace
+from search.schedule.pace import LOOKED_AT, RETRAINING_OVERHEAD, Pace
 from search.settings import Settings
 
 # Epochs that a full trial may have. Between the rungs, which grow by `--reduction`, so that the time is used well.
@@ -137,6 +137,21 @@ class Budget:
         assert self.settings.time_budget is not None
         return self.settings.time_budget - REPORT_SECONDS - self.journal.elapsed
 
+    def ahead(self) -> float:
+        """Seconds of the clock before retraining and report are due."""
+        return self.remaining() + REPORT_SECONDS - self.reserve()
+
+    def patience(self, family: str) -> float | None:
+        """Seconds that a trial may wait for its features; None where there is no limit."""
+        if not self.limited:
+            return None
+        found = self.ahead()
+        if self.pace.leader(family) is None:
+            # Nobody knows what its retraining will take, but that it looks at so many pictures more.
+            looked = (self.pace.test + LOOKED_AT) / (self.pace.pictures * self.pace.growth)
+            found = (found - RETRAINING_OVERHEAD) / (1 + looked)
+        return max(0.0, found)
+
     def free(self) -> float:
         """Seconds of workers that nothing is expected to need yet."""
         ahead = sum(self._now_and_then("ahead", f, partial(self._ahead_of, f)) for f in self.settings.families)
@@ -233,8 +248,7 @@ class Budget:
 
     def _room(self, record: Record) -> float:
         """Seconds that a trial may take; what shows that its family works at all may have all that is free."""
-        alone = self.remaining() + REPORT_SECONDS - self.reserve()
-        free = min(self.free(), alone)
+        free = min(self.free(), self.ahead())
         first = not any(other.values for other in self.journal.of(record.family))
         return free if first else min(LARGEST * self.share(), free)
 

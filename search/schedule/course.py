@@ -152,6 +152,7 @@ class Course:
         return name, replace(
             job, epochs=record.planned, planned=record.planned, rungs=rungs, kept=kept, measured=measured,
             last=kept and self.budget.limited,
+            within=self.budget.patience(record.family),
         )  # fmt: skip
 
     def _job(self, kind: str, family: str, config: dict[str, Any], seed: int) -> Job:
@@ -220,6 +221,9 @@ class Course:
             return False
         if "failed" in result:
             self.journal.end(name, FAILED, result["failed"])
+            return False
+        if "late" in result:
+            self.journal.end(name, STOPPED, OUT_OF_TIME)
             return False
         if result["rows"][0].get("event") == "cost":
             return self.limits.measured(record, result["rows"][0])

@@ -28,6 +28,8 @@ from search.training.worker import FINAL, REFIT, RETRAIN, Job
 
 # Folds of train and validation on which finalists meet, beside the validation side, which has chosen them.
 FINAL_FOLDS = (1, 2)
+# And all that there are, where that takes no more of a family's share: two folds of a few hundred pictures tell little.
+ALL_FOLDS, ALL_SHARE = (1, 2, 3, 4), 0.1
 # Of a family's share the final may take so much.
 FINAL_SHARE = 0.25
 # What a model's row says of how long it takes.
@@ -136,11 +138,15 @@ class Delivery:
         if len(found) < 2 or rows.scored(family):
             return
         seconds = [self.journal.records[record["trial"]].fastest * float(record["epoch"]) for record in found]
-        cost = sum(seconds) * len(FINAL_FOLDS)
-        if self.budget.limited and cost > min(FINAL_SHARE * self.budget.share(), self.budget.remaining() / 2):
-            self.say(f"{family}: no time for a final between its best {len(found)}")
-            return
-        for fold in FINAL_FOLDS:
+        folds = FINAL_FOLDS
+        if self.budget.limited:
+            half, share = self.budget.remaining() / 2, self.budget.share()
+            if sum(seconds) * len(FINAL_FOLDS) > min(FINAL_SHARE * share, half):
+                self.say(f"{family}: no time for a final between its best {len(found)}")
+                return
+            if sum(seconds) * len(ALL_FOLDS) <= min(ALL_SHARE * share, half):
+                folds = ALL_FOLDS
+        for fold in folds:
             for record in found:
                 if fold in played.get(record["trial"], {}):
                     continue

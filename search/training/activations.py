@@ -7,7 +7,9 @@ a new cut costs only the blocks between.
 
 import functools
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,24 @@ BATCH = 32  # pictures per forward pass: from 16 to 64 the rate is the same on C
 LARGEST = 3.0
 # And this many for those that nobody has asked for yet: writing them must not take longer than the pass itself.
 ON_THE_WAY = 1.5
+
+
+class OutOfTime(Exception):
+    """What a trial is to train on would come too late."""
+
+
+_until: float | None = None  # in seconds of `time.monotonic`
+
+
+@contextmanager
+def limited(until: float | None) -> Iterator[None]:
+    """After `until` (`time.monotonic`) no further chunk is computed in this process: whoever asks gets `OutOfTime`."""
+    global _until
+    _until = until
+    try:
+        yield
+    finally:
+        _until = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +110,8 @@ class Source:
                 return False
             if wanted.done(chunk):
                 return True
+            if _until is not None and time.monotonic() >= _until:
+                raise OutOfTime
             start, given = self._start(wanted, cut, chunk, augmentation, view)
             # On the way from the pictures, what later trials are most likely to start from is stored as well.
             highest = self.trunk.blocks if cut is None else cut

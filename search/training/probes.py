@@ -218,6 +218,8 @@ def train_probe(
     picture by a fit without it. Of pictures with `parts` it is fitted on `train`, and scored on `validation` where
     there are any.
     """
+    # What is loaded within the limits is not limited, and threads of several processes on one core wait for each other.
+    import sklearn.linear_model  # noqa: F401
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     began = time.perf_counter()

@@ -25,6 +25,7 @@ from search.data.cache import traffic
 from search.data.pictures import Pictures
 from search.home import settle_home
 from search.training import devices
+from search.training.activations import OutOfTime, limited
 from search.training.latency import MODELS, measure
 from search.training.own_models import OwnModels
 from search.training.trial import MATERIALS, Diverged, Row, seconds_a_picture, train
@@ -64,7 +65,8 @@ class Job:
     fold: int = 0  # of a final: the one that is left out
     name: str = ""  # of a final and of an own model: the trial whose it is
     last: bool = False  # whether a checkpoint of the last epoch is made
-    within: float | None = None  # seconds of a retraining after which no further epoch begins
+    # Seconds after which no further epoch of a retraining begins, and no trial waits for its features any longer.
+    within: float | None = None
     own: bool = False  # of a retraining: nothing is trained, the model is that of the trial's checkpoint
     held: dict[str, Any] | None = None  # of a retraining: what held-out pictures said of the configuration's confidence
     probe: dict[str, Any] | None = None  # of a retraining that exports: the probe that labels are checked with
@@ -121,7 +123,7 @@ class Worker:
         """Runs a job, from a checkpoint where one is given; `keep` is given those that it makes.
 
         `report` is given rows as they come and may raise to end the trial.
-        Returns ("finished", result or None), ("failed", reason) or ("out of memory", reason). Raises `WorkerDied` or
+        Returns ("finished", result or None), ("failed" or "out of memory" or "late", reason). Raises `WorkerDied` or
         `WorkerHung`, after which the next job has a new child.
         """
         pipe = self._pipe or self._start()
@@ -315,7 +317,8 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
                 threads=setup.threads,
             )  # fmt: skip
         if job.kind == "search":
-            train(job.family, job.config, pictures.without_test(), last=job.last, metric=metric, **common)
+            with limited(None if job.within is None else time.monotonic() + job.within):
+                train(job.family, job.config, pictures.without_test(), last=job.last, metric=metric, **common)
             return "finished", None
         from search.training.retraining import play, refit, retrain
 
@@ -332,6 +335,8 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
         )  # fmt: skip
     except _Stopped:
         return "stopped", None
+    except OutOfTime:
+        return "late", "its features would have come too late"
     except Diverged as error:
         return "failed", str(error)
     except Exception as error:  # whatever a configuration does, it fails alone
