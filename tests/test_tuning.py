@@ -386,6 +386,7 @@ def test_a_probe_learns_all_pictures_while_it_is_scored(plan: Plan, monkeypatch:
     one, other = (row for row in planned.journal.rows if row["event"] == "model")
     assert (one.get("pictures"), other["pictures"]) == (None, 96)
     assert {key: other[key] for key in (*took, "temperature")} == {**took, "temperature": 0.5}
+    assert planned.course.next() is None
     assert planned.course.over()
 
 
@@ -401,6 +402,7 @@ def test_a_probe_whose_retraining_fails_is_not_handed_over(plan: Plan, monkeypat
     planned.course.reported(refit, {"outcome": Refitted(row, b"on all", 1.0)})
     planned.course.ended(refit)
     assert not (planned.settings.folder / "models" / "mobilenet.keras").exists()
+    assert planned.course.next() is None
     assert planned.course.over()
 
 

@@ -12,7 +12,7 @@ from models.sizes import HEAD, is_probe, work
 from results.analysis.numbers import baseline_name
 from results.rows import INFEASIBLE, NO_TIME, RUNNING
 from search.record.journal import Journal, Record
-from search.schedule.pace import LOOKED_AT, RETRAINING_OVERHEAD, Pace
+from search.schedule.pace import LOOKED_AT, Pace
 from search.settings import Settings
 
 # Epochs that a full trial may have. Between the rungs, which grow by `--reduction`, so that the time is used well.
@@ -149,7 +149,7 @@ class Budget:
         if self.pace.leader(family) is None:
             # Nobody knows what its retraining will take, but that it looks at so many pictures more.
             looked = (self.pace.test + LOOKED_AT) / (self.pace.pictures * self.pace.growth)
-            found = (found - RETRAINING_OVERHEAD) / (1 + looked)
+            found = (found - self.pace.overhead(family)) / (1 + looked)
         return max(0.0, found)
 
     def free(self) -> float:

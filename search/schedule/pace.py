@@ -10,9 +10,10 @@ from search.record.journal import Journal, Record
 from search.training.activations import view_name, views
 
 RECENT = 15  # trials of a family by which the next one's cost is predicted
-# Of one retraining beyond its epochs: building, exporting and checking the labels, in seconds, and beside the test
-# pictures those by which it is timed and looked at for its mistakes.
-RETRAINING_OVERHEAD = 14.0
+# Of one retraining beyond its epochs: building, exporting and timing, in seconds, in a family with probes the check of the
+# labels, and beside the test pictures those by which it is timed and looked at for its mistakes.
+RETRAINING_OVERHEAD = 9.0
+LABELS_OVERHEAD = 5.0
 LOOKED_AT = 300
 # A multiply-add of a trunk that nobody has run yet takes at most so many times one of the quickest: MobileNetV2 took
 # nearly twice what MobileNet did, whose work is less scattered.
@@ -173,7 +174,8 @@ class Pace:
 
     def overhead(self, family: str) -> float:
         """Seconds that a retraining takes beside its epochs, or a trial's own model to be scored and exported."""
-        return RETRAINING_OVERHEAD + (self.test + LOOKED_AT) * self._looking(family)
+        fixed = RETRAINING_OVERHEAD + (LABELS_OVERHEAD if family == TRANSFER else 0.0)
+        return fixed + (self.test + LOOKED_AT) * self._looking(family)
 
     def _looking(self, family: str) -> float:
         """Seconds of a picture through the exported model of a family's leader; 0 where there is none."""
