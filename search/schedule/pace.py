@@ -10,7 +10,7 @@ from search.record.journal import Journal, Record
 from search.training.activations import view_name, views
 
 RECENT = 15  # trials of a family by which the next one's cost is predicted
-# Of one retraining beyond its epochs: building, exporting and timing, in seconds, in a family with probes the check of the
+# Of one retraining beyond its epochs: building, exporting and timing, in seconds, where there are probes the check of the
 # labels, and beside the test pictures those by which it is timed and looked at for its mistakes.
 RETRAINING_OVERHEAD = 9.0
 LABELS_OVERHEAD = 5.0
