@@ -10,8 +10,8 @@ from search.record.journal import Journal, Record
 from search.training.activations import view_name, views
 
 RECENT = 15  # trials of a family by which the next one's cost is predicted
-# Of one retraining beyond its epochs: building, exporting and timing, in seconds, where there are probes the check of the
-# labels, and beside the test pictures those by which it is timed and looked at for its mistakes.
+# Of one retraining beyond its epochs, in seconds: building, exporting and timing, and in a family with probes the check
+# of the labels. Pictures beside the test pictures are those by which it is timed and looked at for its mistakes.
 RETRAINING_OVERHEAD = 9.0
 LABELS_OVERHEAD = 5.0
 LOOKED_AT = 300
