@@ -230,7 +230,7 @@ def test_a_set_of_tensorflow_gives_what_the_folders_give(tmp_path: Path) -> None
 
         def _info(self) -> Any:
             features = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=BREEDS)}
-            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager: Any) -> Any:
             return {name: self._generate_examples(side) for side, name in enumerate(("train", "validation", "test"))}
