@@ -91,8 +91,8 @@ def mirrored(folder: Path, *, resume: bool = False, say: Callable[[str], None] =
     return [name for name in written if name != "holder.json" and not name.startswith(".probe")]
 
 
-def wait_for(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
+def wait_for(holds: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -451,12 +451,15 @@ def test_a_search_whose_machine_is_lost_goes_on_from_its_mirror(store: Any, draw
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **where},
         )  # fmt: skip
 
-    options = ["--families", "scratch_keras", "--trials", "4", "--epochs", "6", "--image-sizes", "32"]
-    first = start("one", str(drawn), *options, "--final-seeds", "1", "--runs-dir", "s3://bucket/runs", "--name", "far")
-    wait_for(lambda: first.poll() is not None or "trials.jsonl" in names(store))
-    wait_for(lambda: first.poll() is not None or b'"event": "end"' in content(store, "trials.jsonl"))
-    before = descendants(first.pid)
-    first.kill()
+    line = ["--families", "scratch_keras", "--trials", "4", "--epochs", "6", "--image-sizes", "32"]
+    line += ["--final-seeds", "1", "--runs-dir", "s3://bucket/runs", "--name", "far"]
+    first = start("one", str(drawn), *line)
+    try:
+        wait_for(lambda: first.poll() is not None or "trials.jsonl" in names(store), 600)
+        wait_for(lambda: first.poll() is not None or b'"event": "end"' in content(store, "trials.jsonl"), 600)
+        before = descendants(first.pid)
+    finally:
+        first.kill()
     text, _ = first.communicate()
     assert "and is mirrored to s3://bucket/runs/far" in text
     for left in outlive(before, f"PEDIGREE_LOST={tmp_path}", 30.0)[0]:
