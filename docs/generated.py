@@ -80,12 +80,13 @@ def settings() -> Iterator[tuple[str, str, str, str]]:
 def commands() -> str:
     """The help of each command that reads a run folder."""
     from results.commands import add_commands
-    from search.commands import add_track
+    from search.commands import add_fetch, add_track
 
     parser = argparse.ArgumentParser(prog="pedigree")
     parsers = parser.add_subparsers()
     add_commands(parsers)
     add_track(parsers)
+    add_fetch(parsers)
     with mock.patch.dict(os.environ, COLUMNS=WIDTH):
         helps = [f"### {name}\n\n```text\n{one.format_help().strip()}\n```" for name, one in parsers.choices.items()]
     return "\n\n".join(helps)

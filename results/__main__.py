@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pedigree import unsupported
 from results.commands import HELP, add_commands, compare, follow, report, until_unread
-from results.terminal import path, prepare
+from results.terminal import path, prepare, run_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Write the report of a run from its folder alone, or one page that compares several runs.",
         epilog=f"The first word may also be one of {', '.join(HELP)}: python -m results predict --help",
     )
-    parser.add_argument("runs", type=path, nargs="+", metavar="runs/NAME", help="folders of runs, with trials.jsonl")
+    parser.add_argument(
+        "runs", type=run_folder, nargs="+", metavar="runs/NAME", help="folders of runs, with trials.jsonl"
+    )
     parser.add_argument(
         "--out", type=path, default=Path("compare.html"), metavar="FILE", help="where a comparison goes"
     )

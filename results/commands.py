@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from results.analysis.doubt import NONE
-from results.terminal import at_home, path
+from results.terminal import at_home, path, run_folder
 
 Command = Callable[[argparse.Namespace], int]
 UNREAD = 141  # exit status, as shells give it to what a closed pipe ended
@@ -51,20 +51,22 @@ def add_commands(commands: Any) -> None:
 
 def add_report(parser: argparse.ArgumentParser) -> None:
     """One run."""
-    parser.add_argument("run", type=path, metavar="runs/NAME", help="the folder of the run, which holds trials.jsonl")
+    parser.add_argument(
+        "run", type=run_folder, metavar="runs/NAME", help="the folder of the run, which holds trials.jsonl"
+    )
     parser.set_defaults(command=report)
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """Several runs."""
-    parser.add_argument("runs", type=path, nargs="+", metavar="runs/NAME", help="folders of runs, two or more")
+    parser.add_argument("runs", type=run_folder, nargs="+", metavar="runs/NAME", help="folders of runs, two or more")
     parser.add_argument("--out", type=path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
     parser.set_defaults(command=compare)
 
 
 def add_predict(parser: argparse.ArgumentParser) -> None:
     """A run and pictures."""
-    parser.add_argument("run", type=path, metavar="runs/NAME", help="the folder of the run")
+    parser.add_argument("run", type=run_folder, metavar="runs/NAME", help="the folder of the run")
     parser.add_argument("pictures", type=at_home, nargs="+", metavar="PICTURE", help="files, folders and globs")
     parser.add_argument("--family", metavar="F", help="whose model answers (default: the winner's)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes that are shown (default: 5)")
@@ -79,7 +81,7 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
 
 def add_serve(parser: argparse.ArgumentParser) -> None:
     """A run, an address and limits."""
-    parser.add_argument("run", type=path, metavar="runs/NAME", help="the folder of the run")
+    parser.add_argument("run", type=run_folder, metavar="runs/NAME", help="the folder of the run")
     parser.add_argument("--family", metavar="F", help="whose model answers (default: the winner's)")
     parser.add_argument("--host", default="127.0.0.1", metavar="NAME", help="default: 127.0.0.1, this machine alone")
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 takes a free one")
@@ -102,7 +104,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """A run and a format."""
     from results.delivery.formats import SUFFIXES
 
-    parser.add_argument("run", type=path, metavar="runs/NAME", help="the folder of the run")
+    parser.add_argument("run", type=run_folder, metavar="runs/NAME", help="the folder of the run")
     parser.add_argument("--format", required=True, choices=list(SUFFIXES), help="what to write")
     parser.add_argument("--family", metavar="F", help="whose model (default: the winner's)")
     parser.add_argument("--out", type=path, metavar="PATH", help="default: beside the .keras file")
@@ -164,9 +166,27 @@ def export(given: argparse.Namespace) -> int:
     return 0
 
 
-def follow(given: argparse.Namespace) -> int:
-    """Runs the command that was parsed; 2, with the message alone, for what the user has to change."""
+def follow(given: argparse.Namespace, fetch: Callable[[str], Path] | None = None) -> int:
+    """Runs the command that was parsed; 2, with the message alone, for what the user has to change.
+
+    `fetch` brings the run of an address here; without it an address is refused.
+    """
+
+    def here(run: Path | str) -> Path:
+        if isinstance(run, Path):
+            return run
+        if fetch is None:
+            raise ValueError(
+                f"needs the folder of a run on this machine, got the address `{run}`: `python -m pedigree fetch {run}` "
+                "brings it here and prints where it lies"
+            )
+        return fetch(run)
+
     try:
+        if "run" in given:
+            given.run = here(given.run)
+        if "runs" in given:
+            given.runs = [here(run) for run in given.runs]
         status: int = given.command(given)
     except BrokenPipeError:
         raise

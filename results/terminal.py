@@ -43,6 +43,11 @@ def path(text: str) -> Path:
     return Path(at_home(text))
 
 
+def run_folder(text: str) -> Path | str:
+    """The folder of a run as a path, or the address of its mirror as it is: no path has two slashes in a row."""
+    return text if "://" in text else path(text)
+
+
 def plain(words: object) -> str:
     """Words without terminal codes."""
     return _CODES.sub("", str(words))

@@ -6,12 +6,13 @@ Shell completion comes from shtab, which reads the parser below: `pedigree --pri
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from results.commands import EXAMPLES, add_commands, follow, until_unread
-from results.terminal import path, prepare
+from results.terminal import path, prepare, run_folder
 from search import run
-from search.settings import TRACKERS
+from search.settings import TRACKERS, default_cache
 
 SEARCH_EXAMPLES = {
     "search": "pedigree search photos --trials 20 --time-budget 30m",
@@ -21,6 +22,7 @@ TRACK, TRACK_EXAMPLE = (
     "tell trackers of a run that is over",
     "pedigree track runs/dogs --track mlflow=http://localhost:5000",
 )
+FETCH, FETCH_EXAMPLE = "bring a run here from the address of its mirror", "pedigree fetch s3://my-bucket/runs/dogs"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,12 +41,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     if not given:
         parser.print_help()
         return 2
-    return follow(parser.parse_args(given))
+    return follow(parser.parse_args(given), fetched)
 
 
 def command_line() -> argparse.ArgumentParser:
     """The whole command line, for its help and for completion."""
-    examples = "\n".join(f"  {line}" for line in [*SEARCH_EXAMPLES.values(), *EXAMPLES.values(), TRACK_EXAMPLE])
+    examples = "\n".join(
+        f"  {line}" for line in [*SEARCH_EXAMPLES.values(), *EXAMPLES.values(), TRACK_EXAMPLE, FETCH_EXAMPLE]
+    )
     parser = argparse.ArgumentParser(
         prog="pedigree",
         description="Searches image classifiers, and works with what a search found.",
@@ -61,6 +65,7 @@ def command_line() -> argparse.ArgumentParser:
     run.add_options(commands.add_parser("explore", help="look at data without searching: data.html"))
     add_commands(commands)
     add_track(commands)
+    add_fetch(commands)
     return parser
 
 
@@ -72,7 +77,9 @@ def add_track(commands: Any) -> None:
         description=f"{TRACK[0].upper()}{TRACK[1:]}. What has arrived before is not sent twice.",
         epilog=f"example: {TRACK_EXAMPLE}",
     )
-    parser.add_argument("run", type=path, metavar="runs/NAME", help="the folder of the run, which holds trials.jsonl")
+    parser.add_argument(
+        "run", type=own_folder, metavar="runs/NAME", help="the folder of the run, which holds trials.jsonl"
+    )
     parser.add_argument(
         "--track",
         type=run.names,
@@ -88,6 +95,39 @@ def track(given: argparse.Namespace) -> int:
     from search.record.tracking.trackers import send_run
 
     return 2 if send_run(given.run, given.track, lambda line: print(line, flush=True)) else 0
+
+
+def own_folder(text: str) -> Path:
+    """A path, or the error that argparse prints with the option's name for the address of a mirror."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"needs the run's own folder, which keeps what was told, got {text!r}")
+    return path(text)
+
+
+def add_fetch(commands: Any) -> None:
+    """Adds `fetch` to a parser's commands; what is here already is not fetched again."""
+    parser = commands.add_parser(
+        "fetch",
+        help=FETCH,
+        description=f"{FETCH[0].upper()}{FETCH[1:]}, into the cache folder, and print where it lies. Only what changed "
+        "is fetched again.",
+        epilog=f"example: {FETCH_EXAMPLE}",
+    )
+    parser.add_argument("run", type=run_folder, metavar="ADDRESS", help="s3://BUCKET/FOLDER/NAME or gs://...")
+    parser.set_defaults(command=fetch)
+
+
+def fetch(given: argparse.Namespace) -> int:
+    """Prints where the run lies that has been fetched by then."""
+    print(given.run)
+    return 0
+
+
+def fetched(address: str) -> Path:
+    """A copy of the run that is mirrored to an address, as its mirror has it now."""
+    from search.record.offsite import fetch_run
+
+    return fetch_run(address, Path(default_cache()), lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def version() -> str:

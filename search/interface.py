@@ -13,7 +13,7 @@ from results.pages.comparison import write_comparison
 from results.run import Run
 from search import run
 from search.narrowing import canonical, written
-from search.settings import DEMO
+from search.settings import DEMO, default_cache, is_remote
 
 __all__ = ["Run", "compare", "explore", "open_run", "search"]
 
@@ -43,12 +43,23 @@ def explore(data: str | Path, **settings: Any) -> Path:
 
 def compare(runs: list[Run | str | Path], out: str | Path = "compare.html") -> Path:
     """Writes a page that sets runs side by side; its path."""
-    return write_comparison([one.folder if isinstance(one, Run) else Path(one) for one in runs], Path(out))
+    return write_comparison([one.folder if isinstance(one, Run) else _here(one) for one in runs], Path(out))
 
 
 def open_run(folder: str | Path) -> Run:
-    """The run of a folder; raises FileNotFoundError where there is none."""
-    return Run(Path(folder))
+    """The run of a folder, or a copy of one from the address of its mirror.
+
+    Raises FileNotFoundError where there is none.
+    """
+    return Run(_here(folder))
+
+
+def _here(folder: str | Path) -> Path:
+    if not is_remote(str(folder)):
+        return Path(folder)
+    from search.record.offsite import fetch_run
+
+    return fetch_run(str(folder), Path(default_cache()), print)
 
 
 def options(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +136,7 @@ def _folder(given: dict[str, Any]) -> Path:
     """The folder of the run to be; a new one is given its name here."""
     for option in ("resume", "extend"):
         if option in given:
-            return Path(given[option])
+            return run.place_of_run(given[option], given)
     settings = run.begun(given)
     given["name"] = settings.name
     return settings.folder

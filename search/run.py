@@ -1,8 +1,9 @@
 """Search image classifiers: python search/run.py [DATA] [options]
 
 DATA is a folder with one folder of pictures per class, a table of labels (.csv, .tsv, .parquet, .jsonl), an archive
-(.zip, .tar, .tar.gz) of either, an address (s3://, gs://, https://), `stanford-dogs`, or `demo` (the default: drawn
-pictures, no download). The run's folder, report included, is runs/NAME.
+(.zip, .tar, .tar.gz) of either, an address (s3://, gs://, https://), a set of a library (hf:NAME, tfds:NAME),
+`stanford-dogs`, or `demo` (the default: drawn pictures, no download). The run's folder, report included, is
+runs/NAME.
 """
 
 import importlib
@@ -60,6 +61,7 @@ from search.settings import (
     count,
     default_cache,
     installed_families,
+    is_elsewhere,
     is_remote,
     latency,
     own_families,
@@ -113,11 +115,48 @@ def carry_out(given: Mapping[str, Any], began: float, command: Sequence[str]) ->
         raise ValueError("--extend goes on with its run by itself; give --resume or --extend")
     note = ""
     if extend:
-        settings = extended(Path(extend), given)
-        note = f"{extend}: {settings.trials} trials of each family in all; --resume goes on, --extend would add more"
+        folder, given = going_on(extend, given, "--extend")
+        settings = extended(folder, given)
+        note = f"{folder}: {settings.trials} trials of each family in all; --resume goes on, --extend would add more"
+    elif resume:
+        settings = continued(*going_on(resume, given, "--resume"))
     else:
-        settings = continued(Path(resume), given) if resume else begun(given)
+        settings = begun(given)
     return run(settings, began, command, resume=bool(resume or extend), note=note)
+
+
+def place_of_run(place: str | Path, given: Mapping[str, Any]) -> Path:
+    """The folder here of a run that is named by its folder or by the address of its mirror."""
+    if not is_remote(str(place)):
+        return Path(place)
+    from search.record.offsite import checked, local_folder
+
+    return local_folder(checked(str(place), "--resume"), Path(given.get("cache_dir") or default_cache()))
+
+
+def going_on(place: str | Path, given: Mapping[str, Any], option: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of a run that goes on, fetched where the address of its mirror is given, and what is given beside it.
+
+    Raises OSError for a run that cannot be fetched, and where its folder here has rows that the mirror lacks.
+    """
+    given = dict(given)
+    folder = place_of_run(place, given)
+    if is_remote(str(place)):
+        from search.record.offsite import bring_back, checked
+
+        address = checked(str(place), option)
+        given["offsite"] = address.rpartition("/")[0]
+        bring_back(
+            address, Path(given.get("cache_dir") or default_cache()), lambda line: print(line, flush=True), option
+        )
+    elif "runs_dir" in given and is_remote(given["runs_dir"]):
+        from search.record.offsite import checked
+
+        given["offsite"] = checked(given.pop("runs_dir"), "--runs-dir")
+    elif "runs_dir" in given and Path(given["runs_dir"]).resolve() == folder.resolve().parent:
+        given["offsite"] = ""
+        del given["runs_dir"]
+    return folder, given
 
 
 def told(error: Exception) -> str:
@@ -136,6 +175,12 @@ def explore(given: Mapping[str, Any]) -> Path:
     Returns its path.
     """
     from search.explore import explore as look
+
+    if is_remote(given.get("runs_dir", "")):
+        raise ValueError(
+            f"--explore writes its page into --runs-dir, which needs to be a folder of this machine, got "
+            f"`{given['runs_dir']}`"
+        )
 
     settings = begun(given)
     if "name" not in given:
@@ -160,6 +205,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     from search.cluster import check_reachable, joins
     from search.data import pictures as data
     from search.data.cache import locked, write_aside
+    from search.record.offsite import Offsite
     from search.record.tracking.trackers import Trackers
     from search.studies.own_spaces import OwnSpaces
     from search.training.weights import find_weights
@@ -177,12 +223,15 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     data.check_data(settings)
     backend()  # raises where Keras could not be imported by any trial
     trackers = Trackers(folder, settings.track, progress.say)
+    offsite = Offsite(settings.offsite, folder, progress.say)
     if not resume:
         # A run that is resumed may have only its report left to write.
         check_reachable(settings)
     trackers.check()
+    offsite.claim(resume=resume)
     folder.mkdir(exist_ok=True)
-    with locked(folder / "lock", wait=False) as ours, trackers:
+    # Trackers end first: what they keep of the run is mirrored with it.
+    with locked(folder / "lock", wait=False) as ours, offsite, trackers:
         if not ours:
             raise BlockingIOError(f"a run has one driver, and another process is at work in `{folder}`")
         for left in folder.rglob("*.part"):
@@ -243,6 +292,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 def go_on() -> None:
                     """Now nothing can refuse the run any more."""
                     keep()
+                    offsite.begin()
                     trackers.begin(time.monotonic() - began + (earlier.seconds if earlier else 0.0))
 
                 search(settings, progress, pictures, weights, own, prior, began, command, go_on, earlier, weighted)
@@ -596,6 +646,12 @@ def options(arguments: Sequence[str] | None) -> dict[str, Any]:
 def begun(given: Mapping[str, Any]) -> Settings:
     """The settings of a new run; without a name it is called after its data and the time."""
     given = with_space(given)
+    if is_remote(given.get("runs_dir", "")):
+        from search.record.offsite import checked, local_folder
+
+        address = checked(given["runs_dir"], "--runs-dir")
+        cache = Path(given.get("cache_dir") or default_cache())
+        given = {**given, "offsite": address, "runs_dir": str(local_folder(address, cache))}
     demo = given.get("data", DEMO) == DEMO
     base: dict[str, Any] = {"runs_dir": Settings.runs_dir, **(DEMO_SETTINGS if demo else {})}
     if "trials" not in given and "time_budget" not in given:
@@ -680,7 +736,7 @@ def continued(folder: Path, given: Mapping[str, Any], option: str = "--resume") 
     paths = placed({name: getattr(saved, name) for name in PATHS}, *started_in(here, saved.runs_dir), Path.cwd())
     saved = replace(saved, **{**paths, "runs_dir": str(here.parent), "name": here.name})
     settings = resumed(saved, placed(searched(given) if "hypermodel" in given else given))
-    if settings.data not in PATHS["data"] and not is_remote(settings.data) and not Path(settings.data).exists():
+    if settings.data not in PATHS["data"] and not is_elsewhere(settings.data) and not Path(settings.data).exists():
         raise FileNotFoundError(
             f"{option} needs the data that the run was begun with, and there is nothing at `{settings.data}`; if it "
             f"lies elsewhere now, say where: {option} {shlex.quote(str(folder))} DATA"
@@ -735,7 +791,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         default=None,
         metavar="DATA",
         help=f"a folder with one folder of pictures per class, a table of labels (.csv, .tsv, .parquet, .jsonl), an "
-        f"archive (.zip, .tar, .tar.gz) of either, an address (s3://, gs://, https://), `{STANFORD_DOGS}`, or `{DEMO}` "
+        f"archive (.zip, .tar, .tar.gz) of either, an address (s3://, gs://, https://), a set of a library (hf:NAME, "
+        f"tfds:NAME), `{STANFORD_DOGS}`, or `{DEMO}` "
         f"(default: {DEMO})",
     )
     command.add_argument(
@@ -884,14 +941,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
     kept = command.add_argument_group("what is kept")
     kept.add_argument(
         "--resume",
-        type=at_home,
+        type=source,
         metavar="RUN",
-        help="go on with the run of this folder: finished trials stay, the others go on from their last rung; of the "
-        "settings only more --trials, a longer --time-budget, where it runs and where DATA lies may change",
+        help="go on with the run of this folder, or of the address of its mirror: finished trials stay, the others go "
+        "on from their last rung; of the settings only more --trials, a longer --time-budget, where it runs and where "
+        "DATA lies may change",
     )
     kept.add_argument(
         "--extend",
-        type=at_home,
+        type=source,
         metavar="RUN",
         help="go on with the run of this folder, finished or not, and add --trials configurations to each family",
     )
@@ -901,7 +959,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         action="extend", metavar="A,B",
     )  # fmt: skip
     add(kept, "--name", "of the run and its folder (default: data and time)", metavar="NAME")
-    add(kept, "--runs-dir", "where run folders are made", at_home, metavar="DIR")
+    add(kept, "--runs-dir", "where run folders are made; an address (s3://, gs://) has them mirrored there, and they "
+        "lie in the cache folder", source, metavar="DIR")  # fmt: skip
     add(
         kept,
         "--cache-dir",
@@ -937,12 +996,16 @@ def number(text: str) -> int:
 
 
 def source(text: str) -> str:
-    """A path with the home folder for `~`, or an address as it is."""
-    return text if is_remote(text) else at_home(text)
+    """A path with the home folder for `~`, or an address or a set of a library as it is."""
+    return text if is_elsewhere(text) else at_home(text)
 
 
 def absolute(text: str) -> str:
     """A path that means the same in a worker, whose current folder is another one."""
+    if is_remote(text):
+        raise argparse.ArgumentTypeError(
+            f"needs a folder of this machine, got the address {text!r}; `pedigree fetch` brings a run here"
+        )
     return str(Path(at_home(text)).absolute())
 
 

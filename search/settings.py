@@ -46,6 +46,8 @@ RARE = ("drop", "keep", "refuse")
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?(\w+(?:\.\w+)*:(?:\w+\.)*(\w+))")
 _FILE = re.compile(r"(?:([A-Za-z][A-Za-z0-9_]{0,49})=)?((.+\.py):(?:\w+\.)*(\w+))", re.DOTALL)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SET = re.compile(r"(hf|tfds):(?!//)")
+_HERE = re.compile(r"(?:hf|tfds):(?=[~./])")  # in front of the path of a set that lies on this machine
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LATENCY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s)")
@@ -106,9 +108,22 @@ def is_remote(text: str) -> bool:
     return _ADDRESS.match(text) is not None
 
 
+def is_set(text: str) -> bool:
+    """Whether a source of data names a set of one of the libraries of sets, as `hf:NAME`."""
+    return _SET.match(text) is not None
+
+
+def is_elsewhere(text: str) -> bool:
+    """Whether a source of data is no path of this machine: an address, or a set of a library."""
+    return is_remote(text) or is_set(text)
+
+
 def _placed(text: str, folders: Sequence[Path]) -> str:
     if is_remote(text):
         return text
+    if is_set(text):
+        found = _HERE.match(text)
+        return f"{found[0]}{_placed(text[found.end() :], folders)}" if found else text
     path = Path(os.path.expanduser(text))
     if path.is_absolute():
         return str(path)
@@ -120,7 +135,8 @@ def _placed(text: str, folders: Sequence[Path]) -> str:
 class Settings:
     """Everything that decides what a run does; `settings.json` is this record."""
 
-    data: str = DEMO  # a folder of class folders, an archive, a table, an address, `stanford-dogs`, or `demo`
+    # A folder of class folders, an archive, a table, an address, a set (hf:NAME, tfds:NAME), `stanford-dogs` or `demo`.
+    data: str = DEMO
     images: str = ""  # what the paths of a table are relative to; by default its own folder
     image_column: str = ""  # of a table: the pictures' files; by default found by its name
     label_column: str = ""  # of a table: the classes; by default found by its name
@@ -167,6 +183,7 @@ class Settings:
     seed: int = 0  # of the split, the spaces, the trials and the retrainings
     name: str = ""  # of the run and its folder; by default data and time
     runs_dir: str = "runs"  # where run folders are made
+    offsite: str = ""  # the address to which the run is mirrored, where --runs-dir is one; its folder lies in the cache
     cache_dir: str = ""  # pixels and activations, shared by all runs and by the trials of a node
     address: str | None = None  # an existing Ray cluster; None starts Ray here
     dashboard: str = "auto"  # of a Ray started here: auto is on localhost where it is installed; off; or HOST[:PORT]
@@ -261,6 +278,11 @@ class Settings:
         _check(len(set(self.warm_start)) == len(self.warm_start), "warm_start", "each run once", self.warm_start)
         _check(self.worker_memory > 0, "worker_memory", "more than 0 GiB", self.worker_memory)
         trackers(self.track)
+        _check(not is_remote(self.runs_dir), "runs_dir", "a folder of this machine", self.runs_dir)
+        _check(
+            not self.offsite or re.match(r"(s3|gs)://[^/@]+(/|$)", self.offsite) is not None,
+            "offsite", "an address s3://BUCKET/FOLDER or gs://BUCKET/FOLDER", self.offsite,
+        )  # fmt: skip
         _check(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
         _check(
             not self.name or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name) is not None,
@@ -441,7 +463,7 @@ def _check(holds: bool, field: str, rule: str, value: object) -> None:
 GROWING = ("trials", "time_budget", "ensemble")
 FREE = (
     "data", "images", "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory",
-    "dashboard", "max_failures", "trial_timeout", "refit", "track",
+    "dashboard", "max_failures", "trial_timeout", "refit", "track", "offsite",
 )  # fmt: skip
 
 

@@ -50,6 +50,16 @@ def folder(root: Path) -> dict[str, Any]:
     return {"data": laid(root / "pets", lambda name, _, breed: f"{breed}/{name}")}
 
 
+def spelled(spelling: tuple[str, ...]) -> Callable[[Path], dict[str, Any]]:
+    """A folder that is split already, with its sides spelled like this."""
+
+    def split(root: Path) -> dict[str, Any]:
+        return {"data": laid(root / "pets", lambda name, _, breed: f"{spelling[side_of(name)]}/{breed}/{name}")}
+
+    split.__name__ = spelling[0]
+    return split
+
+
 def nested(root: Path) -> dict[str, Any]:
     laid(root / "pets", lambda name, species, breed: f"{species}/{breed}/{name}")
     return {"data": root / "pets", "label_from": "parent"}
@@ -102,9 +112,14 @@ def pattern(root: Path) -> dict[str, Any]:
 LAYOUTS = (folder, nested, csv, parquet, kaggle, zipped, tarred, pattern)
 
 
-def prepared(cache_dir: Path, given: dict[str, Any]) -> dict[str, Any]:
+def settings_of(cache_dir: Path, given: dict[str, Any]) -> Settings:
+    """The settings under which every layout is read."""
     texts: dict[str, Any] = {name: str(value) for name, value in given.items()}
-    settings = Settings(**texts, image_sizes=(16,), families=("scratch_keras",), cache_dir=str(cache_dir), seed=3)
+    return Settings(**texts, image_sizes=(16,), families=("scratch_keras",), cache_dir=str(cache_dir), seed=3)
+
+
+def prepared(cache_dir: Path, given: dict[str, Any]) -> dict[str, Any]:
+    settings = settings_of(cache_dir, given)
     check_data(settings)
     _, record = prepare(settings, 1, lambda line: None)
     return record

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from results.delivery.framework import backend
-from tests.benchmarks import fixed_list, scaling, time_to_accuracy, views
+from tests.benchmarks import fixed_list, scaling, table, time_to_accuracy, views
 from tests.benchmarks.listed import standard_list
 from tests.benchmarks.measuring import ROOT, follow, parse, show
 
@@ -141,6 +141,16 @@ def test_the_last_epoch_of_both_sides_is_compared() -> None:
 
 def test_the_interval_of_a_difference_is_students() -> None:
     assert views.interval([0.01, 0.02, 0.03]) == pytest.approx((0.02, -0.004843, 0.044843), abs=1e-6)
+
+
+def test_a_table_of_labels_is_timed_in_its_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seconds, memory = table.measure(tmp_path, 300, 3, 7)
+    assert len(seconds) == 5
+    assert {table.READING, table.SPLITTING} < set(seconds)
+    assert memory >= 0
+    # Whoever is too slow is told so.
+    assert table.main(["--rows", "50", "--classes", "2", "--within", "0"]) == 1
+    assert " of 0 s, " in capsys.readouterr().out
 
 
 def test_a_table_shows_every_value_and_the_json_follows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,27 +1,21 @@
 """Data at an address: an object store and a web server on the loopback."""
 
 import json
-import shutil
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 import pytest
 from layouts import csv, drawn, folder, prepared, sides, zipped
+from stores import LACKING, MOTO, put, serving, upload
 
 from search.data import remote
 from search.data.remote import check_address, fetch
 from search.data.source import check_source
 
-needs_moto = pytest.mark.skipif(
-    shutil.which("moto_server") is None, reason="needs the object store moto: pip install 'moto[server]'"
-)
+needs_moto = pytest.mark.skipif(not MOTO, reason=LACKING)
 
 
 class Web(BaseHTTPRequestHandler):
@@ -87,52 +81,14 @@ def web() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def store() -> Iterator[str]:
     """An object store of one's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}.items():
-            patch.setenv(name, value)
-        port = _free_port()
-        server = subprocess.Popen(
-            ["moto_server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        address = f"http://127.0.0.1:{port}"
-        patch.setenv("AWS_ENDPOINT_URL", address)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        try:
-            for _ in range(600):
-                try:
-                    put(address, "pets", b"")
-                    break
-                except URLError:
-                    assert server.poll() is None
-                    time.sleep(0.1)
-            yield address
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _free_port() -> int:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Web) as probe:
-        return probe.server_port
-
-
-def put(store: str, name: str, content: bytes) -> None:
-    headers = {"Content-Type": "application/octet-stream"}
-    with urlopen(Request(f"{store}/{name}", data=content, method="PUT", headers=headers)) as answer:
-        answer.read()
-
-
-def upload(store: str, root: Path, prefix: str) -> str:
-    for path in sorted(root.rglob("*")):
-        if path.is_file():
-            put(store, f"pets/{prefix}/{path.relative_to(root).as_posix()}", path.read_bytes())
-    return f"s3://pets/{prefix}"
+    with serving("pets") as (address, _):
+        yield address
 
 
 @needs_moto
 def test_an_object_store_gives_what_the_folder_gives(tmp_path: Path, store: str) -> None:
     given = folder(tmp_path)
-    address = upload(store, given["data"], "first")
+    address = upload(store, given["data"], "pets/first")
     put(store, "pets/first/README.md", b"no picture")
     expected = prepared(tmp_path / "cache", given)
     found = prepared(tmp_path / "cache", {"data": f"{address}/"})
@@ -147,7 +103,7 @@ def test_an_object_store_gives_what_the_folder_gives(tmp_path: Path, store: str)
 @needs_moto
 def test_tables_and_archives_of_an_object_store(tmp_path: Path, store: str) -> None:
     table = csv(tmp_path / "a")
-    address = upload(store, table["data"].parent, "tables")
+    address = upload(store, table["data"].parent, "pets/tables")
     expected = prepared(tmp_path / "cache", table)
     assert prepared(tmp_path / "cache", {"data": f"{address}/pets.csv"})["digest"] == expected["digest"]
     archive = Path(zipped(tmp_path / "b")["data"])
@@ -173,7 +129,7 @@ def test_only_what_changed_is_fetched_again(tmp_path: Path, store: str, monkeypa
     assert fetch("s3://pets/some", tmp_path, said.append) == first
     assert said == ["fetching 5 files (0.0 MB) from s3://pets/some"]
     for name in ("0", "4"):
-        remote._store("s3", "pets", anonymous=False).delete_file(f"pets/some/cat/{name}.png")
+        remote.open_store("s3", "pets", anonymous=False).delete_file(f"pets/some/cat/{name}.png")
     put(store, "pets/some/cat/0.png", b"another size")
     put(store, "pets/some/dog/9.png", b"new")
     # Half of a file, and the torn line of a driver that was killed.

@@ -21,7 +21,7 @@ TINTS = ("#0c958a", "#c2700e", "#7a64e8", "#d1477a", "#3b82d6", "#6b9a1e")
 DASHES = ("solid", "dash", "dot", "dashdot")
 FAMILY_CAPTION = "Each family: best on validation, and on test (95 % interval)."
 # Settings that say where a run is kept, and nothing of what it does.
-PLACES = ("name", "runs_dir", "cache_dir", "address")
+PLACES = ("name", "runs_dir", "offsite", "cache_dir", "address")
 
 
 def write_comparison(runs: Sequence[Path], out: Path) -> Path:

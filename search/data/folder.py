@@ -31,6 +31,7 @@ from search.data.layout import (
     subfolders,
     ways,
 )
+from search.data.library import is_brought, read_set
 from search.data.rare import DROP, HANDFUL, REFUSE, dropped, told
 from search.data.table import SUFFIXES, Columns, Labels, Table, is_table, match, read_table
 
@@ -175,6 +176,8 @@ def read_folder(
     try:
         if table is not None:
             reading.list_table({None: read_table(table, columns)})
+        elif is_brought(root):
+            reading.list_set()
         elif label_pattern:
             reading.list_by_pattern(label_pattern)
         else:
@@ -378,6 +381,21 @@ class _Reading:
             self.note(f"no row of the table names {_files(len(lacking))}, first `{lacking[0]}`")
         if self.resplit and told:
             self.note(f"--resplit: {', '.join(self.sides)} of the table are put together and cut anew")
+
+    def list_set(self) -> None:
+        """Lists the pictures of a set that a library has, of which a file tells classes and sides."""
+        self.from_table = True
+        notes, told = read_set(self.root)
+        for line in notes:
+            self.note(_printable(line))
+        self.files = [
+            _File(name, self.root / name, _printable(label), "", _printable(label), side, group)
+            for name, label, side, group in told
+        ]
+        sides = {file.side for file in self.files}
+        self.sides = {side: side for side in SIDES if side in sides}
+        if self.resplit and self.sides:
+            self.note(f"--resplit: {', '.join(self.sides)} of the set are put together and cut anew")
 
     def _find_tables(self) -> dict[str | None, Table]:
         """The table of labels that lies beside pictures, or one for each side; empty where none can be read."""

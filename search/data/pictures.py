@@ -21,13 +21,14 @@ from search.data.folder import Folder, read_folder, with_notes, without_classes,
 from search.data.folds import folds
 from search.data.grouped import joined
 from search.data.layout import TRAIN, listed
+from search.data.library import bring_set, check_set
 from search.data.rare import DROP, KEEP, REFUSE, RareClassError, dropped, kept, refused
 from search.data.source import check_images, check_source, here
 from search.data.split import NEARLY, SAME_GROUP, Split, distinct_pictures, split_pictures
 from search.data.stanford_dogs import HOME, fetch_stanford_dogs
 from search.data.table import Columns, is_table
 from search.narrowing import sizes
-from search.settings import DEMO, STANFORD_DOGS, Settings, is_remote
+from search.settings import DEMO, STANFORD_DOGS, Settings, is_remote, is_set
 
 Indices = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
@@ -197,7 +198,9 @@ def shapes_needed(settings: Settings) -> list[Shape]:
 
 def check_data(settings: Settings) -> None:
     """Raises FileNotFoundError or NotADirectoryError where the data is not there, before anything is downloaded."""
-    if settings.data not in (DEMO, STANFORD_DOGS):
+    if is_set(settings.data):
+        check_set(settings)
+    elif settings.data not in (DEMO, STANFORD_DOGS):
         check_source(settings.data, alone=bool(settings.images))
     if settings.images:
         check_images(settings.images)
@@ -360,6 +363,8 @@ def locate(settings: Settings, threads: int, say: Callable[[str], None]) -> tupl
     if settings.data == STANFORD_DOGS:
         with _swept(settings.cache / f"{HOME}.lock", settings.cache / HOME, ".unpacking-*"):
             return fetch_stanford_dogs(settings.cache), "Stanford Dogs", settings.classes or 10
+    if is_set(settings.data):
+        return bring_set(settings, say), settings.data, settings.classes
     if is_remote(settings.data):
         path = here(settings.data, settings.cache, say, alone=bool(settings.images))
         return path, settings.data.partition("?")[0], settings.classes

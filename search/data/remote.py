@@ -13,7 +13,7 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +33,7 @@ from search.data.table import SUFFIXES as TABLES
 from search.data.table import is_table
 
 STORES, WEB = ("s3", "gs"), ("http", "https")
+CREDENTIALS = {"s3": "AWS_ACCESS_KEY_ID, AWS_PROFILE", "gs": "GOOGLE_APPLICATION_CREDENTIALS"}  # variables
 FETCHED = "fetched"  # the folder in the cache
 MANIFEST, FILES, PART = "manifest.jsonl", "files", ".part"
 CONNECT, SILENCE = 5.0, 20.0  # seconds to a connection, and without a byte, after which a server is out of reach
@@ -59,7 +60,7 @@ class Remote:
 
 def check_address(address: str) -> None:
     """Raises ValueError for an address of another kind than can be fetched; asks nobody."""
-    scheme, place, path = _apart(address)
+    scheme, place, path = apart(address)
     if scheme not in (*STORES, *WEB):
         known = ", ".join(f"{name}://" for name in (*STORES, *WEB))
         raise ValueError(f"an address needs to begin with one of {known}, got `{address}`")
@@ -84,9 +85,8 @@ def fetch(address: str, cache: Path, say: Callable[[str], None], *, alone: bool 
     where the server cannot be reached, has nothing there or gives no permission.
     """
     check_address(address)
-    scheme, _, _ = _apart(address)
-    digest = hashlib.blake2b(f"{address.rstrip('/')}\0{alone}".encode(), digest_size=12).hexdigest()
-    home = cache / FETCHED / digest
+    scheme, _, _ = apart(address)
+    home = place_of(f"{address.rstrip('/')}\0{alone}", cache / FETCHED)
     (home / FILES).mkdir(parents=True, exist_ok=True)
     with locked(home.with_suffix(".lock")):
         if scheme in WEB:
@@ -94,7 +94,12 @@ def fetch(address: str, cache: Path, say: Callable[[str], None], *, alone: bool 
         return _fetch_objects(address, home, say, alone=alone)
 
 
-def _apart(address: str) -> tuple[str, str, str]:
+def place_of(key: str, folder: Path) -> Path:
+    """The folder below another one in which what a key stands for is kept."""
+    return folder / hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
+
+
+def apart(address: str) -> tuple[str, str, str]:
     """Scheme, host or bucket, and path of an address; a store's path may hold any sign."""
     scheme, _, rest = address.partition("://")
     if scheme.lower() in WEB:
@@ -108,76 +113,98 @@ def _apart(address: str) -> tuple[str, str, str]:
 
 
 def _fetch_objects(address: str, home: Path, say: Callable[[str], None], *, alone: bool) -> Path:
-    scheme, bucket, key = _apart(address)
-    path = f"{bucket}/{key}".rstrip("/")
-    store, found, single = _listed(scheme, bucket, path, address, alone=alone)
+    store, found, single = listing(address, alone=alone)
     wanted, passed = _chosen(found, address)
     if not wanted:
         raise FileNotFoundError(f"the data needs pictures, and there are none at `{address}`")
-    manifest = _Manifest(home / MANIFEST)
     files = home / FILES
+    more = f"; {passed:,} that are no pictures are left there" if passed else ""
+    bring(store, wanted, home, files, address, say, more)
+    return files / single if single else files
+
+
+def bring(
+    store: Any,
+    wanted: Sequence[Remote],
+    home: Path,
+    files: Path,
+    address: str,
+    say: Callable[[str], None],
+    more: str = "",
+) -> None:
+    """Makes a folder what is wanted of a listing: fetches what is another there, and removes the rest.
+
+    `home` has the manifest, and is locked by who calls; `more` ends the line that is said of a fetch. Raises OSError
+    where a file cannot be had; the same call goes on then.
+    """
+    manifest = _Manifest(home / MANIFEST)
+    names = {one.name for one in wanted}
     # Whole lines alone: what is added to one that was torn would be lost with it.
-    manifest.keep({one.name for one in wanted})
+    manifest.keep(names)
     known = manifest.read()
     missing = [one for one in wanted if not _is_here(files / one.name, one, known)]
-    _remove_others(files, {one.name for one in wanted})
+    _remove_others(files, names)
     if missing:
         size = sum(one.size for one in missing)
         _check_room(home, size, address)
         here = len(wanted) - len(missing)
         rest = f"; {here:,} are here already" if here else ""
-        more = f"; {passed:,} that are no pictures are left there" if passed else ""
         say(f"fetching {len(missing):,} files ({size / 1e6:,.1f} MB) from {address}{rest}{more}")
         _fetch_all(store, missing, files, manifest, address)
-    manifest.keep({one.name for one in wanted})
-    return files / single if single else files
+    manifest.keep(names)
 
 
-def _listed(scheme: str, bucket: str, path: str, address: str, *, alone: bool) -> tuple[Any, list[Remote], str]:
+def listing(address: str, *, alone: bool = False, what: str = "the data") -> tuple[Any, list[Remote], str]:
     """The store, what it lists, and the one file that the address names, if it is one.
 
     A bucket that is open to all wants no credentials, or refuses those that there are.
     """
     from pyarrow import fs
 
+    scheme, bucket, key = apart(address)
+    path = f"{bucket}/{key}".rstrip("/")
     refused: Exception | None = None
     for anonymous in (False, True):
         try:
-            store = _store(scheme, bucket, anonymous=anonymous)
+            store = open_store(scheme, bucket, anonymous=anonymous)
             told = store.get_file_info(path)
             single = PurePosixPath(path).name if told.type == fs.FileType.File else ""
             if single and (alone or not is_table(single)):
                 return store, [Remote(single, path, told.size, told.mtime_ns or 0)], single
-            root = path.rpartition("/")[0] if single else path
-            below = store.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=False))
-            found = [
-                Remote(one.path.removeprefix(f"{root}/"), one.path, one.size, one.mtime_ns or 0)
-                for one in below
-                if one.type == fs.FileType.File
-            ]
-            return store, found, single
+            return store, files_below(store, path.rpartition("/")[0] if single else path), single
         except (OSError, ValueError) as error:
-            if not _is_denied(error):
+            if not is_denied(error):
                 refused = error
                 break
             refused = refused or error
     text = " ".join(str(refused).split())[:MOST_SAID]
     if isinstance(refused, FileNotFoundError) or "NO_SUCH_BUCKET" in text or "NOT_FOUND" in text:
-        raise FileNotFoundError(f"the data needs to be there, and there is nothing at `{address}`: {text}") from refused
-    if refused is not None and _is_denied(refused):
-        ways = "AWS_ACCESS_KEY_ID, AWS_PROFILE" if scheme == "s3" else "GOOGLE_APPLICATION_CREDENTIALS"
+        raise FileNotFoundError(f"{what} needs to be there, and there is nothing at `{address}`: {text}") from refused
+    if refused is not None and is_denied(refused):
         raise PermissionError(
-            f"the data needs to be readable, and `{address}` gives no permission; credentials are those of the "
-            f"environment ({ways}): {text}"
+            f"{what} needs to be readable, and `{address}` gives no permission; credentials are those of the "
+            f"environment ({CREDENTIALS[scheme]}): {text}"
         ) from refused
     raise OSError(f"`{address}` cannot be reached: {text}") from refused
 
 
-def _is_denied(error: Exception) -> bool:
+def files_below(store: Any, root: str, *, allow_not_found: bool = False) -> list[Remote]:
+    """The files that a store has below a folder; raises FileNotFoundError where there is none, unless that may be."""
+    from pyarrow import fs
+
+    below = store.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=allow_not_found))
+    return [
+        Remote(one.path.removeprefix(f"{root}/"), one.path, one.size, one.mtime_ns or 0)
+        for one in below
+        if one.type == fs.FileType.File
+    ]
+
+
+def is_denied(error: Exception) -> bool:
     return isinstance(error, PermissionError) or DENIED.search(str(error)) is not None
 
 
-def _store(scheme: str, bucket: str, *, anonymous: bool) -> Any:
+def open_store(scheme: str, bucket: str, *, anonymous: bool) -> Any:
     from pyarrow import fs
 
     if scheme == "gs":
@@ -196,8 +223,19 @@ def _store(scheme: str, bucket: str, *, anonymous: bool) -> Any:
         endpoint_override=endpoint,
         connect_timeout=CONNECT,
         request_timeout=SILENCE,
+        allow_delayed_open=True,  # a small file is written in one request
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
     )
+
+
+def check_names(found: Iterable[Remote], address: str) -> None:
+    """Raises ValueError for names that are no paths below a folder."""
+    for one in found:
+        parts = one.name.split("/")
+        if "" in parts or "." in parts or ".." in parts or "\0" in one.name:
+            raise ValueError(
+                f"needs objects whose names are paths below a folder, and `{address}` has `{printable(one.name)}`"
+            )
 
 
 def _chosen(found: Iterable[Remote], address: str) -> tuple[list[Remote], int]:
@@ -205,14 +243,11 @@ def _chosen(found: Iterable[Remote], address: str) -> tuple[list[Remote], int]:
 
     Raises ValueError for names that are no paths below a folder.
     """
+    every = sorted(found, key=lambda one: one.name)
+    check_names(every, address)
     wanted, passed = [], 0
-    for one in sorted(found, key=lambda one: one.name):
-        parts = one.name.split("/")
-        if "" in parts or "." in parts or ".." in parts or "\0" in one.name:
-            raise ValueError(
-                f"needs objects whose names are paths below a folder, and `{address}` has `{printable(one.name)}`"
-            )
-        hidden = any(part.startswith(".") or is_system(part) for part in parts)
+    for one in every:
+        hidden = any(part.startswith(".") or is_system(part) for part in one.name.split("/"))
         other = PurePosixPath(one.name).suffix.lower() in OTHER_FILES and not is_table(one.name)
         if hidden or (other and not is_archive(one.name)):
             passed += 1
@@ -233,7 +268,7 @@ def _is_here(path: Path, one: Remote, known: Mapping[str, list[Any]]) -> bool:
         return False
 
 
-def _fetch_all(store: Any, missing: list[Remote], files: Path, manifest: "_Manifest", address: str) -> None:
+def _fetch_all(store: Any, missing: Sequence[Remote], files: Path, manifest: "_Manifest", address: str) -> None:
     def fetch_one(one: Remote) -> None:
         for attempt in range(ATTEMPTS):
             try:
@@ -316,7 +351,7 @@ class _Manifest:
 
 def _fetch_file(address: str, home: Path, say: Callable[[str], None]) -> Path:
     """One file of a web server, fetched again where its ETag or time of change is another."""
-    path = home / FILES / PurePosixPath(_apart(address)[2]).name
+    path = home / FILES / PurePosixPath(apart(address)[2]).name
     aside, note = home / f"file{PART}", home / "manifest.json"
     known = _noted(note)
     headers = {"User-Agent": "pedigree", "Accept-Encoding": "identity"}
