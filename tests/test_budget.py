@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from models.sizes import forward
 from results.rows import NO_TIME
 from search.record.journal import FINISHED, STOPPED, Journal, Record
 from search.schedule.budget import EPOCHS, Budget
@@ -197,10 +198,9 @@ def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) 
     assert run.pace.features("mobilenet", probe) == 0.0
     assert run.pace.features("mobilenet", {**probe, "image_size": 448}) == pytest.approx(400.0)
     other = {"backbone": "MobileNetV2", "image_size": 224}
-    assert run.pace.features("mobilenet", {**probe, **other}) == pytest.approx(2 * 100.0 * 300 / 569)
-    assert run.pace.features("mobilenet", {**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(
-        2 * 100.0 * 300 / 569
-    )
+    unlike = pytest.approx(2 * 100.0 * forward("MobileNetV2", 1.0, 224) / forward("MobileNet", 1.0, 224))
+    assert run.pace.features("mobilenet", {**probe, **other}) == unlike
+    assert run.pace.features("mobilenet", {**probe, "beside": "MobileNetV2-1.0"}) == unlike
     assert run.pace.solving({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(8.0)
     assert run.budget.plan(record(image_size=448)) == (1, "")
     _, objection = run.budget.plan(record(image_size=896))
