@@ -33,6 +33,7 @@ class Walk:
         self.side, self.channels = size, 3
         self.parameters = 0
         self.multiply_adds = 0
+        self.convolutions = 0
         self.blocks: list[Block] = []
 
     def convolution(
@@ -64,12 +65,14 @@ class Walk:
     def shortcut(self, channels: int, *, bias: bool, norm: bool) -> None:
         """A convolution of single pixels round a block, from so many channels to the map that leaves the block."""
         weights = channels * self.channels
+        self.convolutions += 1
         self.parameters += weights + self.channels * (bias + 4 * norm)
         self.multiply_adds += weights * self.side**2
 
     def squeeze(self, filters: int) -> None:
         """Squeeze and excitation: two dense layers on the pooled map."""
         weights = self.channels * filters
+        self.convolutions += 2
         self.parameters += 2 * weights + filters + self.channels
         self.multiply_adds += 2 * weights
 
@@ -86,6 +89,7 @@ class Walk:
 
     def _apply(self, weights: int, kernel: int, stride: int, padding: int | None, bias: bool, norm: bool) -> None:
         self.side = _shrunk(self.side, kernel, stride, padding)
+        self.convolutions += 1
         self.parameters += weights + self.channels * (bias + 4 * norm)
         self.multiply_adds += weights * self.side**2
 
@@ -440,6 +444,7 @@ class Walked:
     """What a walk through a backbone has found."""
 
     parameters: int
+    convolutions: int
     blocks: tuple[Block, ...]
 
     @property
@@ -457,7 +462,7 @@ def walked(backbone: str, alpha: float, size: int) -> Walked:
     """The numbers of a backbone of some width for pictures of some side, in pixels."""
     walk = Walk(size)
     BACKBONES[backbone].walk(walk, alpha)
-    return Walked(walk.parameters, tuple(walk.blocks))
+    return Walked(walk.parameters, walk.convolutions, tuple(walk.blocks))
 
 
 def called(backbone: str, alpha: float) -> str:

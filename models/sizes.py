@@ -137,6 +137,11 @@ def parameters(family: str, config: Mapping[str, Any], classes: int) -> int | No
     return total + _dense(before, config["units"], classes)
 
 
+def convolutions(config: Mapping[str, Any]) -> int:
+    """How many convolutions the trunks of a configuration have, by which models take their time to be built."""
+    return sum(walked(*source).convolutions for source in sources(config))
+
+
 def features(backbone: str, alpha: float) -> int:
     """The length of the pooled features of a backbone."""
     return walked(backbone, alpha, BACKBONES[backbone].side).blocks[-1].channels
