@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -71,44 +71,60 @@ def alive(model: keras.Model, pictures: Any) -> None:
     _measure_norms(model, pictures)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_a_trunk_is_what_keras_gives(name: str, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Made:
+    """A network as Keras builds it with random weights, and the trunk that its file gives."""
+
+    name: str
+    trunk: Trunk
+    pictures: Any  # float32, 0 to 255
+    expected: Any  # the pooled features that Keras's own network gives
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    name = request.param
     size = max(64, -(-BACKBONES[name].smallest // 32) * 32)
     pictures = RANDOM.integers(0, 256, (2, size, size, 3)).astype(np.float32)
     whole, preprocess = as_keras_builds_it(name, size)
     prepared = np.array(preprocess(pictures.copy()))
     alive(whole, prepared)
-    expected = np.array(whole(prepared, training=False))
     # As Keras publishes weights, in its older format.
-    path = tmp_path / file_of(name, 1.0)
+    path = tmp_path_factory.mktemp("published") / file_of(name, 1.0)
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, whole)
     assert identify(path) == (name, 1.0)
-    trunk = Trunk(name, 1.0, size, path)
+    return Made(name, Trunk(name, 1.0, size, path), pictures, np.array(whole(prepared, training=False)))
 
-    known = walked(name, 1.0, size)
+
+def close(trunk: Trunk, values: Any, others: Any) -> None:
+    allowed = rounding(4 * trunk.blocks, trunk.width) * float(np.abs(others).max())
+    np.testing.assert_allclose(np.array(values), np.array(others), atol=allowed)
+
+
+def test_a_trunk_is_what_keras_gives(made: Made) -> None:
+    trunk, known = made.trunk, walked(made.name, 1.0, made.trunk.shape(0)[0])
     assert [trunk.shape(cut) for cut in range(1, trunk.blocks + 1)] == [
         (block.side, block.side, block.channels) for block in known.blocks
     ]
     assert trunk.model.count_params() == known.parameters
     assert multiply_adds(trunk.model) == pytest.approx(known.multiply_adds / 1e6)
+    assert np.std(made.expected) > 0.01
+    close(trunk, trunk.lower(0, [], pooled=True)(made.pictures), made.expected)
 
-    def close(values: Any, others: Any) -> None:
-        allowed = rounding(4 * trunk.blocks, trunk.width) * float(np.abs(others).max())
-        np.testing.assert_allclose(np.array(values), np.array(others), atol=allowed)
 
-    assert np.std(expected) > 0.01
+@pytest.mark.slow
+def test_a_trunk_is_cut_folded_and_exported(made: Made, tmp_path: Path) -> None:
+    trunk = made.trunk
     cut = trunk.stage_ends()[-2] + 1
-    at_cut, features = trunk.lower(0, [cut], pooled=True)(pictures)
-    close(features, expected)
-    close(trunk.lower(cut, [], pooled=True)(at_cut), features)
-    close(pooled_features(trunk.upper(cut)(at_cut)), features)
-
-    config = {**HEAD, "backbone": name, "image_size": size, "unfrozen_blocks": trunk.blocks - cut}
+    at_cut, features = trunk.lower(0, [cut], pooled=True)(made.pictures)
+    close(trunk, trunk.lower(cut, [], pooled=True)(at_cut), features)
+    close(trunk, pooled_features(trunk.upper(cut)(at_cut)), features)
+    config = {**HEAD, "backbone": made.name, "image_size": trunk.shape(0)[0], "unfrozen_blocks": trunk.blocks - cut}
     tail = mobilenet.build_tail(config, 3, seed=0, trunk=trunk)
     assert parameters("mobilenet", config, 3) == mobilenet.parameters(tail, trunk)
     joined = mobilenet.join(tail, config, seed=0, trunk=trunk, augment=False)
-    levels = pictures.astype(np.uint8)
+    levels = made.pictures.astype(np.uint8)
     answers = np.array(joined(levels, training=False))
     np.testing.assert_allclose(folded(joined)(levels, training=False), answers, atol=1e-3)
     raw_pictures(joined).save(tmp_path / "model.keras")
@@ -153,6 +169,7 @@ def test_a_convolution_that_arithmetic_takes_from_is_not_folded() -> None:
     np.testing.assert_allclose(quick(pictures), model(pictures), atol=rounding(3, 27))
 
 
+@pytest.mark.slow
 def test_what_is_trained_drops_blocks_by_its_seed_and_what_is_frozen_drops_none() -> None:
     pictures = RANDOM.integers(0, 256, (8, 32, 32, 3)).astype(np.float32)
     trunk = Trunk("EfficientNetV2B0", 1.0, 32, None, sample=pictures)
