@@ -25,6 +25,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
             markdown = markdown.replace(line, f"{options()}\n\n## The record\n\n{record()}")
         elif line == "<!-- commands -->":
             markdown = markdown.replace(line, commands())
+        elif line == "<!-- trunks -->":
+            markdown = markdown.replace(line, trunks())
         elif line.startswith("<!-- include "):
             # All of it: the link beside it is for those who read the folder and not the pages.
             markdown = included(line.split()[2])
@@ -90,6 +92,27 @@ def commands() -> str:
     with mock.patch.dict(os.environ, COLUMNS=WIDTH):
         helps = [f"### {name}\n\n```text\n{one.format_help().strip()}\n```" for name, one in parsers.choices.items()]
     return "\n\n".join(helps)
+
+
+# Pictures a second at 160 pixels on one core, MobileNet's being 1: `python -m tests.benchmarks.trunks`.
+SPEED: dict[str, str] = {}
+
+
+def trunks() -> str:
+    """The trunks of `--backbones`, of width 1, with what follows from their layers."""
+    from models.backbones import BACKBONES, file_of, walked
+    from models.sizes import DEEPEST
+
+    rows = []
+    for backbone in BACKBONES.values():
+        found = walked(backbone.name, 1.0, 224)
+        blocks = len(found.blocks)
+        numbers = [f"{found.parameters / 1e6:.1f}", f"{found.multiply_adds / 1e6:,.0f}"]
+        numbers += [f"{min(DEEPEST, blocks)} of {blocks}", f"{found.blocks[-1].channels:,}", str(backbone.side)]
+        speed = SPEED.get(backbone.name, "")
+        rows.append((f"`{backbone.name}`", *numbers, speed, f"`{file_of(backbone.name, 1.0)}`"))
+    heads = ("trunk", "parameters", "multiply-adds", "trainable", "features", "side", "speed", "file of its weights")
+    return table(heads, rows)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

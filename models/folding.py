@@ -94,10 +94,11 @@ def folded(model: keras.Model) -> keras.Model:
 
 
 def _takers(model: keras.Model) -> dict[Any, list[Any]]:
-    """By layer, those that take what it gives, the model itself where it gives it away."""
+    """By layer, those layers and operations that take what it gives, the model itself where it gives it away."""
     givers = {id(layer.output): layer for layer in model.layers if not isinstance(layer, keras.Model)}
     takers: dict[Any, list[Any]] = {}
-    for layer in model.layers:
+    # Arithmetic between layers takes from them too.
+    for layer in model.operations:
         if not isinstance(layer, keras.layers.InputLayer):
             for tensor in keras.tree.flatten(layer.input):
                 if id(tensor) in givers:

@@ -1,4 +1,4 @@
-"""MobileNet and its successors: a pretrained trunk, frozen below a cut, under a new head."""
+"""MobileNet and other backbones: a pretrained trunk, frozen below a cut, under a new head."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from models.augmentation import AUGMENTATIONS, augmentation_layers
-from models.trunk import Trunk
+from models.trunk import Trunk, pooled_features
 
 # What pooled features are scaled to where a configuration normalizes them: about the length that MobileNet's have.
 LENGTH = 10.0
@@ -27,9 +27,9 @@ def build_tail(config: Mapping[str, Any], classes: int, *, seed: int, trunk: Tru
         inputs = x = keras.Input((trunk.width,), name="pooled")
     else:
         inputs = keras.Input(trunk.shape(cut), name="activations")
-        upper = trunk.upper(cut)
+        upper = trunk.upper(cut, seed=seed)
         upper.name = "upper"
-        x = keras.layers.GlobalAveragePooling2D()(upper(inputs))
+        x = pooled_features(upper(inputs))
     if config["normalize"]:
         x = keras.layers.Rescaling(LENGTH)(keras.layers.UnitNormalization()(x))
     if config["units"]:

@@ -1,43 +1,30 @@
 """How large models are, known without importing Keras: the driver reads this."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-# (backbone, alpha) -> parameters without the top, as keras.applications builds them. A weights file is
-# recognised by this count, so its name does not matter and a wrong file is refused before it is loaded.
-PARAMETERS: dict[tuple[str, float], int] = {
-    ("MobileNet", 0.25): 218_544,
-    ("MobileNet", 0.5): 829_536,
-    ("MobileNet", 0.75): 1_832_976,
-    ("MobileNet", 1.0): 3_228_864,
-    ("MobileNetV2", 0.35): 410_208,
-    ("MobileNetV2", 0.5): 706_224,
-    ("MobileNetV2", 0.75): 1_382_064,
-    ("MobileNetV2", 1.0): 2_257_984,
-    ("MobileNetV2", 1.3): 3_766_048,
-    ("MobileNetV2", 1.4): 4_363_712,
-    ("MobileNetV3Small", 0.75): 583_160,
-    ("MobileNetV3Small", 1.0): 939_120,
-    ("MobileNetV3Large", 0.75): 1_808_736,
-    ("MobileNetV3Large", 1.0): 2_996_352,
-}
+from models.backbones import BACKBONES, walked
 
-# (backbone, alpha) -> length of the pooled features, where it is not that of width 1.
-FEATURES: dict[str, int] = {"MobileNet": 1024, "MobileNetV2": 1280, "MobileNetV3Small": 576, "MobileNetV3Large": 960}
-# MobileNetV2 narrows its blocks and never its closing convolution, which it only widens.
-NEVER_NARROWED = ("MobileNetV2",)
+# (backbone, alpha) -> parameters without the top, as keras.applications builds them. A weights file is recognised by
+# this count, so its name does not matter and a wrong file is refused before it is loaded.
+PARAMETERS: dict[tuple[str, float], int] = {
+    (backbone.name, alpha): walked(backbone.name, alpha, backbone.side).parameters
+    for backbone in BACKBONES.values()
+    for alpha in backbone.files
+}
 
 # As many features as three blocks of 16, 32 and 64 filters leave of 224 pixels; a larger map would give the dense
 # layer hundreds of megabytes of weights.
 LARGEST_FLATTENED = 28 * 28 * 64
 
-# Multiply-adds of one picture of 224 pixels through a backbone of width 1, in millions, as their papers give them.
-FORWARD: dict[str, float] = {"MobileNet": 569, "MobileNetV2": 300, "MobileNetV3Small": 56, "MobileNetV3Large": 219}
-BLOCKS: dict[str, int] = {"MobileNet": 14, "MobileNetV2": 19, "MobileNetV3Small": 13, "MobileNetV3Large": 17}
-# Blocks above the cut up to which activations are cached; from there down the whole network runs in every epoch.
-CACHED = 9
+# Activations larger than this many times the picture (uint8, three channels) are not stored: reading them back would
+# take longer than computing them again, so the whole network runs in every epoch.
+LARGEST_STORED = 3.0
 # The work of a head on cached features, whatever its size.
 HEAD = 1.0
+# Blocks above the cut of the deepest fine-tuning that the space of transfer has.
+DEEPEST = 19
 # The value of `head` of a configuration whose head is a linear probe: no epochs, but a convex problem that is solved.
 PROBE = "probe"
 
@@ -55,8 +42,8 @@ def sources(config: Mapping[str, Any]) -> tuple[Source, ...]:
     own = (str(config["backbone"]), float(config["alpha"]), size)
     if config.get("beside", "none") == "none":
         return (own,)
-    backbone, _, alpha = str(config["beside"]).rpartition("-")
-    return own, (backbone, float(alpha), size)
+    backbone, _, alpha = str(config["beside"]).partition("-")
+    return own, (backbone, float(alpha or 1.0), size)
 
 
 # Training pictures of an epoch, copies counted: of larger sets an epoch is a part, so that the first comparison of
@@ -76,14 +63,29 @@ def passes(family: str, config: Mapping[str, Any], pictures: int) -> float:
     return 1 / max(1, round(pictures * copies(family, config) / EPOCH_PICTURES))
 
 
-def forward(backbone: str, alpha: float, size: float) -> float:
+def forward(backbone: str, alpha: float, size: int) -> float:
     """Million multiply-adds of one picture through a whole trunk."""
-    return FORWARD[backbone] * alpha * alpha * (size / 224) * (size / 224)
+    return walked(backbone, alpha, size).multiply_adds / 1e6
+
+
+def frozen_blocks(config: Mapping[str, Any]) -> int:
+    """The cut of a transfer configuration: how many blocks of its trunk are never trained."""
+    found = walked(config["backbone"], config["alpha"], config["image_size"])
+    return max(0, len(found.blocks) - int(config["unfrozen_blocks"]))
 
 
 def stored(config: Mapping[str, Any]) -> bool:
     """Whether a transfer configuration trains on stored activations; fine-tuned so deep, all of the network runs."""
-    return min(int(config["unfrozen_blocks"]), BLOCKS[config["backbone"]]) <= CACHED
+    blocks = walked(config["backbone"], config["alpha"], config["image_size"]).blocks
+    cut = frozen_blocks(config)
+    if cut in (0, len(blocks)):
+        return cut > 0
+    return worth_storing((blocks[cut - 1].side,) * 2 + (blocks[cut - 1].channels,), config["image_size"])
+
+
+def worth_storing(shape: tuple[int, ...], size: int, most: float = LARGEST_STORED) -> bool:
+    """Whether activations of this shape, in float16, are at most so many times as large as a picture of some side."""
+    return math.prod(shape) * 2 <= most * 3 * size * size
 
 
 def work(family: str, config: Mapping[str, Any]) -> float:
@@ -94,9 +96,10 @@ def work(family: str, config: Mapping[str, Any]) -> float:
     if is_probe(config):
         return HEAD
     if family == "mobilenet":
-        whole = forward(config["backbone"], config["alpha"], config["image_size"])
-        trained: float = whole * min(config["unfrozen_blocks"], BLOCKS[config["backbone"]]) / BLOCKS[config["backbone"]]
-        return HEAD + 3 * trained + (0.0 if stored(config) else whole - trained)
+        found = walked(config["backbone"], config["alpha"], config["image_size"])
+        frozen = found.below(frozen_blocks(config)) / 1e6
+        trained = found.multiply_adds / 1e6 - frozen
+        return HEAD + 3 * trained + (0.0 if stored(config) else frozen)
     total, side, before = 0.0, float(config["image_size"]), 3.0
     for block in range(config["blocks"]):
         side /= config["stem_stride"] if block == 0 else 1
@@ -134,10 +137,14 @@ def parameters(family: str, config: Mapping[str, Any], classes: int) -> int | No
     return total + _dense(before, config["units"], classes)
 
 
+def convolutions(config: Mapping[str, Any]) -> int:
+    """How many convolutions the trunks of a configuration have, by which models take their time to be built."""
+    return sum(walked(*source).convolutions for source in sources(config))
+
+
 def features(backbone: str, alpha: float) -> int:
     """The length of the pooled features of a backbone."""
-    narrowed = max(1.0, alpha) if backbone in NEVER_NARROWED else alpha
-    return round(FEATURES[backbone] * narrowed)
+    return walked(backbone, alpha, BACKBONES[backbone].side).blocks[-1].channels
 
 
 def channels(filters: float) -> int:

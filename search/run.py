@@ -208,7 +208,6 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     from search.record.offsite import Offsite
     from search.record.tracking.trackers import Trackers
     from search.studies.own_spaces import OwnSpaces
-    from search.training.weights import find_weights
 
     progress = Progress(settings)
     folder = settings.folder
@@ -260,7 +259,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
             for line in machine.notes():
                 progress.say(line)
             with OwnSpaces(settings, shared=joins(settings)) as own:
-                weights = find_weights(settings.weights, seed=settings.seed) if "mobilenet" in settings.families else ()
+                weights = trunks(settings, progress.say)
                 if not (folder / SPACE).exists():
                     # Before pictures are read: only the names of hypermodels hang on them.
                     maybe = settings.class_weights == "auto"  # which needs the pictures to be counted
@@ -310,6 +309,17 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         status = report(settings, progress)
         trackers.finished = True
         return status
+
+
+def trunks(settings: Settings, say: Callable[[str], None]) -> Any:
+    """The weights of the trunks that a run searches with; none where it has no use for them."""
+    from search.training.weights import find_weights
+
+    if "mobilenet" not in settings.families:
+        return ()
+    return find_weights(
+        settings.weights, seed=settings.seed, backbones=settings.backbones, sides=settings.image_sizes, say=say
+    )
 
 
 def narrowed(
@@ -891,6 +901,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
         at_home,
         metavar="W",
     )
+    add(
+        what, "--backbones", "trunks of the family mobilenet, separated by commas, as EfficientNetV2B0,MobileNetV2 "
+        "(default: the MobileNets of --weights)", names, metavar="A,B",
+    )  # fmt: skip
     add(
         what,
         "--views",

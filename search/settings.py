@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+from models.backbones import check_sides, known
 from results.analysis.metrics import ACCURACY, METRICS
 from search.home import home, own_temporary
 from search.narrowing import rules
@@ -168,6 +169,7 @@ class Settings:
     time_budget: float | None = None  # seconds for the whole command, retraining and report included
     image_sizes: tuple[int, ...] = (96, 160, 224)  # sides in pixels that the spaces may choose
     weights: str = "imagenet"  # `imagenet`, `demo`, `none`, a weights file, or a folder of them
+    backbones: tuple[str, ...] = ()  # trunks of mobilenet, by name; by default the MobileNets that `weights` has
     views: int = 4  # augmented versions of the training set whose activations are cached, the plain one included
     concurrency: int | None = None  # trials at a time; None fills the cluster
     cpus_per_trial: float = 1.0  # CPU cores of one trial, and its threads
@@ -228,6 +230,7 @@ class Settings:
         for size in self.image_sizes:
             _check(SMALLEST <= size <= 1024, "image_sizes", f"sides from {SMALLEST} to 1024 pixels", size)
             _check("mobilenet" not in self.families or size >= SMALLEST_TRUNK, "image_sizes", TRUNK_RULE, size)
+        self._check_backbones()
         _check(self.label_from in LABELS_FROM, "label_from", f"one of {', '.join(LABELS_FROM)}", self.label_from)
         _check_pattern(self.label_pattern)
         named = [name for name in ("image_column", "label_column", "split_column", "group_column", "images")
@@ -290,6 +293,16 @@ class Settings:
             "letters, digits, dot, dash and underscore, starting with a letter or digit, 100 at most",
             self.name,
         )
+
+    def _check_backbones(self) -> None:
+        try:
+            trunks = [known(name) for name in self.backbones]
+        except ValueError as error:
+            raise ValueError(f"`backbones` needs {error}") from None
+        _check(len(set(trunks)) == len(trunks), "backbones", "each trunk once", self.backbones)
+        among = "the family mobilenet, whose trunks they are, among `families`"
+        _check(not trunks or "mobilenet" in self.families, "backbones", among, self.families)
+        check_sides(trunks, self.image_sizes)
 
     @property
     def folder(self) -> Path:

@@ -1,4 +1,4 @@
-"""A MobileNet trunk trained on ImageNet, its new head, and how deep the training reaches into the trunk."""
+"""A trunk trained on ImageNet (a MobileNet, or others by name), its new head, and how deep the training reaches."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ GIVEN = {"head": "trained"}
 AT_ZERO = {"unfrozen_blocks": ({"fine_tune": False}, {"fine_tune": True, "head": "trained"})}
 
 
+def called(backbone: str, alpha: float) -> str:
+    """What a trunk is called in the space: a MobileNet with its width, `MobileNet-1.0`, any other by its name alone."""
+    return f"{backbone}-{alpha}" if backbone.startswith("MobileNet") else backbone
+
+
 def probes(
     image_sizes: tuple[int, ...], backbones: tuple[tuple[str, float], ...], *, weighted: bool = False
 ) -> tuple[dict[str, Any], ...]:
@@ -51,7 +56,7 @@ def probes(
     too, two side by side first, for twice the time: 0.3 points better over 8 divisions of photographs.
     """
     widest = max((alpha for _, alpha in backbones), default=0.0)
-    names = [f"{name}-{alpha}" for name, alpha in sorted(backbones, key=lambda one: -one[1])]
+    names = [called(*one) for one in sorted(backbones, key=lambda one: -one[1])]
     wide = sum(alpha == widest for _, alpha in backbones)
     found: list[dict[str, Any]] = []
     for size in sorted(image_sizes, reverse=True):
@@ -81,7 +86,7 @@ def leading(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _alpha(backbone: str) -> float:
-    return float(backbone.rsplit("-", 1)[1])
+    return float(backbone.partition("-")[2] or 1.0)
 
 
 def space(
@@ -102,9 +107,10 @@ def space(
     optimum, perhaps with those of another trunk `beside` them, and perhaps learning from `mirrored` pictures too.
     Where `weighted`, for imbalanced data, rare classes may count more.
     """
-    names = [f"{name}-{alpha}" for name, alpha in backbones]
+    named = {called(*one): one for one in backbones}
+    names = list(named)
     backbone = hp.Choice("backbone", names, default="MobileNet-1.0" if "MobileNet-1.0" in names else names[0])
-    name, alpha = backbone.rsplit("-", 1)
+    name, alpha = named[backbone]
     image_size = hp.Choice("image_size", list(image_sizes), default=sorted(image_sizes)[len(image_sizes) // 2])
     head = hp.Choice("head", ["trained", "probe"], default="trained") if probed else "trained"
     if head == "probe":
@@ -113,7 +119,7 @@ def space(
             mirrored = hp.Boolean("mirrored", default=False)
         return {
             "backbone": name,
-            "alpha": float(alpha),
+            "alpha": alpha,
             "image_size": image_size,
             "head": head,
             "beside": beside,
@@ -138,7 +144,7 @@ def space(
     batch_size = hp.Choice("batch_size", [16, 32, 64], default=32)
     return {
         "backbone": name,
-        "alpha": float(alpha),
+        "alpha": alpha,
         "image_size": image_size,
         "head": head,
         "unfrozen_blocks": unfrozen_blocks or 0,

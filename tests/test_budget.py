@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from models.sizes import forward
 from results.rows import NO_TIME
 from search.record.journal import FINISHED, STOPPED, Journal, Record
 from search.schedule.budget import EPOCHS, Budget
@@ -180,6 +181,17 @@ def test_a_probe_and_a_head_on_stored_features_are_never_too_dear(kept: Callable
     assert set(SPACES) == {"scratch_pillow", "scratch_keras", "mobilenet"}
 
 
+def test_models_of_deep_trunks_take_longer_to_be_built(kept: Callable[..., Kept]) -> None:
+    run = kept(families=("mobilenet",))
+    probe = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 160, "head": "probe", "beside": "MobileNetV2-1.0"}
+    run.trial(1, 1.0, 0.9, family="mobilenet", config={**probe, "unfrozen_blocks": 0})
+    assert run.pace.overhead("mobilenet") == 9.0
+    deep = {"backbone": "DenseNet201", "beside": "DenseNet169", "unfrozen_blocks": 0}
+    run.trial(2, 1.0, 0.8, family="mobilenet", config={**probe, **deep})
+    # 200 and 168 convolutions.
+    assert run.pace.overhead("mobilenet") == pytest.approx(9.0 * 368 / 120)
+
+
 def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) -> None:
     run = kept(families=("mobilenet",))
     probe = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 224, "head": "probe", "beside": "none"}
@@ -197,10 +209,9 @@ def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) 
     assert run.pace.features("mobilenet", probe) == 0.0
     assert run.pace.features("mobilenet", {**probe, "image_size": 448}) == pytest.approx(400.0)
     other = {"backbone": "MobileNetV2", "image_size": 224}
-    assert run.pace.features("mobilenet", {**probe, **other}) == pytest.approx(2 * 100.0 * 300 / 569)
-    assert run.pace.features("mobilenet", {**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(
-        2 * 100.0 * 300 / 569
-    )
+    unlike = pytest.approx(2 * 100.0 * forward("MobileNetV2", 1.0, 224) / forward("MobileNet", 1.0, 224))
+    assert run.pace.features("mobilenet", {**probe, **other}) == unlike
+    assert run.pace.features("mobilenet", {**probe, "beside": "MobileNetV2-1.0"}) == unlike
     assert run.pace.solving({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(8.0)
     assert run.budget.plan(record(image_size=448)) == (1, "")
     _, objection = run.budget.plan(record(image_size=896))

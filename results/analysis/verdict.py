@@ -398,7 +398,9 @@ def front(found: dict[str, Any]) -> str:
 
 def probe(config: dict[str, Any]) -> str:
     """What a linear probe is, in words; a damaged row may lack any of it."""
-    trunks = [f"{config.get('backbone')}-{config.get('alpha')}"]
+    backbone = str(config.get("backbone"))
+    # Only MobileNets come in several widths.
+    trunks = [f"{backbone}-{config.get('alpha')}" if backbone.startswith("MobileNet") else backbone]
     trunks += [str(config["beside"])] if config.get("beside", "none") != "none" else []
     mirrored = ", the mirror image averaged in" if config.get("mirror") else ""
     return (

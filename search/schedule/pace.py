@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from models.sizes import HEAD, Source, forward, is_probe, passes, sources, stored, work
+from models.sizes import HEAD, Source, convolutions, forward, is_probe, passes, sources, stored, work
 from results.rows import RUNNING
 from search.record.journal import Journal, Record
 from search.training.activations import view_name, views
@@ -15,6 +15,8 @@ RECENT = 15  # trials of a family by which the next one's cost is predicted
 RETRAINING_OVERHEAD = 9.0
 LABELS_OVERHEAD = 5.0
 LOOKED_AT = 300
+# Building takes longer where trunks have more convolutions than any two MobileNets side by side.
+CONVOLUTIONS = 120
 # A multiply-add of a trunk that nobody has run yet takes at most so many times one of the quickest: MobileNetV2 took
 # nearly twice what MobileNet did, whose work is less scattered.
 UNLIKE = 2.0
@@ -174,8 +176,14 @@ class Pace:
 
     def overhead(self, family: str) -> float:
         """Seconds that a retraining takes beside its epochs, or a trial's own model to be scored and exported."""
-        fixed = RETRAINING_OVERHEAD + (LABELS_OVERHEAD if family == TRANSFER else 0.0)
-        return fixed + (self.test + LOOKED_AT) * self._looking(family)
+        return self._building(family) + (self.test + LOOKED_AT) * self._looking(family)
+
+    def _building(self, family: str) -> float:
+        """Seconds that the largest model of a family that was tried takes to be built, exported, timed and checked."""
+        if family != TRANSFER:
+            return RETRAINING_OVERHEAD
+        tried = [convolutions(record.config) for record in self.journal.of(family) if record.values]
+        return RETRAINING_OVERHEAD * max(1.0, max(tried, default=0) / CONVOLUTIONS) + LABELS_OVERHEAD
 
     def _looking(self, family: str) -> float:
         """Seconds of a picture through the exported model of a family's leader; 0 where there is none."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.sizes import LARGEST_STORED, worth_storing
 from search.data.cache import Array, Cache, Damaged, Rows, locked
 from search.data.pictures import VERSION, Indices, Pictures, subset_digest
 from search.training import devices
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
 ATTEMPTS = 3  # to read activations that are found damaged
 CHUNK = 64  # pictures that one worker computes before it looks again what is left to do
 BATCH = 32  # pictures per forward pass: from 16 to 64 the rate is the same on CPU cores
-# Activations larger than this many times the picture (uint8, three channels) are not stored: reading them back
-# would take longer than computing them again.
-LARGEST = 3.0
-# And this many for those that nobody has asked for yet: writing them must not take longer than the pass itself.
+# Of what nobody has asked for yet, activations larger than this many times the picture are not stored: writing them
+# must not take longer than the pass itself.
 ON_THE_WAY = 1.5
 
 
@@ -66,9 +65,9 @@ class Source:
         """The trunk, loaded once per process."""
         return load_trunk(self.pictures, self.backbone, self.alpha, self.size)
 
-    def stored(self, cut: int, most: float = LARGEST) -> bool:
+    def stored(self, cut: int, most: float = LARGEST_STORED) -> bool:
         """Whether activations at this cut are worth storing: they are at most so many times as large as the picture."""
-        return cut > 0 and bool(np.prod(self.trunk.shape(cut)) * 2 <= most * np.prod(self.trunk.shape(0)))
+        return cut > 0 and worth_storing(self.trunk.shape(cut), self.size, most)
 
     def read(self, cut: int | None, augmentation: str, view: int) -> Array:
         """Activations (pictures, ...) at a cut, or the pooled features for None; computes what is not there yet.

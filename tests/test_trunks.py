@@ -1,0 +1,259 @@
+"""Trunks other than MobileNets: what Keras gives, taken apart and put together, and every way that a search has."""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras.src.applications.convnext import ConvNeXt
+from keras.src.legacy.saving import legacy_h5_format
+from rounding import rounding
+
+from models import mobilenet
+from models.backbones import BACKBONES, file_of, walked
+from models.export import raw_pictures
+from models.folding import FoldedConvolution, folded
+from models.own_model import multiply_adds
+from models.sizes import parameters
+from models.trunk import Trunk, _measure_norms, plain, pooled_features, turn_colours
+from results.rows import read_rows
+from search import run as command
+from search.data.pictures import Pictures
+from search.training.activations import Source
+from search.training.latency import measure
+from search.training.retraining import refit, retrain
+from search.training.trial import train
+from search.training.weights import identify
+
+RANDOM = np.random.default_rng(0)
+# The two that are built soonest; the others belong to the second tier.
+SMALLEST = ("MobileNetV3Small", "EfficientNetV2B0")
+EVERY = [
+    name if name in SMALLEST else pytest.param(name, marks=pytest.mark.slow)
+    for name in BACKBONES
+    if name not in ("MobileNet", "MobileNetV2")
+]
+HEAD: dict[str, Any] = {
+    "alpha": 1.0, "image_size": 32, "head": "trained", "trunk_rate": 0.1, "augmentation": "none", "normalize": True,
+    "units": 0, "dropout": 0.0, "label_smoothing": 0.0, "optimizer": "adam", "learning_rate": 1e-3,
+    "weight_decay": 0.0, "schedule": "constant", "batch_size": 16,
+}  # fmt: skip
+TRAINING: dict[str, Any] = {"seed": 0, "epochs": 1, "planned": 1, "most_views": 2, "threads": 1}
+
+
+def as_keras_builds_it(name: str, size: int) -> tuple[keras.Model, Any]:
+    """A network without its top as Keras hands it out, with pooled features, and what its pictures go through first."""
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, name)(
+        input_shape=(size, size, 3), include_top=False, weights=None, pooling="avg"
+    )
+    module = re.sub(r"(B\d|S|Tiny|Small|Large|\d{2,3})(?=V2|$)", "", name)
+    module = {
+        "MobileNetV3": "mobilenet_v3", "EfficientNetV2": "efficientnet_v2", "ResNetV2": "resnet_v2",
+    }.get(module, module.lower())  # fmt: skip
+    return model, getattr(keras.applications, module).preprocess_input
+
+
+def alive(model: keras.Model, pictures: Any) -> None:
+    """Random weights with which every part of a network shows in what it gives."""
+    for layer in [inner for one in model.layers for inner in getattr(one, "layers", [one])]:
+        if type(layer).__name__ == "LayerScale":
+            layer.set_weights([np.full_like(layer.get_weights()[0], 0.5)])
+        elif getattr(layer, "use_bias", False):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, RANDOM.normal(size=bias.shape) / 10])
+    _measure_norms(model, pictures)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network as Keras builds it with random weights, and the trunk that its file gives."""
+
+    name: str
+    trunk: Trunk
+    pictures: Any  # float32, 0 to 255
+    expected: Any  # the pooled features that Keras's own network gives
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    name = request.param
+    size = max(64, -(-BACKBONES[name].smallest // 32) * 32)
+    pictures = RANDOM.integers(0, 256, (2, size, size, 3)).astype(np.float32)
+    whole, preprocess = as_keras_builds_it(name, size)
+    prepared = np.array(preprocess(pictures.copy()))
+    alive(whole, prepared)
+    # As Keras publishes weights, in its older format.
+    path = tmp_path_factory.mktemp("published") / file_of(name, 1.0)
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, whole)
+    assert identify(path) == (name, 1.0)
+    return Made(name, Trunk(name, 1.0, size, path), pictures, np.array(whole(prepared, training=False)))
+
+
+def close(trunk: Trunk, values: Any, others: Any) -> None:
+    allowed = rounding(4 * trunk.blocks, trunk.width) * float(np.abs(others).max())
+    np.testing.assert_allclose(np.array(values), np.array(others), atol=allowed)
+
+
+def test_a_trunk_is_what_keras_gives(made: Made) -> None:
+    trunk, known = made.trunk, walked(made.name, 1.0, made.trunk.shape(0)[0])
+    assert [trunk.shape(cut) for cut in range(1, trunk.blocks + 1)] == [
+        (block.side, block.side, block.channels) for block in known.blocks
+    ]
+    assert trunk.model.count_params() == known.parameters
+    assert multiply_adds(trunk.model) == pytest.approx(known.multiply_adds / 1e6)
+    assert np.std(made.expected) > 0.01
+    close(trunk, trunk.lower(0, [], pooled=True)(made.pictures), made.expected)
+
+
+@pytest.mark.slow
+def test_a_trunk_is_cut_folded_and_exported(made: Made, tmp_path: Path) -> None:
+    trunk = made.trunk
+    cut = trunk.stage_ends()[-2] + 1
+    at_cut, features = trunk.lower(0, [cut], pooled=True)(made.pictures)
+    close(trunk, trunk.lower(cut, [], pooled=True)(at_cut), features)
+    close(trunk, pooled_features(trunk.upper(cut)(at_cut)), features)
+    config = {**HEAD, "backbone": made.name, "image_size": trunk.shape(0)[0], "unfrozen_blocks": trunk.blocks - cut}
+    tail = mobilenet.build_tail(config, 3, seed=0, trunk=trunk)
+    assert parameters("mobilenet", config, 3) == mobilenet.parameters(tail, trunk)
+    joined = mobilenet.join(tail, config, seed=0, trunk=trunk, augment=False)
+    levels = made.pictures.astype(np.uint8)
+    answers = np.array(joined(levels, training=False))
+    np.testing.assert_allclose(folded(joined)(levels, training=False), answers, atol=1e-3)
+    raw_pictures(joined).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_allclose(loaded(levels, training=False), answers, atol=1e-3)
+
+
+def test_groups_of_one_channel_and_models_within_become_plain_layers() -> None:
+    keras.utils.set_random_seed(0)
+    model = ConvNeXt(
+        depths=(1, 1, 2, 1), projection_dims=(8, 16, 24, 32), name="convnext_tiny", include_top=False, pooling="avg",
+        include_preprocessing=False, input_shape=(64, 64, 3),
+    )  # fmt: skip
+    pictures = RANDOM.normal(size=(2, 64, 64, 3)).astype(np.float32)
+    alive(model, pictures)
+    found = plain(model)
+    assert sum(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in found.layers) == 5
+    assert not any(isinstance(layer, keras.Model) for layer in found.layers)
+    assert found.count_params() == model.count_params()
+    np.testing.assert_allclose(found(pictures), model(pictures), atol=rounding(40, 128))
+    assert plain(found) is found
+
+
+def test_a_first_convolution_turned_round_takes_the_colours_the_other_way() -> None:
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 3)(keras.layers.ZeroPadding2D(1)(inputs)))
+    pictures = RANDOM.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    before = model(pictures)
+    turn_colours(model)
+    np.testing.assert_allclose(model(pictures[..., ::-1]), before, atol=rounding(1, 27))
+
+
+def test_a_convolution_that_arithmetic_takes_from_is_not_folded() -> None:
+    inputs = keras.Input((8, 8, 3))
+    norm = keras.layers.BatchNormalization(beta_initializer="ones")
+    norm.trainable = False
+    x = keras.layers.Conv2D(4, 3)(inputs)
+    model = keras.Model(inputs, norm(x) + 2.0 * x)
+    quick = folded(model)
+    assert not any(isinstance(layer, FoldedConvolution) for layer in quick.layers)
+    pictures = RANDOM.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(quick(pictures), model(pictures), atol=rounding(3, 27))
+
+
+@pytest.mark.slow
+def test_what_is_trained_drops_blocks_by_its_seed_and_what_is_frozen_drops_none() -> None:
+    pictures = RANDOM.integers(0, 256, (8, 32, 32, 3)).astype(np.float32)
+    trunk = Trunk("EfficientNetV2B0", 1.0, 32, None, sample=pictures)
+    at_cut = trunk.lower(0, [18])(pictures, training=True)
+    np.testing.assert_array_equal(at_cut, trunk.lower(0, [18])(pictures, training=False))
+    one, same, other = (np.array(trunk.upper(18, seed=seed)(at_cut, training=True)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1e-3
+
+
+# --- through every way that a search has ----------------------------------------------------------------------------
+
+
+def with_trunk(pictures: Pictures, name: str) -> Pictures:
+    return replace(pictures, weights={(name, 1.0): None, ("MobileNet", 0.25): None})
+
+
+# One of each kind of network.
+KINDS = ("MobileNetV3Small", "EfficientNetV2B0", "ConvNeXtTiny", "ResNet50", "ResNet50V2", "DenseNet121")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_two_trunks_side_by_side_are_a_probe_like_any_other(name: str, pictures: Pictures) -> None:
+    config = {
+        "backbone": name, "alpha": 1.0, "image_size": 32, "head": "probe", "beside": "MobileNet-0.25",
+        "mirrored": True, "unfrozen_blocks": 0,
+    }  # fmt: skip
+    some = with_trunk(pictures, name)
+    outcome = retrain("mobilenet", config, some, export=True, report=lambda row: None, **TRAINING)
+    assert outcome.model is not None
+    assert outcome.parameters == parameters("mobilenet", config, 4)
+    assert measure("mobilenet", config, some, 1)["parameters"] == outcome.parameters
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_fine_tuning_on_stored_activations_is_handed_over(name: str, pictures: Pictures, tmp_path: Path) -> None:
+    some, rows = with_trunk(pictures, name), list[dict[str, Any]]()
+    config = {**HEAD, "backbone": name, "unfrozen_blocks": 2, "augmentation": "flip"}
+    for more in ({}, {"unfrozen_blocks": 0}):
+        train("mobilenet", {**config, **more}, some.without_test(), report=rows.append, **TRAINING)
+    source = Source(some, some.train, name, 1.0, 32)
+    cut = source.trunk.frozen_blocks(2)
+    assert (source.missing(cut, "flip", 0), source.missing(None, "flip", 0)) == (0, 0)
+    outcome = retrain("mobilenet", config, some, export=True, report=rows.append, **TRAINING)
+    again = refit("mobilenet", config, some, report=rows.append, **TRAINING)
+    for content in (outcome.model, again.model):
+        assert content is not None
+        (tmp_path / "model.keras").write_bytes(content)
+        model = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+        assert model.count_params() == parameters("mobilenet", config, 4)
+    with np.load(BytesIO(outcome.probabilities)) as file:
+        np.testing.assert_allclose(file["probabilities"].sum(axis=1), 1, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_network_that_is_trained_whole(pictures: Pictures) -> None:
+    rows: list[dict[str, Any]] = []
+    config = {**HEAD, "backbone": "ConvNeXtTiny", "unfrozen_blocks": 19, "batch_size": 8}
+    some = with_trunk(pictures, "ConvNeXtTiny")
+    train("mobilenet", config, replace(some, train=some.train[:16]).without_test(), report=rows.append, **TRAINING)
+    assert 0 <= rows[0]["validation_accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_a_whole_search_with_trunks_of_a_folder(ray_cluster: None, drawn: Path, tmp_path: Path) -> None:
+    for name in SMALLEST:
+        model, preprocess = as_keras_builds_it(name, 32)
+        alive(model, np.array(preprocess(RANDOM.integers(0, 256, (8, 32, 32, 3)).astype(np.float32))))
+        (tmp_path / "weights").mkdir(exist_ok=True)
+        with h5py.File(tmp_path / "weights" / file_of(name, 1.0), "w") as file:
+            legacy_h5_format.save_weights_to_hdf5_group(file, model)
+    line = [
+        *(str(drawn), "--families", "mobilenet", "--weights", str(tmp_path / "weights"), "--image-sizes", "32"),
+        *("--backbones", ",".join(SMALLEST), "--trials", "2", "--epochs", "1", "--final-seeds", "1", "--name", "two"),
+        *("--runs-dir", str(tmp_path / "runs"), "--cache-dir", str(tmp_path / "cache"), "--max-parameters", "8M"),
+        *("--dashboard", "off"),
+    ]
+    assert command.main(line) == 0
+    rows = read_rows(tmp_path / "runs/two/trials.jsonl")
+    tried = [trial.config for trial in rows.of("mobilenet")]
+    assert {one["backbone"] for one in tried} == set(SMALLEST)
+    assert {one.get("beside") for one in tried} >= {"none", "MobileNetV3Small-1.0"}
+    assert rows.model("mobilenet") is not None
+    settings = json.loads((tmp_path / "runs/two/settings.json").read_text())
+    assert settings["backbones"] == list(SMALLEST)
