@@ -32,6 +32,7 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "pace": {"family": str, "rate": (int, float)},
     "test": {"family": str, "seed": int, "accuracy": (int, float)},
     "member": {"trial": str, "family": str, "accuracy": (int, float)},
+    "recipe": {"trial": str, "family": str, "accuracy": (int, float)},
     "final": {"trial": str, "family": str, "fold": int, "accuracy": (int, float)},
     "model": {"family": str, "path": str},
 }
@@ -63,6 +64,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "cost": COSTS,
     "rung": ("value",),
     "test": ("loss", "train_accuracy", "seconds"),
+    "recipe": ("loss", "train_accuracy", "seconds"),
     "final": ("loss", "seconds", "score", "score_error", "score_loss"),
     "model": ("latency_one", "latency_batch"),
 }
@@ -71,6 +73,7 @@ COUNTS = {
     "epoch": ("parameters",),
     "final": ("pictures", "epochs"),
     "test": ("pictures", "epochs", "seed"),
+    "recipe": ("pictures", "epochs", "seed"),
     "model": ("parameters", "bytes", "batch", "seed", "pictures", "epochs"),
 }
 
@@ -224,6 +227,10 @@ class Rows:
         found = {row["trial"]: row for row in self.records if row["event"] == "member" and row["family"] == family}
         return list(found.values())
 
+    def recipe(self) -> Row | None:
+        """The score of the recipe of the run that this one goes on from, if it was taken."""
+        return next((row for row in reversed(self.records) if row["event"] == "recipe"), None)
+
     def finals(self, family: str) -> dict[str, dict[int, Row]]:
         """What the finalists of a family showed, by trial and fold."""
         found: dict[str, dict[int, Row]] = {}
@@ -331,7 +338,7 @@ def clean(row: Any) -> Row | None:
         return None
     if not 0 <= kept["time"] < LONGEST or not 1 <= kept.get("epoch", 1) < LONGEST or kept.get("seed", 0) is None:
         return None
-    if event in ("test", "member", "final") and _wrong(kept["accuracy"], "accuracy"):
+    if event in ("test", "member", "recipe", "final") and _wrong(kept["accuracy"], "accuracy"):
         return None
     if event == "end" and kept["status"] not in (FINISHED, STOPPED, FAILED, INFEASIBLE):
         return None

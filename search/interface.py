@@ -94,6 +94,8 @@ def _read(option: argparse.Action, value: Any) -> Any:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     kind = option.type if callable(option.type) else str
+    if isinstance(value, Run):
+        value = value.folder
     if isinstance(value, bool):
         raise ValueError(f"{name} needs a value as on the command line, got {value!r}")
     if kind in (run.lasting, run.quickness) and isinstance(value, int | float):

@@ -76,7 +76,6 @@ DEMO_SETTINGS: dict[str, Any] = {"image_sizes": (64,), "weights": "demo"}
 USUAL_BUDGET, DEMO_BUDGET = 1800.0, 120.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 INTERRUPTED = 130  # exit status, as shells give it to what Ctrl-C ended
-WARM_START = "warm_start.json"
 SPACE = "space.json"  # what is left of narrowed spaces
 Number = TypeVar("Number", int, float)
 PACKAGES = ("ray", "optuna", "keras", "tensorflow", "jax", "keras-tuner", "numpy", "pillow", "pedigree")
@@ -182,6 +181,8 @@ def explore(given: Mapping[str, Any]) -> Path:
             f"`{given['runs_dir']}`"
         )
 
+    if "from_run" in given:
+        raise ValueError(f"--explore looks at data alone: leave out --from, got `{given['from_run']}`")
     settings = begun(given)
     if "name" not in given:
         settings = replace(settings, name=f"data-{stem_of(settings)}")
@@ -207,7 +208,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     from search.data.cache import locked, write_aside
     from search.record.offsite import Offsite
     from search.record.tracking.trackers import Trackers
-    from search.studies.own_spaces import OwnSpaces
+    from search.studies import predecessor
 
     progress = Progress(settings)
     folder = settings.folder
@@ -220,6 +221,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     if sys.flags.optimize:
         raise ValueError("Ray needs a Python that keeps asserts and docstrings; unset PYTHONOPTIMIZE, or leave -O out")
     data.check_data(settings)
+    before = predecessor.run_before(settings)
     backend()  # raises where Keras could not be imported by any trial
     trackers = Trackers(folder, settings.track, progress.say)
     offsite = Offsite(settings.offsite, folder, progress.say)
@@ -258,13 +260,14 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
             runs = earlier_runs(settings)
             for line in machine.notes():
                 progress.say(line)
-            with OwnSpaces(settings, shared=joins(settings)) as own:
+            with predecessor.own_spaces(settings, before, shared=joins(settings)) as own:
                 weights = trunks(settings, progress.say)
                 if not (folder / SPACE).exists():
                     # Before pictures are read: only the names of hypermodels hang on them.
                     maybe = settings.class_weights == "auto"  # which needs the pictures to be counted
                     records |= narrowed(settings, weights, {}, progress.say, weighted=maybe)
-                pictures, split = data.prepare(settings, machine.cores(), progress.say)
+                sides = predecessor.sides_before(settings, before)
+                pictures, split = data.prepare(settings, machine.cores(), progress.say, sides)
                 progress.say(describe(split))
                 check_metric(settings, split)
                 weighted = weighs(settings, split)
@@ -283,7 +286,9 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                     check_balanced(settings, weights)
                 if not resume:
                     keep()
-                prior = learnt(settings, runs, split, weights, own.spaces(), progress.say, weighted=weighted)
+                if before:
+                    predecessor.score(before, folder, pictures, split, progress.say)
+                prior = learnt(settings, runs, split, weights, own.spaces(), progress.say, before, weighted=weighted)
                 earlier = rows_before(rows, settings, weights, own, weighted=weighted) if rows.exists() else None
                 if earlier and earlier.skipped:
                     progress.say(f"{earlier.skipped} lines of {rows} are no rows of this run and are passed over")
@@ -365,11 +370,12 @@ def weighs(settings: Settings, split: Mapping[str, Any]) -> bool:
 
 def earlier_runs(settings: Settings) -> list[Any]:
     """The runs that a warm start learns from; none where what they gave lies in the run's folder already."""
-    if not settings.warm_start or (settings.folder / WARM_START).exists():
-        return []
-    from search.studies.warm_start import read_earlier
+    from search.studies.warm_start import WARM_START, read_earlier
 
-    return [read_earlier(Path(folder)) for folder in settings.warm_start]
+    if not (settings.warm_start or settings.from_run) or (settings.folder / WARM_START).exists():
+        return []
+    gone_on = [read_earlier(Path(settings.from_run), "--from")] if settings.from_run else []
+    return [*gone_on, *(read_earlier(Path(folder)) for folder in settings.warm_start)]
 
 
 def learnt(
@@ -379,20 +385,24 @@ def learnt(
     weights: Any,
     own: Mapping[str, Any],
     say: Callable[[str], None],
+    before: Any = None,
     *,
     weighted: bool = False,
 ) -> Any:
-    """What earlier runs give to this one, kept in its folder; None without a warm start."""
-    if not settings.warm_start:
+    """What earlier runs give to this one, kept in its folder; None without a warm start and a run `before`."""
+    if not (settings.warm_start or settings.from_run):
         return None
     from search.data.cache import write_aside
+    from search.studies.predecessor import with_recipes
     from search.studies.study import spaces_of
-    from search.studies.warm_start import Prior, prior_of, read_object
+    from search.studies.warm_start import WARM_START, Prior, prior_of, read_object
 
     if runs:
         found = spaces_of(settings, weights, own, weighted=weighted)
         spaces = {family: space for family, (space, _) in found.items()}
         prior = prior_of(runs, settings, split, spaces, read_object(settings.folder / "hypermodels.json"))
+        if before:
+            prior = with_recipes(prior, before, settings, spaces)
         write_aside(settings.folder / WARM_START, prior.to_json())
         for line in prior.lines():
             say(line)
@@ -451,7 +461,7 @@ def search(
         settings.folder / "optuna.log", settings.name, studies, journal.read(), journal.elapsed, progress.say
     )
     journal.also(mirror.take)
-    course = Course(settings, studies, journal, 1, pictures, progress.say)
+    course = Course(settings, studies, journal, 1, pictures, progress.say, prior.leader if prior else "")
     if earlier and course.nothing_left():
         mirror.close()
         journal.close()
@@ -523,6 +533,7 @@ def report(settings: Settings, progress: Progress) -> int:
     """Writes the report and prints its summary; the exit status is 1 where no trial finished."""
     from results.analysis import verdict
     from results.analysis.numbers import figure
+    from results.pages import predecessor
     from results.pages.document import write_report
 
     page = write_report(settings.folder)
@@ -547,6 +558,8 @@ def report(settings: Settings, progress: Progress) -> int:
             said = said.replace(f"{best['trial']}, ", f"{best['trial']}, {name}; accuracy: ")
         progress.say(f"{said}{scored}")
     progress.say(verdict.headline(results))
+    if found := results["from"]:
+        progress.say(f"{predecessor.sentence(found)} {predecessor.difference(found)}".rstrip())
     if uneven := verdict.imbalance(results["data"]):
         progress.say(uneven)
     progress.say(f"report: {page}")
@@ -662,6 +675,10 @@ def begun(given: Mapping[str, Any]) -> Settings:
         address = checked(given["runs_dir"], "--runs-dir")
         cache = Path(given.get("cache_dir") or default_cache())
         given = {**given, "offsite": address, "runs_dir": str(local_folder(address, cache))}
+    if given.get("from_run"):
+        from search.data.predecessor import inherited
+
+        given = inherited(given)
     demo = given.get("data", DEMO) == DEMO
     base: dict[str, Any] = {"runs_dir": Settings.runs_dir, **(DEMO_SETTINGS if demo else {})}
     if "trials" not in given and "time_budget" not in given:
@@ -745,6 +762,10 @@ def continued(folder: Path, given: Mapping[str, Any], option: str = "--resume") 
     # Runs of earlier versions kept paths as they were given, relative to the folder where the search was started.
     paths = placed({name: getattr(saved, name) for name in PATHS}, *started_in(here, saved.runs_dir), Path.cwd())
     saved = replace(saved, **{**paths, "runs_dir": str(here.parent), "name": here.name})
+    named = placed(given).get("from_run", saved.from_run)
+    if named != saved.from_run:
+        was = f"goes on from `{saved.from_run}`" if saved.from_run else "goes on from no run"
+        raise ValueError(f"{option} takes no --from but that of its run, which {was}, got `{named}`")
     settings = resumed(saved, placed(searched(given) if "hypermodel" in given else given))
     if settings.data not in PATHS["data"] and not is_elsewhere(settings.data) and not Path(settings.data).exists():
         raise FileNotFoundError(
@@ -940,6 +961,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
         absolute,
         nargs="+",
         metavar="RUN",
+    )
+    what.add_argument(
+        "--from",
+        dest="from_run",
+        type=absolute,
+        metavar="RUN",
+        help="go on from this finished run with the pictures of DATA, new ones or new classes among them: its best "
+        "configurations are tried first, its model is scored on the same test pictures, and what is not given is "
+        "searched as there",
     )
     add(what, "--seed", "of the split, the spaces, the trials and the retrainings", whole, metavar="N")
     where = command.add_argument_group("where it runs")

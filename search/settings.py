@@ -38,7 +38,7 @@ TRUNK_RULE = (
 # The settings that are paths, each with those of its values that are none.
 PATHS: dict[str, tuple[str, ...]] = {
     "data": (DEMO, STANFORD_DOGS), "weights": ("imagenet", "demo", "none"), "runs_dir": (), "cache_dir": ("",),
-    "images": ("",),
+    "images": ("",), "from_run": ("",),
 }  # fmt: skip
 DUPLICATES = ("near", "exact", "off")
 TRACKERS = ("mlflow", "wandb", "tensorboard")
@@ -182,6 +182,7 @@ class Settings:
     refit: str = "all"  # all: the delivered models are trained once more, on the test pictures too; none: as scored
     ensemble: int = 0  # next best configurations of the winning family that are retrained and averaged beside it
     warm_start: tuple[str, ...] = ()  # folders of earlier runs, from which the studies learn
+    from_run: str = ""  # folder of the run that this one goes on from, with other data; --from on the command line
     seed: int = 0  # of the split, the spaces, the trials and the retrainings
     name: str = ""  # of the run and its folder; by default data and time
     runs_dir: str = "runs"  # where run folders are made
@@ -279,6 +280,8 @@ class Settings:
         _check(self.max_failures >= 0, "max_failures", "0 or more", self.max_failures)
         _check(self.trial_timeout is None or self.trial_timeout > 0, "trial_timeout", "more than 0", self.trial_timeout)
         _check(len(set(self.warm_start)) == len(self.warm_start), "warm_start", "each run once", self.warm_start)
+        learnt = "other runs than that of --from, which is learnt from already"
+        _check(not self.from_run or self.from_run not in self.warm_start, "warm_start", learnt, self.from_run)
         _check(self.worker_memory > 0, "worker_memory", "more than 0 GiB", self.worker_memory)
         trackers(self.track)
         _check(not is_remote(self.runs_dir), "runs_dir", "a folder of this machine", self.runs_dir)

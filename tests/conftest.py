@@ -114,7 +114,7 @@ def trained_run(
             keras.backend.clear_session()
     other = journal.records["scratch_keras-000"].config
     outcome = retrain("scratch_keras", other, pictures, seed=0, export=False, report=told.append, **common)
-    outcome.keep(settings.folder, journal, "scratch_keras", "scratch_keras-000", member=True)
+    outcome.keep(settings.folder, journal, "scratch_keras", "scratch_keras-000", event="member")
     journal.close()
     return settings.folder
 

@@ -41,8 +41,10 @@ def test_the_split_is_recorded(drawn: Path, cache_dir: Path) -> None:
     pictures, record, _ = said(Settings(data=str(drawn), image_sizes=(32,), cache_dir=str(cache_dir)))
     assert list(record) == [
         *("data", "root", "title", "digest", "pixels", "seed", "classes", "sizes", "notes", "levels", "left_out"),
-        *("duplicates", "likeness", "train", "validation", "test"),
+        *("duplicates", "likeness", "train", "validation", "test", "prints"),
     ]
+    assert [len(prints) for prints in record["prints"].values()] == [60, 16, 20]
+    assert all(len(one) == 32 for prints in record["prints"].values() for one in prints)
     assert record["root"] == str(drawn.resolve())
     assert record["sizes"] == {"train": 60, "validation": 16, "test": 20}
     assert record["title"] == "dogs"

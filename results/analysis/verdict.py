@@ -329,6 +329,11 @@ def caveats(summary: dict[str, Any]) -> list[str]:
                 f"{name}: measured again, its exported model takes {milliseconds(took)} for one picture, more than "
                 f"--max-latency {milliseconds(limit)}."
             )
+    if summary.get("from"):
+        said.append(
+            f"The baseline of a family is its best configuration of run {summary['from']['name']}, which this run goes "
+            "on from, where that had one, and not the study's own."
+        )
     for source in summary["warm_start"]:
         line = f"The search began with what run {source['name']} had found"
         if source["observed"]:

@@ -6,12 +6,13 @@ from typing import Any
 
 from results.analysis import costs, numbers, verdict
 from results.analysis.metrics import ACCURACY, METRICS
+from results.analysis.predecessor import compare
 from results.analysis.switches import switches
 from results.drawing import figures
 from results.drawing.figures import Figure
 from results.drawing.plates import draw_plates
 from results.markup import beside, embedded, grid, items, text, write_aside
-from results.pages import doubts
+from results.pages import doubts, predecessor
 from results.pages.card import card
 from results.pages.markdown import markdown
 from results.pages.mistakes import read_mistakes
@@ -81,6 +82,8 @@ def summary_of(run_dir: Path, rows: Rows) -> dict[str, Any]:
     summary["costs"] = costs.model_costs(summary["families"])
     summary["pareto"] = costs.trial_fronts(rows.trials.values(), summary["objective"])
     summary["doubts"] = doubts.summarise(run_dir, summary)
+    split = read_record(run_dir / "split.json")
+    summary["from"] = compare(run_dir, rows, split, summary["winner"], summary["metric"])
     return summary
 
 
@@ -97,12 +100,17 @@ MOST_LISTED, MOST_CURVES, MOST_SPANS = 2000, 80, 1000
 def page(run_dir: Path, summary: dict[str, Any], rows: Rows) -> str:
     """report.html: one file that needs nothing beside it, neither network nor server."""
     drawn = Drawn(summary)
+    sections = {**SECTIONS}
+    if summary["from"]:
+        sections = {"verdict": SECTIONS["verdict"], "before": predecessor.HEADING, **SECTIONS}
+    before = predecessor.section(summary)
     body = "".join(
         f'<section id="{name}" aria-labelledby="{name}-head"><h2 id="{name}-head">{heading}</h2>{part}</section>'
         for (name, heading), part in zip(
-            SECTIONS.items(),
+            sections.items(),
             (
                 _verdict(summary, drawn),
+                *([before] if before else []),
                 _search(summary, rows, drawn),
                 _mattered(summary, rows, drawn),
                 _trust(summary, drawn, data_page=(run_dir / DATA_PAGE).is_file()),
@@ -114,7 +122,7 @@ def page(run_dir: Path, summary: dict[str, Any], rows: Rows) -> str:
             strict=True,
         )
     )
-    links = "".join(f'<li><a href="#{name}">{heading}</a></li>' for name, heading in SECTIONS.items())
+    links = "".join(f'<li><a href="#{name}">{heading}</a></li>' for name, heading in sections.items())
     accent = drawn.accents.get(summary["winner"], "currentcolor")
     usual = text(verdict.beside_headline(summary))
     from plotly.offline import get_plotlyjs

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from results.analysis import numbers, verdict
-from results.pages import doubts
+from results.pages import doubts, predecessor
 from results.pages.tables import (
     CLASS_HEADS,
     COMPARISON_HEADS,
@@ -60,6 +60,7 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
     said = verdict.caveats(summary)
     if said:
         lines += ["", "Before you believe it:", "", *(f"- {cell(line)}" for line in said)]
+    lines += predecessor.markdown_lines(summary)
     for family, record in summary["families"].items():
         lines += ["", f"## {cell(verdict.title(family))}", "", cell(verdict.paragraph(family, record))]
         hints = verdict.advice(family, record)

@@ -22,6 +22,7 @@ from search.data.folds import folds
 from search.data.grouped import joined
 from search.data.layout import TRAIN, listed
 from search.data.library import bring_set, check_set
+from search.data.predecessor import Before, Matched, Saved, prints
 from search.data.rare import DROP, KEEP, REFUSE, RareClassError, dropped, kept, refused
 from search.data.source import check_images, check_source, here
 from search.data.split import NEARLY, SAME_GROUP, Split, distinct_pictures, split_pictures
@@ -206,21 +207,29 @@ def check_data(settings: Settings) -> None:
         check_images(settings.images)
 
 
-def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tuple[Pictures, dict[str, Any]]:
+def prepare(
+    settings: Settings, threads: int, say: Callable[[str], None], before: Before | None = None
+) -> tuple[Pictures, dict[str, Any]]:
     """Lists, decodes and splits the data of a run; returns its pictures and the content of `split.json`.
 
-    Everything that is wrong with the data raises here, before Ray starts.
+    Everything that is wrong with the data raises here, before Ray starts. With a run `before`, which this one goes on
+    from, pictures stay on the sides where that had them, as `search.data.predecessor` says.
     """
     root, title, classes = locate(settings, threads, say)
     folder = list_folder(settings, root, classes, say)
-    decoded, packs = decode_folder(folder, shapes_needed(settings), settings.cache, threads, say)
+    for line in before.check(folder, settings.image_sizes) if before else ():
+        say(line)
+    shapes = list(dict.fromkeys([*shapes_needed(settings), *(before.shapes if before else ())]))
+    decoded, packs = decode_folder(folder, shapes, settings.cache, threads, say)
     _check_readable(folder, decoded)
     likeness = likeness_of(folder, decoded, settings.duplicates)
     groups = likeness.groups
     folder = usable_classes(settings, folder, decoded, groups)
     folder = replace(folder, notes=(*folder.notes, *size_notes(settings, decoded)))
+    scan = partial(_scan_of, settings.cache)
+    matched = before.match(folder, decoded, settings.duplicates, scan) if before else None
     try:
-        folder, split = divided(settings, folder, decoded.readable, likeness)
+        folder, split = divided(settings, folder, decoded.readable, likeness, matched)
     except ValueError as error:
         raise ValueError(with_notes(str(error), folder.notes)) from None
     labels = np.array([picture.label for picture in folder.pictures], np.int64)
@@ -228,10 +237,11 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
     readable = decoded.readable & (labels >= 0)
     names = [picture.name for picture in folder.pictures]
     same = SAME_GROUP if grouped(folder) else NEARLY
+    learnt = f", or {matched.name} has learnt it" if matched else ""
     left_out = [
         *({"name": item.name, "reason": item.reason} for item in folder.left_out),
         *({"name": name, "reason": reason} for name, reason in decoded.reasons.items()),
-        *({"name": names[row], "reason": f"{same} is on another side"} for row in split.removed),
+        *({"name": names[row], "reason": f"{same} is on another side{learnt}"} for row in split.removed),
     ]
     warned = warnings_of(likeness, sides, readable, settings.duplicates)
     warned += _crossing(likeness, split) if settings.duplicates == OFF else []
@@ -242,7 +252,8 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
         folder.digest, folder.classes, labels, split.train, split.validation, split.test, settings.cache, packs,
         seed=settings.seed, sample=_spread(split.train, 64), groups=kept_together(folder, likeness),
     )  # fmt: skip
-    record = {
+    sides_of = {"train": split.train.tolist(), "validation": split.validation.tolist(), "test": split.test.tolist()}
+    record: dict[str, Any] = {
         "data": settings.data,
         "root": str(folder.root.resolve()),
         "title": title,
@@ -256,11 +267,14 @@ def prepare(settings: Settings, threads: int, say: Callable[[str], None]) -> tup
         "left_out": sorted(left_out, key=lambda item: item["name"]),
         "duplicates": duplicates,
         "likeness": {"rule": settings.duplicates, "doubted": likeness.doubted},
-        **{
-            side: [[names[row], int(labels[row])] for row in rows]
-            for side, rows in (("train", split.train), ("validation", split.validation), ("test", split.test))
-        },
+        **{side: [[names[row], int(labels[row])] for row in rows] for side, rows in sides_of.items()},
+        # By what a run that goes on from this one knows its pictures again.
+        "prints": {side: prints(folder, decoded.contents, rows) for side, rows in sides_of.items()},
     }
+    if grouped(folder):
+        record["groups"] = {side: [folder.pictures[row].group for row in rows] for side, rows in sides_of.items()}
+    if matched:
+        record["from"] = matched.record(folder, split)
     return pictures, record
 
 
@@ -313,9 +327,15 @@ def usable_classes(settings: Settings, folder: Folder, decoded: decoding.Decoded
 
 
 def divided(
-    settings: Settings, folder: Folder, readable: NDArray[np.bool_], likeness: Likeness
+    settings: Settings,
+    folder: Folder,
+    readable: NDArray[np.bool_],
+    likeness: Likeness,
+    matched: Matched | Saved | None = None,
 ) -> tuple[Folder, Split]:
     """The sides of a folder's pictures, and the folder without the classes that were too rare to be divided.
+
+    `matched` says what an earlier run knows of the pictures, where this one goes on from it.
 
     Raises ValueError where rare classes are not to be dropped, and where fewer than 2 classes would be left.
     """
@@ -324,6 +344,9 @@ def divided(
         sides = [picture.side for picture in folder.pictures] if folder.presplit else None
         together, usable = kept_together(folder, likeness), readable & (labels >= 0)
         try:
+            if matched is not None:
+                seed, by = settings.seed, grouped(folder)
+                return folder, matched.divide(folder, labels, together, usable, seed=seed, grouped=by)
             return folder, split_pictures(
                 labels, together, sides, folder.classes, seed=settings.seed, readable=usable, grouped=grouped(folder)
             )
@@ -426,6 +449,13 @@ def level_notes(decoded: decoding.Decoded, names: Sequence[str]) -> list[str]:
             f"in all of them {known.black:,.10g} is black and {known.white:,.10g} is white{cut}"
         )
     return said
+
+
+def _scan_of(root: Path, digest: str) -> decoding.Decoded | None:
+    """What decoding found of a data set, where the cache still has it."""
+    key = {"data": digest, "version": VERSION}
+    cache = Cache(root)
+    return decoding.Decoded.load(cache.place("scans", key) / "scan.npz") if cache.holds("scans", key) else None
 
 
 def _move(packed: Path, place: Path) -> None:

@@ -57,7 +57,8 @@ class Budget:
         self.refits = int(settings.refit == "all")  # trainings of a family's best on all pictures
         # Retrainings that were not given out yet, refits among them.
         self.left = dict.fromkeys(settings.families, settings.final_seeds + self.refits)
-        self.alone: set[str] = set()  # families of one configuration, which is no comparison but all there is
+        # Families of which the first trial is no comparison: of one configuration, or with a recipe of an earlier run.
+        self.alone: set[str] = set()
         self._epochs: dict[str, int] = {}
         self._known: dict[tuple[str, str], tuple[float, float]] = {}  # what was computed, and when
         self._up = False  # once and for all: what is retrained is chosen from what there is then

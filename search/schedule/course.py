@@ -48,7 +48,9 @@ class Course:
         workers: int,
         pictures: Pictures,
         say: Say,
+        leader: str = "",
     ) -> None:
+        """`leader` is the family that begins, with the recipe of the run that this one goes on from."""
         self.settings = settings
         self.studies = studies
         self.journal = journal
@@ -67,7 +69,7 @@ class Course:
         self.usual = {family: study.usual for family, study in studies.items()}
         usual = {family: self.pace.epoch_work(family, config) for family, config in self.usual.items()}
         self.budget = Budget(settings, journal, self.pace, usual)
-        self.budget.alone = {family for family, study in studies.items() if study.size == 1}
+        self.budget.alone = {family for family, study in studies.items() if study.size == 1 or study.recipe}
         self.timing: dict[str, str] = {}  # by name, the family of each job that times a few batches
         self.timed: set[str] = set()  # families for which there was one
         self.verdicts = Verdicts(settings, journal, aims)
@@ -78,6 +80,7 @@ class Course:
         self.checkpoints = Checkpoints(settings.folder / "checkpoints", say)
         self._models: dict[str, list[str]] = {}  # by family, the trials whose own models are kept
         self.delivery = Delivery(settings, journal, self.budget, self._job, self.checkpoints.holds, say)
+        self.delivery.leader = leader
         # Trials to go on with: of a resumed run, and those whose worker was lost.
         self.again = [record.name for record in journal.records.values() if record.status == RUNNING]
         self._best = {
@@ -103,6 +106,8 @@ class Course:
             return None
         if self.again:
             return self._search_job(self.again.pop(0))
+        if recipe := self.delivery.next_recipe():
+            return recipe
         while not self.interrupted and (family := self._next_family()) is not None:
             if family not in self.timed and self.budget.unknown(family):
                 return self._timing_job(family)
@@ -164,12 +169,15 @@ class Course:
         families = [family for family in self.settings.families if self._open(family)]
         # Whose pace is being measured waits: how long its trials are hangs on it.
         families = [family for family in families if family not in self.timing.values()]
+        leader = self.delivery.leader
+        if leader in families and not self.journal.of(leader):
+            return leader
         if self.budget.limited:
             return min(families, key=lambda f: (self.budget.spent(f), -self.lead.get(f, 0)), default=None)
         if -math.inf in self._best.values():
             return min(families, key=lambda f: self._tried(f) - self.lead.get(f, 0), default=None)
-        leader = max(self._best, key=lambda f: self._best[f])
-        return min(families, key=lambda f: self._tried(f) / (LEADERS_TURNS if f == leader else 1), default=None)
+        ahead = max(self._best, key=lambda f: self._best[f])
+        return min(families, key=lambda f: self._tried(f) / (LEADERS_TURNS if f == ahead else 1), default=None)
 
     def _tried(self, family: str) -> int:
         """Trials of a family; those that broke a limit were not tried."""

@@ -11,19 +11,21 @@ from results.analysis.doubt import held_of
 from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.analysis.numbers import (
     DOUBT,
+    baseline_name,
     best_trial,
     choose_winner,
     contenders,
+    describe,
     figure,
     final_error,
     final_score,
     full_trials,
 )
 from results.rows import Row
-from search.record.journal import INFEASIBLE, Journal
+from search.record.journal import INFEASIBLE, RUNNING, Journal
 from search.schedule.budget import Budget
 from search.settings import Settings
-from search.training.retraining import MEMBER, Outcome, Refitted
+from search.training.retraining import MEMBER, RECIPE, TEST, Outcome, Refitted
 from search.training.worker import FINAL, REFIT, RETRAIN, Job
 
 # Folds of train and validation on which finalists meet, beside the validation side, which has chosen them.
@@ -35,6 +37,8 @@ FINAL_SHARE = 0.25
 # What a model's row says of how long it takes.
 LATENCY = ("latency_one", "latency_batch", "batch", "device")
 LATE = 15.0  # seconds before the report from which on a probe's retraining looks at nothing more
+# And the score of the recipe of the run that is gone on from so much.
+RECIPE_SHARE = 0.3
 MOST_SEEDS = 9  # retrainings of one configuration, however much time is left
 
 Say = Callable[[str], None]
@@ -66,6 +70,8 @@ class Delivery:
         self.given: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
         self.underway: dict[str, str] = {}  # by name, the family of each retraining that was given out and is not over
         self.members: list[tuple[str, Job]] | None = None  # of the ensemble, those not yet given out, once planned
+        self.leader = ""  # the family whose first trial is the recipe of the run that is gone on from
+        self.recipe_given = False  # whether its score was given out, or is none to be taken
 
     def next(self, searched: Callable[[str], bool]) -> tuple[str, Job] | None:
         """A name and a job; `searched` says whether a family has no trials left to try."""
@@ -114,6 +120,30 @@ class Delivery:
                 return False
             self._plan_retraining(family)
         return not any(self.retrainings.values()) and not self.refits and not self._plan_members()
+
+    # --- the recipe --------------------------------------------------------------------------------------------------
+
+    def next_recipe(self) -> tuple[str, Job] | None:
+        """The retraining of the leading family's first trial, as soon as that is over: it is scored on test at once."""
+        record = self.journal.records.get(baseline_name(self.leader)) if self.leader else None
+        if self.recipe_given or record is None or record.status == RUNNING:
+            return None
+        self.recipe_given = True
+        rows = self.journal.read()
+        found = describe(rows.trials[record.name])
+        if rows.recipe() is not None:
+            return None
+        if not record.full or found is None:
+            self.say(f"{record.name}, the recipe of the run before, is not scored on test: {record.reason}")
+            return None
+        cost = self.budget.retraining(self.leader)
+        if self.budget.limited and cost > min(RECIPE_SHARE * self.budget.share(), self.budget.remaining() / 2):
+            self.say(f"{record.name}, the recipe of the run before: no time to score it on test at once")
+            return None
+        job = replace(self._retraining(self.leader, found, 0), export=False, probe=None)
+        if self.budget.limited and work(self.leader, job.config) > HEAD:
+            job = replace(job, within=max(0.0, self.budget.remaining() / 2))
+        return self._named(f"{record.name}-{RECIPE}", job, record.name)
 
     # --- the final ---------------------------------------------------------------------------------------------------
 
@@ -352,11 +382,12 @@ class Delivery:
         if not isinstance(outcome, Outcome):
             self.journal.write(FINAL, trial, job.family, fold=job.fold, epochs=job.epochs, **outcome)
             return ""
-        member = name.endswith(f"-{MEMBER}")
-        outcome.keep(self.settings.folder, self.journal, job.family, trial, member=member)
+        event = next((event for event in (MEMBER, RECIPE) if name.endswith(f"-{event}")), TEST)
+        outcome.keep(self.settings.folder, self.journal, job.family, trial, event=event)
         if outcome.note:
             self.say(f"{job.family}: {outcome.note}")
-        self.say(f"{trial if member else job.family}: {outcome.row['accuracy']:.3f} on test with seed {job.seed}")
+        names = {TEST: job.family, MEMBER: trial, RECIPE: f"{trial}, the recipe of the run before"}
+        self.say(f"{names[event]}: {outcome.row['accuracy']:.3f} on test with seed {job.seed}")
         if job.export and job.family in self.early:
             self._hand_over(job.family)
         return ""
@@ -383,6 +414,8 @@ class Delivery:
             self.playing[job.family].discard(name)
             if again:
                 self.finals[job.family].insert(0, (name, job))
+        elif name.endswith(f"-{RECIPE}"):
+            self.recipe_given = not again
         elif again and job.kind == REFIT:
             self.refits[job.family] = job
         elif again and name.endswith(f"-{MEMBER}"):

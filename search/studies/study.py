@@ -77,10 +77,11 @@ class Study:
         aims: Aims = ACCURACY,
         probes: Sequence[Mapping[str, Any]] = (),
         given: Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
     ) -> None:
         """`trials` are those to be drawn, None for no end; `probes` are points beyond them, tried beside the starts.
 
-        No draw departs from the values that are `given`.
+        No draw departs from the values that are `given`. A `recipe` is a point that is tried before all others.
         """
         self._family = family
         self._space = space
@@ -115,6 +116,11 @@ class Study:
         for values in ({}, *early, *starts, *probes):
             if (point := moved(space, values)) is not None and point not in points:
                 points.append(point)
+        first_of_all = moved(space, recipe) if recipe else None
+        self.recipe = first_of_all is not None  # whether its first trial is another than the base
+        usual = points
+        if first_of_all is not None:
+            points = [first_of_all, *(point for point in points if point != first_of_all)]
         self._untried = self._all_but(earlier, points)
         tried = [record.point for record in earlier]
         waiting = [point for point in points if point not in tried]
@@ -125,11 +131,11 @@ class Study:
             self._enqueue(point)
         self._starts = len(waiting)
         # What most configurations are like: the first of the starts that is trained by epochs, or the base.
-        trained = [point for point in points[1:] if not is_probe(point) and self._work(point) > HEAD]
-        self.usual = self._space(TrialHyperParameters(values=[*trained, points[0]][0]))
-        if isinstance(space, Narrowed) and "backbone" in points[0] and work(family, self.usual) <= HEAD:
+        trained = [point for point in usual[1:] if not is_probe(point) and self._work(point) > HEAD]
+        self.usual = self._space(TrialHyperParameters(values=[*trained, usual[0]][0]))
+        if isinstance(space, Narrowed) and "backbone" in usual[0] and work(family, self.usual) <= HEAD:
             # A space that was narrowed to heads alone: what a trunk takes is told by the base that it had before.
-            kept: dict[str, Any] = {name: points[0][name] for name in ("backbone", "image_size")}
+            kept: dict[str, Any] = {name: usual[0][name] for name in ("backbone", "image_size")}
             self.usual = whole(space)(TrialHyperParameters(values=kept))
         self._left += sum(is_probe(point) for point in waiting)
 
@@ -458,6 +464,6 @@ def studies_of(
         studies[family] = Study(
             family, space, (*first, *starts), trials=settings.trials, seed=seed,
             earlier=earlier, observations=observations, aims=aims, probes=points if probed else (),
-            given=mobilenet.GIVEN if transfer else None,
+            given=mobilenet.GIVEN if transfer else None, recipe=prior.recipes.get(family) if prior else None,
         )  # fmt: skip
     return studies

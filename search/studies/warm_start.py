@@ -22,6 +22,7 @@ from search.settings import Settings
 from search.studies.aims import Aims, size_of
 from search.studies.hyperparameters import TrialHyperParameters, contains
 
+WARM_START = "warm_start.json"  # what earlier runs gave, in a run folder
 FIRST = 3  # configurations of earlier runs that a family tries right after its base
 
 Space = Callable[[Any], dict[str, Any]]
@@ -57,6 +58,11 @@ class Prior:
     sources: tuple[Source, ...] = ()
     observations: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     first: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)  # points, the best first
+    # Of the run that is gone on from (`search.studies.predecessor`): the point that each family begins with, the family
+    # whose model it delivered, and what is to be said of them.
+    recipes: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    leader: str = ""
+    told: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The record as `warm_start.json` holds it: a resumed run no longer needs the folders of the earlier ones."""
@@ -74,7 +80,8 @@ class Prior:
             for family, records in self.observations.items()
         }
         sources = [asdict(source) for source in self.sources]
-        return json.dumps({"sources": sources, "first": self.first, "observations": observations}) + "\n"
+        recipes = {"recipes": self.recipes, "leader": self.leader, "told": self.told} if self.told else {}
+        return json.dumps({"sources": sources, "first": self.first, "observations": observations, **recipes}) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Prior":
@@ -92,7 +99,9 @@ class Prior:
                 ]
                 for family, records in saved["observations"].items()
             }  # fmt: skip
-            return cls(tuple(Source(**source) for source in saved["sources"]), observations, saved["first"])
+            sources = tuple(Source(**source) for source in saved["sources"])
+            recipes, told = dict(saved.get("recipes", {})), tuple(saved.get("told", ()))
+            return cls(sources, observations, saved["first"], recipes, str(saved.get("leader", "")), told)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"`warm_start.json` cannot be read: {type(error).__name__}: {error}") from error
 
@@ -109,26 +118,28 @@ class Prior:
             yield line
         told = ", ".join(f"{len(points)} of {family}" for family, points in self.first.items() if points)
         if self.sources:
-            yield f"tried first after the base: {told or 'nothing that is not tried anyway'}"
+            base = "recipes below and the base" if self.recipes else "base"
+            yield f"tried first after the {base}: {told or 'nothing that is not tried anyway'}"
+        yield from self.told
 
 
-def read_earlier(folder: Path) -> Earlier:
+def read_earlier(folder: Path, option: str = "--warm-start") -> Earlier:
     """Reads the folder of a run; raises OSError or ValueError where it is none, has no result or unknown settings."""
     for name in ("settings.json", "trials.jsonl"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"--warm-start needs folders of runs, and there is no `{folder / name}`")
+            raise FileNotFoundError(f"{option} needs folders of runs, and there is no `{folder / name}`")
     try:
         settings = Settings.from_json((folder / "settings.json").read_text(encoding="utf-8"))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"--warm-start needs runs of this version of Pedigree or an earlier one, and `{folder / 'settings.json'}` "
+            f"{option} needs runs of this version of Pedigree or an earlier one, and `{folder / 'settings.json'}` "
             f"is not of one: {error}"
         ) from error
     rows = read_rows(folder / "trials.jsonl")
     points = {row["trial"]: row.get("point") for row in rows.records if row["event"] == "start"}
     trials = [_record(trial, points.get(name)) for name, trial in rows.trials.items()]
     if not any(trial.values for trial in trials):
-        raise ValueError(f"--warm-start needs runs with results, and no trial of `{folder}` has trained an epoch")
+        raise ValueError(f"{option} needs runs with results, and no trial of `{folder}` has trained an epoch")
     split, code = (read_object(folder / name) for name in ("split.json", "hypermodels.json"))
     return Earlier(folder.resolve().name, settings, split, code, tuple(trials))
 

@@ -33,7 +33,9 @@ FOLDS = 5  # of train and validation; the validation side is one of them
 SHORT_OF_SCORED = 0.05
 # Features are stored in half of the bits: by so much a probability from them may differ from the model's own.
 LIKE = 0.02
+TEST = "test"  # the event of a retraining of a family's best
 MEMBER = "member"  # the event of a retraining for the ensemble, and the end of its name
+RECIPE = "recipe"  # the same of the recipe of the run that is gone on from
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,17 @@ class Outcome:
     doubt: dict[str, Any] = field(default_factory=dict)  # temperature and thresholds, for the `model` row
     doubts: dict[str, bytes] = field(default_factory=dict)  # files of `doubts/`, with the exported model
 
-    def keep(self, folder: Path, journal: Journal, family: str, trial: str, *, member: bool = False) -> None:
+    def keep(self, folder: Path, journal: Journal, family: str, trial: str, *, event: str = TEST) -> None:
         """Writes its files into the run folder, and then the rows that speak of them.
 
-        `member` tells a retraining for the ensemble from one of the family's best configuration.
+        The `event` tells a retraining for the ensemble, and that of a recipe, from one of the family's best
+        configuration.
         """
         seed = self.row["seed"]
         for kind in ("predictions", "mistakes", "models"):
             (folder / kind).mkdir(exist_ok=True)
-        write_aside(
-            folder / "predictions" / f"{f'{trial}-{MEMBER}' if member else f'{family}-{seed}'}.npz", self.probabilities
-        )
+        name = f"{family}-{seed}" if event == TEST else f"{trial}-{event}"
+        write_aside(folder / "predictions" / f"{name}.npz", self.probabilities)
         for name, content in self.mistakes.items():
             write_aside(folder / "mistakes" / name, content)
         for name, content in self.doubts.items():
@@ -68,7 +70,7 @@ class Outcome:
             write_aside(folder / "doubts" / name, content)
         if self.model is not None:
             write_aside(folder / "models" / f"{family}.keras", self.model)
-        journal.write(MEMBER if member else "test", trial, family, **self.row)
+        journal.write(event, trial, family, **self.row)
         if self.model is not None:
             journal.write(
                 "model", trial, family, seed=seed, path=f"models/{family}.keras",
