@@ -160,6 +160,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     from search.cluster import check_reachable, joins
     from search.data import pictures as data
     from search.data.cache import locked, write_aside
+    from search.data.label_sets import judged
     from search.record.tracking.trackers import Trackers
     from search.studies.own_spaces import OwnSpaces
     from search.training.weights import find_weights
@@ -218,6 +219,11 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                     records |= narrowed(settings, weights, {}, progress.say, weighted=maybe)
                 pictures, split = data.prepare(settings, machine.cores(), progress.say)
                 progress.say(describe(split))
+                settings, changed = judged(settings, split)
+                if changed:
+                    progress.say(changed)
+                    progress.settings = settings
+                    records["settings.json"] = settings.to_json()
                 check_metric(settings, split)
                 weighted = weighs(settings, split)
                 if weighted:
@@ -300,7 +306,7 @@ def weighs(settings: Settings, split: Mapping[str, Any]) -> bool:
     from results.analysis.numbers import class_counts, imbalanced
 
     counts = [entry["train"] for entry in class_counts(dict(split))]
-    return settings.class_weights == "auto" and imbalanced(counts)
+    return settings.class_weights == "auto" and not split.get("multilabel") and imbalanced(counts)
 
 
 def earlier_runs(settings: Settings) -> list[Any]:
@@ -512,9 +518,9 @@ def check_metric(settings: Settings, split: Mapping[str, Any]) -> None:
 
 def describe(split: dict[str, Any]) -> str:
     """The data in one line, and every note about it."""
-    sizes = split["sizes"]
+    sizes, kind = split["sizes"], "labels" if split.get("multilabel") else "classes"
     line = (
-        f"{split['title']}: {len(split['classes'])} classes, {sizes['train']} train, {sizes['validation']} validation, "
+        f"{split['title']}: {len(split['classes'])} {kind}, {sizes['train']} train, {sizes['validation']} validation, "
         f"{sizes['test']} test pictures"
     )
     if split["left_out"]:
@@ -776,6 +782,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "table's folder)", source, metavar="FOLDER")  # fmt: skip
     add(what, "--image-column", "of a table: files of the pictures (default: found by its name)", metavar="NAME")
     add(what, "--label-column", "of a table: classes (default: found by its name)", metavar="NAME")
+    add(what, "--label-columns", "of a table of several labels a picture: columns of 0 and 1, one for each label, "
+        "separated by commas (default: found by their values)", names, action="extend", metavar="A,B")  # fmt: skip
+    add(what, "--label-separator", "of a table of several labels a picture: what stands between them (default: found, "
+        "where it is ; or |)", metavar="S")  # fmt: skip
     add(what, "--split-column", "of a table: train, validation or test; none to ignore it (default: found by its name)",
         metavar="NAME")  # fmt: skip
     add(what, "--group-column", "of a table: patients, cameras or the like, none of which is on two sides of the "
@@ -812,7 +822,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
         what, "--class-weights", "of imbalanced data: auto lets the search choose how much rare classes count, and "
         "focal loss; none", metavar="{auto,none}",
     )  # fmt: skip
-    add(what, "--metric", f"what trials and models are judged by: {', '.join(METRICS)}", metavar="M")
+    add(
+        what, "--metric", f"what trials and models are judged by: {', '.join(METRICS)}; of several labels a picture "
+        "map, which is the default there, or macro_f1", metavar="M",
+    )  # fmt: skip
     add(
         what,
         "--objective",

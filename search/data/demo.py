@@ -40,6 +40,7 @@ SURROUNDINGS: tuple[Colour, ...] = (
 EARS = ("prick", "drop", "button", "bat", "long")
 TAILS = ("curl", "sabre", "flag", "stub", "whip")
 PATTERNS = ("plain", "saddle", "patches", "spots", "bicolour", "mask", "brindle", "blaze")
+POSES = (5, 2, 2, 2)  # how often a dog stands, sits, lies, and looks out of a portrait
 
 PLACES = (
     "Harrow", "Bramley", "Kestrel", "Moorland", "Tarn", "Lindell", "Orford", "Quarry", "Velden", "Saltmarsh",
@@ -140,12 +141,12 @@ def draw_array(count: int, size: int, seed: int = 0, breeds: int = 10) -> tuple[
     return dogs, np.arange(count, dtype=np.int64) % breeds
 
 
-def draw_dog(breed: Breed, size: int, seed: str) -> Image.Image:
-    """One dog of a breed, size x size pixels, in a pose, place and light of its own."""
+def draw_dog(breed: Breed, size: int, seed: str, poses: Sequence[int] = POSES) -> Image.Image:
+    """One dog of a breed, size x size pixels, in a pose, place and light of its own; `poses` says how often each is."""
     chance = random.Random(f"{breed.name}/{seed}")
     fine = 3 if size < 128 else 2  # drawn so many times larger, then averaged, for smooth edges
     image = _background(size * fine, chance)
-    _paint(image, breed, chance)
+    _paint(image, breed, chance, poses)
     if chance.random() < 0.3:
         _cover(image, chance)
     return _light(image.reduce(fine), chance)
@@ -170,8 +171,8 @@ class _Pen:
         self.draw.polygon(placed.view(np.float64).tolist(), fill=colour)
 
 
-def _paint(image: Image.Image, breed: Breed, chance: random.Random) -> None:
-    pose = chance.choices(("stand", "sit", "lie", "portrait"), (5, 2, 2, 2))[0]
+def _paint(image: Image.Image, breed: Breed, chance: random.Random, poses: Sequence[int]) -> None:
+    pose = chance.choices(("stand", "sit", "lie", "portrait"), poses)[0]
     coat, second = COATS[breed.coat], COATS[breed.second]
     if chance.random() < 1 / 6:
         coat, second = second, coat  # so that no colour gives a breed away

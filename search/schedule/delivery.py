@@ -8,7 +8,7 @@ import ray
 
 from models.sizes import HEAD, is_probe, work
 from results.analysis.doubt import held_of
-from results.analysis.metrics import ACCURACY, METRICS, shown
+from results.analysis.metrics import ACCURACY, METRICS, SEVERAL, shown
 from results.analysis.numbers import (
     DOUBT,
     best_trial,
@@ -342,7 +342,12 @@ class Delivery:
         outcome.keep(self.settings.folder, self.journal, job.family, trial, member=member)
         if outcome.note:
             self.say(f"{job.family}: {outcome.note}")
-        self.say(f"{trial if member else job.family}: {outcome.row['accuracy']:.3f} on test with seed {job.seed}")
+        # Of several labels a picture the accuracy counts pictures all of whose labels are right.
+        found = "".join(f"{METRICS[name].title} {outcome.row[name]:.3f}, " for name in SEVERAL if name in outcome.row)
+        name = trial if member else job.family
+        self.say(
+            f"{name}: {found}{'accuracy ' * bool(found)}{outcome.row['accuracy']:.3f} on test with seed {job.seed}"
+        )
         return ""
 
     def ended(self, name: str, *, again: bool) -> None:
