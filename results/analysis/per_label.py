@@ -103,10 +103,10 @@ def _together(said: Sequence[Any], own: Any, classes: Sequence[str]) -> list[dic
 
     What is added in the place of another is a confusion. Counts are sums over the seeds.
     """
-    missed = sum((~(one > 0) & own).astype(int).T @ ((one > 0) & ~own).astype(int) for one in said)
-    found = [
-        {"missed": classes[one], "added": classes[other], "pictures": int(count)}
-        for (one, other), count in np.ndenumerate(missed)
-        if count
+    missed = np.sum([(~(one > 0) & own).astype(int).T @ ((one > 0) & ~own).astype(int) for one in said], axis=0)
+    found: list[dict[str, Any]] = [
+        {"missed": classes[one], "added": classes[other], "pictures": int(missed[one, other])}
+        for one, other in np.argwhere(missed).tolist()
     ]
-    return sorted(found, key=lambda pair: -pair["pictures"])[:MOST_PAIRS]
+    found.sort(key=lambda pair: int(-pair["pictures"]))
+    return found[:MOST_PAIRS]

@@ -188,7 +188,7 @@ class _Serving:
         return web.Response(text=self._page, content_type="text/html", headers={"Content-Security-Policy": POLICY})
 
     async def health(self, request: Any) -> Any:
-        told = {"status": "ok", "run": self._run, "family": self._delivered.family}
+        told: dict[str, Any] = {"status": "ok", "run": self._run, "family": self._delivered.family}
         told |= {"thresholds": list(self._delivered.cuts)} if self._delivered.cuts else {}
         return web.json_response({**told, "classes": self._delivered.classes, "threshold": self._delivered.threshold})
 

@@ -1,4 +1,4 @@
-"""A drawn set of several labels a picture: dogs with pricked ears, a dark coat and a curled tail, some with none.
+"""A drawn set of several labels a picture: dogs with a dark coat, red ears and a golden tail, some with none of these.
 
     python -m search.data.drawn_labels FOLDER
 
@@ -14,35 +14,34 @@ from pathlib import Path
 
 from PIL import Image
 
-from search.data.demo import EARS, JPEG_QUALITY, PATTERNS, TAILS, Breed, draw_dog
+from search.data.demo import EARS, JPEG_QUALITY, TAILS, Breed, paint
 
-LABELS = ("curled tail", "dark coat", "pricked ears")
-SHARES = (0.4, 0.5, 0.6)  # how often a dog has each
-PRICKED = ("prick", "bat")
-DARK, LIGHT = ("black", "chocolate", "slate"), ("white", "cream", "tan")
-WHOLE = (5, 2, 2, 0)  # no portraits, which show no tail
+LABELS = ("dark coat", "golden tail", "red ears")
+SHARES = (0.5, 0.4, 0.6)  # how often a dog has each
+DARK, LIGHT = ("black", "slate"), ("white", "cream", "grey")
+GOLD, RED = (236, 176, 40), (196, 52, 40)
+GROUNDS = ((150, 190, 222), (96, 138, 62), (62, 104, 142), (138, 136, 130), (52, 84, 48))
+WHOLE = (5, 2, 2, 0)  # of the poses of the demo: no portraits, which show no tail
+FINE = 2  # drawn so many times larger, for smooth edges
 SEPARATOR = ";"
 
 
 def draw(pictures: int, size: int, seed: int = 0) -> Iterator[tuple[Image.Image, tuple[str, ...]]]:
-    """So many dogs of size x size pixels, each with those of `LABELS` that it has; the same for one seed always."""
+    """So many dogs of size x size pixels, each with those of `LABELS` that it has; the same for one seed always.
+
+    They are simpler than the demo's, so that a few hundred show what a label is: on a ground of one colour, and told
+    by the colours of their parts.
+    """
     for number in range(pictures):
         chance = random.Random(f"several labels {seed} {number}")
-        curled, dark, pricked = has = [chance.random() < share for share in SHARES]
-        coats = DARK if dark else LIGHT
-        breed = Breed(
-            "Some dog",
-            chance.choice(PRICKED if pricked else [ears for ears in EARS if ears not in PRICKED]),
-            round(chance.uniform(0.4, 0.95), 2),
-            "curl" if curled else chance.choice([tail for tail in TAILS if tail != "curl"]),
-            # A dog in six has its second colour for its coat.
-            *chance.sample(coats, 2),
-            chance.choice(PATTERNS),
-            round(chance.uniform(0.4, 0.8), 2),
-            chance.choice((0.0, 0.025, 0.045)),
-        )
-        image = draw_dog(breed, size, f"{seed}/{number}", WHOLE)
-        yield image, tuple(label for label, there in zip(LABELS, has, strict=True) if there)
+        dark, golden, red = has = [chance.random() < share for share in SHARES]
+        # A dog in six has its second colour for its coat.
+        coat, second = chance.sample(DARK if dark else LIGHT, 2)
+        muzzle, legs = round(chance.uniform(0.4, 0.95), 2), round(chance.uniform(0.4, 0.8), 2)
+        breed = Breed("Some dog", chance.choice(EARS), muzzle, chance.choice(TAILS), coat, second, "plain", legs, 0.0)
+        image = Image.new("RGB", (size * FINE, size * FINE), chance.choice(GROUNDS))
+        paint(image, breed, chance, WHOLE, RED if red else None, GOLD if golden else None)
+        yield image.reduce(FINE), tuple(label for label, there in zip(LABELS, has, strict=True) if there)
 
 
 def write(folder: Path, pictures: int = 400, size: int = 96, seed: int = 0, *, columns: bool = False) -> Path:

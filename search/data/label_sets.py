@@ -200,7 +200,7 @@ def check_shares(labels: Indices, names: Sequence[str], readable: NDArray[np.boo
 
 
 def check_sides(
-    labels: Indices, names: Sequence[str], train: Indices, validation: Indices, test: Indices, *, own: bool
+    labels: NDArray[np.integer], names: Sequence[str], train: Indices, validation: Indices, test: Indices, *, own: bool
 ) -> None:
     """Raises ValueError for a label that a side of the split has no picture of, or that all training pictures have.
 

@@ -61,8 +61,8 @@ def stratify(
             put(unit, max(range(len(sizes)), key=room.__getitem__))
     _fill(units, counts_of, placed, lacking, labels)
     found = np.empty(len(labels), np.int64)
-    for unit, side in zip(units, placed, strict=True):
-        found[unit] = side
+    for rows, side in zip(units, placed, strict=True):
+        found[rows] = side
     return found
 
 

@@ -64,7 +64,7 @@ def find_label_mistakes(
             name = f"{family}-{number}"
             files[f"{name}-wrong.jpg"] = thumbnail(pixels[row])
             files[f"{name}-nearest.jpg"] = thumbnail(pixels[other])
-            told = {
+            told: dict[str, list[list[Any]]] = {
                 kind: [[int(label), float(probabilities[place, label])] for label in np.flatnonzero(of)]
                 for kind, of in (("missed", truth[place] & ~said[place]), ("added", said[place] & ~truth[place]))
             }
@@ -78,7 +78,7 @@ def find_label_mistakes(
                 },
             }
             if told["added"] and number < LOOKED_AT and time.monotonic() - began < BOUND:
-                surest = max(told["added"], key=lambda one: one[1])[0]
+                surest = int(max(told["added"], key=lambda one: one[1])[0])
                 mistake["where"] = f"{name}-where.jpg"
                 files[mistake["where"]] = thumbnail(lit(pixels[row], occlusion(model, pixels[row], surest)))
             record["mistakes"].append(mistake)

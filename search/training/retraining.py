@@ -197,7 +197,7 @@ def retrain(
     cuts = np.array(doubt.get("label_thresholds") or [])
     if len(cuts):
         accuracy = exact(probabilities, truth, cuts)
-    row = {
+    row: dict[str, Any] = {
         "seed": seed,
         "epochs": trained.epochs,
         "accuracy": accuracy,
