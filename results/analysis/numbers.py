@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from results.analysis import metrics, per_label
-from results.analysis.metrics import ACCURACY, METRICS
+from results.analysis.metrics import ACCURACY, METRICS, SEVERAL
 from results.records import SIDES, broken_records, read_probabilities, read_record, truth_of
 from results.rows import (
     FAILED,
@@ -407,6 +407,8 @@ def summarise(run_dir: Path) -> dict[str, Any]:
     several = split.get("multilabel") is True
     usual = {} if several else commonest(counts)
     metric = metric_of(settings)
+    if several and metric not in SEVERAL:
+        metric = SEVERAL[0]  # of a run whose settings are lost
     families = {family: _family(run_dir, rows, family, split, sizes["test"], members, metric) for family in names}
     space = read_record(run_dir / "space.json")
     for family, record in families.items():
@@ -436,8 +438,8 @@ def summarise(run_dir: Path) -> dict[str, Any]:
         },
         "families": families,
         "winner": choose_winner({family: record["best"] for family, record in families.items()}),
-        "winner_rule": winner_rule(limits_of(settings), metric_of(settings)),
-        "metric": metric_of(settings),
+        "winner_rule": winner_rule(limits_of(settings), metric),
+        "metric": metric,
         # Of runs from before there was a choice nothing was weighted.
         "weighted": not several
         and settings.get("class_weights") == "auto"

@@ -52,9 +52,9 @@ def judge(
         {
             "seeds": list(known),
             "by_seed": [metrics.score(metric, one, truth) for one in seen],
-            "map": float(np.mean([np.nanmean(one) for one in ranked])),
+            "map": float(np.mean([multilabel.mean_average_precision(one, truth, each) for one, _ in known.values()])),
             "macro_f1": float(np.mean([multilabel.macro_f1(one, truth, each) for one in said])),
-            "chance": float(own.mean(axis=0)[own.any(axis=0)].mean()),
+            "chance": float(own.mean(axis=0)[own.any(axis=0)].mean()) if own.any() else 0.0,
             "hamming": float(np.mean([(one > 0) != own for one in said])),
             "cardinality": {
                 "true": float(own.sum(axis=1).mean()),
