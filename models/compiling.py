@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from models import kernels
+from models import kernels, multilabel
 
 # The share of all steps over which a cosine schedule first climbs to its rate.
 WARM_UP = 0.05
@@ -21,8 +21,9 @@ def compile_model(
     epochs: int,
     trunk: Collection[str] = (),
     jit: bool | None = None,
+    several: bool = False,
 ) -> None:
-    """Compiles a model that gives probabilities for one-hot float32 labels.
+    """Compiles a model that gives probabilities for one-hot float32 labels, or for `several` labels a picture.
 
     `steps` per epoch and `epochs` are those of a full trial: a cosine schedule ends with the last of them.
     `trunk` holds the paths of variables that learn at `config["trunk_rate"]` times the learning rate.
@@ -45,8 +46,10 @@ def compile_model(
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer=optimizer,
-        loss=_loss(config),
-        metrics=[
+        loss=multilabel.loss(config) if several else _loss(config),
+        metrics=multilabel.metrics()
+        if several
+        else [
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             keras.metrics.CategoricalCrossentropy(name="crossentropy"),
         ],

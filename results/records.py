@@ -71,16 +71,34 @@ def read_probabilities(path: Path, shape: tuple[int, int]) -> Any | None:
     return probabilities if usable else None
 
 
+def truth_of(split: dict[str, Any], side: str) -> Any:
+    """The labels of the pictures of a side (n,); of several labels a picture 0 and 1 (n, labels)."""
+    entries = split.get(side) or []
+    if not split.get("multilabel"):
+        return np.array([label for _, label in entries], dtype=int)
+    found = np.zeros((len(entries), len(split.get("classes") or [])), dtype=int)
+    for row, (_, labels) in enumerate(entries):
+        found[row, labels] = 1
+    return found
+
+
 def split_problem(split: dict[str, Any]) -> str:
     """What keeps a `split.json` from being used; empty where nothing does. All of its fields may be missing."""
     classes = split.get("classes", [])
     if not _strings(classes):
         return "`classes` needs names"
+    several = split.get("multilabel", False)
+    if not isinstance(several, bool):
+        return "`multilabel` needs true or false"
+    told = "a list of labels" if several else "a label"
     for side in SIDES:
         for entry in _list(split.get(side, [])):
-            if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) and _whole(entry[1])):
-                return f"`{side}` needs pairs of a name and a label, got {str(entry)[:80]}"
-            if entry[1] >= len(classes):
+            if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)):
+                return f"`{side}` needs pairs of a name and {told}, got {str(entry)[:80]}"
+            labels = entry[1] if several else [entry[1]]
+            if not (isinstance(labels, list) and all(map(_whole, labels))):
+                return f"`{side}` needs pairs of a name and {told}, got {str(entry)[:80]}"
+            if any(label >= len(classes) for label in labels):
                 return f"`{side}` needs labels below {len(classes)}, the number of classes, got {entry[1]}"
     sizes = split.get("sizes", {})
     if not isinstance(sizes, dict) or not all(_whole(size) for size in sizes.values()):

@@ -195,6 +195,9 @@ class Run:
         With a `coverage` from 0.5 to 1 that share of pictures of the known classes is answered. A picture of which the
         model is less sure has one row of the class "none of these classes", with the probability of the likeliest and
         `none` True. Raises ValueError for a model without thresholds.
+
+        Where pictures have several labels, there is a row for each label that reaches its `threshold`, whatever `top`,
+        and one of the class "no label" for a picture without any.
         """
         import pandas as pd
 
@@ -216,6 +219,8 @@ class Run:
             classes = answer.get("classes", [])
             if answer.get("none"):
                 classes = [{**classes[0], "class": NONE}]
+            if "error" not in answer and not classes:
+                classes = [{"class": prediction.NO_LABEL}]
             for rank, likely in enumerate(classes, 1):
                 rows.append({"picture": answer["picture"], "rank": rank, **likely, **doubt})
         return pd.DataFrame(rows)
@@ -225,9 +230,7 @@ class Run:
     ) -> list[dict[str, Any]]:
         if isinstance(pictures, np.ndarray) and pictures.ndim == 3:
             pictures = [pictures]
-        family = family or prediction.winner(self.folder)
-        threshold = None if coverage is None else prediction.threshold_of(self.folder, family, coverage)
-        model, classes = self.model(family), self.classes
+        delivered = prediction.deliver(self.folder, family=family, coverage=coverage)
         told = []
         for place, picture in enumerate(pictures):
             array = np.asarray(picture)
@@ -235,8 +238,7 @@ class Run:
                 raise ValueError(
                     f"a picture needs a uint8 array (height, width, 3), got {array.dtype} {array.shape} at {place}"
                 )
-            likely = prediction.likeliest(model, array, classes, top)
-            told.append({"picture": place, **prediction.doubted(likely, threshold)})
+            told.append({"picture": place, **delivered.said(array, top)})
         return told
 
     def export(self, form: str, *, family: str | None = None, out: str | Path | None = None) -> Path:

@@ -72,22 +72,24 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
         folder = replace(folder, notes=(*folder.notes, *split.notes))
     except ValueError as error:
         obstacle = str(error)
-    labels = np.array([picture.label for picture in folder.pictures])
-    readable = decoded.readable & (labels >= 0)
+    labels = data.labels_of(folder)
+    readable = decoded.readable & data.searched(labels)
+    # What tells pictures of different classes, or sets of labels, apart.
+    kinds = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
     sides = [picture.side for picture in folder.pictures] if folder.presplit else None
     chance = np.random.default_rng(settings.seed)
     samples = max(4, min(MOST_SAMPLES, 400 // len(folder.classes)))
     with_sheet = set(_spread(len(folder.classes), MOST_SHEETS))
     said = []
     for label, name in enumerate(folder.classes):
-        rows = np.flatnonzero((labels == label) & readable)
+        rows = np.flatnonzero(_of(labels, label) & readable)
         shown = np.sort(chance.permutation(rows)[:samples])
         means, deviations = colours(pixels, rows)
         said.append(
             {
                 "class": name,
                 "pictures": len(rows),
-                "unreadable": int((labels == label).sum() - len(rows)),
+                "unreadable": int(_of(labels, label).sum() - len(rows)),
                 "mean": means.mean(axis=0).round(1).tolist(),
                 "brightness": round(float(means.mean()), 1),
                 "contrast": round(float(deviations.mean()), 1),
@@ -105,16 +107,17 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
     alike = [rows for rows in members.values() if len(rows) > 1]
     largest = max(map(len, alike), default=0)
     # The largest first, then those that mix classes.
-    alike.sort(key=lambda rows: (len(rows) < largest, len(set(labels[rows].tolist())) == 1, -len(rows)))
+    alike.sort(key=lambda rows: (len(rows) < largest, len(set(kinds[rows].tolist())) == 1, -len(rows)))
     warned = data.warnings_of(likeness, sides, readable, settings.duplicates)
     reasons = {file.name: file.reason for file in folder.left_out} | decoded.reasons
     examples = [
-        int(chance.choice(np.flatnonzero((labels == said) & readable))) for said in _spread(len(folder.classes))
+        int(chance.choice(np.flatnonzero(_of(labels, said) & readable))) for said in _spread(len(folder.classes))
     ]
     said_of = [*folder.notes, *data.level_notes(decoded, names)]
     return {
         **{"title": title, "source": settings.data, "digest": folder.digest, "notes": [*said_of, *warned]},
         "obstacle": obstacle,
+        **({"multilabel": True} if folder.multilabel else {}),
         **{"files": len(folder.pictures) + len(folder.left_out), "pictures": len(usable), "classes": said},
         "levels": histograms(pixels[np.sort(chance.permutation(usable)[:500])]),
         "sizes": np.stack([decoded.width[drawn], decoded.height[drawn]], axis=1).tolist(),
@@ -125,12 +128,12 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
             "groups": len(alike),
             "identical": sum(len(set(likeness.identical[rows].tolist())) == 1 for rows in alike),
             "largest": largest,
-            "mixed": sum(len(set(labels[rows].tolist())) > 1 for rows in alike),
+            "mixed": sum(len(set(kinds[rows].tolist())) > 1 for rows in alike),
             "pictures": sum(map(len, alike)),
             "shown": [
                 {
                     "names": [names[row] for row in rows[:8]],
-                    "classes": sorted({folder.classes[labels[row]] for row in rows}),
+                    "classes": sorted({folder.of(folder.pictures[row]) for row in rows}),
                     "pictures": len(rows),
                     "identical": len(set(likeness.identical[rows].tolist())) == 1,
                     "sheet": sheet(pixels[rows[:8]], side=72),
@@ -140,11 +143,21 @@ def measure(settings: Settings, threads: int, say: Callable[[str], None]) -> dic
         },
         "left_out": [{"name": name, "reason": reasons[name]} for name in sorted(reasons)],
         "treated": [
-            {"name": names[row], "class": folder.classes[labels[row]], "versions": versions(pixels[row], packs, row)}
+            {
+                "name": names[row],
+                "class": folder.of(folder.pictures[row]),
+                "versions": versions(pixels[row], packs, row),
+            }
             for row in examples
         ],
         "seconds": round(time.monotonic() - began, 2),
     }
+
+
+def _of(labels: NDArray[Any], label: int) -> NDArray[np.bool_]:
+    """Which pictures are of a class, or have a label."""
+    found: NDArray[np.bool_] = labels == label if labels.ndim == 1 else labels[:, label] > 0
+    return found
 
 
 def colours(pixels: Pixels, rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

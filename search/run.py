@@ -206,6 +206,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     from search.cluster import check_reachable, joins
     from search.data import pictures as data
     from search.data.cache import locked, write_aside
+    from search.data.label_sets import judged
     from search.record.offsite import Offsite
     from search.record.tracking.trackers import Trackers
     from search.studies import predecessor
@@ -269,6 +270,11 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 sides = predecessor.sides_before(settings, before)
                 pictures, split = data.prepare(settings, machine.cores(), progress.say, sides)
                 progress.say(describe(split))
+                settings, changed = judged(settings, split)
+                if changed:
+                    progress.say(changed)
+                    progress.settings = settings
+                    records["settings.json"] = settings.to_json()
                 check_metric(settings, split)
                 weighted = weighs(settings, split)
                 if weighted:
@@ -365,7 +371,7 @@ def weighs(settings: Settings, split: Mapping[str, Any]) -> bool:
     from results.analysis.numbers import class_counts, imbalanced
 
     counts = [entry["train"] for entry in class_counts(dict(split))]
-    return settings.class_weights == "auto" and imbalanced(counts)
+    return settings.class_weights == "auto" and not split.get("multilabel") and imbalanced(counts)
 
 
 def earlier_runs(settings: Settings) -> list[Any]:
@@ -585,9 +591,9 @@ def check_metric(settings: Settings, split: Mapping[str, Any]) -> None:
 
 def describe(split: dict[str, Any]) -> str:
     """The data in one line, and every note about it."""
-    sizes = split["sizes"]
+    sizes, kind = split["sizes"], "labels" if split.get("multilabel") else "classes"
     line = (
-        f"{split['title']}: {len(split['classes'])} classes, {sizes['train']} train, {sizes['validation']} validation, "
+        f"{split['title']}: {len(split['classes'])} {kind}, {sizes['train']} train, {sizes['validation']} validation, "
         f"{sizes['test']} test pictures"
     )
     if split["left_out"]:
@@ -864,6 +870,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "table's folder)", source, metavar="FOLDER")  # fmt: skip
     add(what, "--image-column", "of a table: files of the pictures (default: found by its name)", metavar="NAME")
     add(what, "--label-column", "of a table: classes (default: found by its name)", metavar="NAME")
+    add(what, "--label-columns", "of a table of several labels a picture: columns of 0 and 1, one for each label, "
+        "separated by commas (default: found by their values)", names, action="extend", metavar="A,B")  # fmt: skip
+    add(what, "--label-separator", "of a table of several labels a picture: what stands between them (default: found, "
+        "where it is ; or |)", metavar="S")  # fmt: skip
     add(what, "--split-column", "of a table: train, validation or test; none to ignore it (default: found by its name)",
         metavar="NAME")  # fmt: skip
     add(what, "--group-column", "of a table: patients, cameras or the like, none of which is on two sides of the "
@@ -900,7 +910,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
         what, "--class-weights", "of imbalanced data: auto lets the search choose how much rare classes count, and "
         "focal loss; none", metavar="{auto,none}",
     )  # fmt: skip
-    add(what, "--metric", f"what trials and models are judged by: {', '.join(METRICS)}", metavar="M")
+    add(
+        what, "--metric", f"what trials and models are judged by: {', '.join(METRICS)}; of several labels a picture "
+        "map, which is the default there, or macro_f1", metavar="M",
+    )  # fmt: skip
     add(
         what,
         "--objective",

@@ -141,6 +141,9 @@ class Settings:
     images: str = ""  # what the paths of a table are relative to; by default its own folder
     image_column: str = ""  # of a table: the pictures' files; by default found by its name
     label_column: str = ""  # of a table: the classes; by default found by its name
+    # Of a table of several labels a picture: columns of 0 and 1, one for each label; by default found by their values.
+    label_columns: tuple[str, ...] = ()
+    label_separator: str = ""  # between the labels of a picture in a table; by default found where it is ; or |
     split_column: str = ""  # of a table: train, validation or test; by default found by its name; none: not used
     group_column: str = ""  # of a table: what never crosses the split; by default found by its name; none: not used
     duplicates: str = "near"  # kept on one side of the split: near, exact (the same bytes or pixels), or off
@@ -234,10 +237,11 @@ class Settings:
         self._check_backbones()
         _check(self.label_from in LABELS_FROM, "label_from", f"one of {', '.join(LABELS_FROM)}", self.label_from)
         _check_pattern(self.label_pattern)
-        named = [name for name in ("image_column", "label_column", "split_column", "group_column", "images")
-                 if getattr(self, name)]  # fmt: skip
+        named = [name for name in ("image_column", "label_column", "label_columns", "label_separator", "split_column",
+                                   "group_column", "images") if getattr(self, name)]  # fmt: skip
         tabled = "no table beside it, whose labels are not in the names of files"
         _check(not (self.label_pattern and named), "label_pattern", tabled, ", ".join(named))
+        _check_label_columns(self.label_columns, self.label_column, self.label_separator)
         _check(
             not self.label_pattern or self.label_from == "auto",
             "label_pattern", "no label_from beside it", self.label_from,
@@ -467,6 +471,15 @@ def _check_pattern(pattern: str) -> None:
         raise ValueError(f"`label_pattern` needs a regular expression, got {pattern!r}: {error}") from None
     rule = "a regular expression with a group that is the class, such as ([a-z]+)_[0-9]+"
     _check(groups >= 1, "label_pattern", rule, pattern)
+
+
+def _check_label_columns(columns: Sequence[str], column: str, separator: str) -> None:
+    """Raises ValueError for columns of several labels a picture that leave it open where its labels stand."""
+    beside = column or separator
+    rule = "two columns of 0 and 1 or more, one for each label"
+    _check(len(columns) != 1, "label_columns", rule, columns)
+    _check(len(set(columns)) == len(columns), "label_columns", "each column once", columns)
+    _check(not (columns and beside), "label_columns", "no label_column and no label_separator beside it", beside)
 
 
 def _check(holds: bool, field: str, rule: str, value: object) -> None:

@@ -51,23 +51,38 @@ def held_of(rows: Rows, trial: str, family: str) -> dict[str, Any] | None:
     """What pictures that a configuration had not learnt from said of its confidence, as far as its rows tell.
 
     Those of the folds of its final together, else the validation pictures at its last epoch of which this was kept.
-    None where neither is known.
+    None where neither is known. Of several labels a picture it is a threshold for each label, and no temperature.
     """
     folds = [row.get("held") for row in rows.finals(family).get(trial, {}).values()]
-    found: list[dict[str, Any]] = [held for held in folds if usable(held)]
-    told_by = "the folds of its final"
-    if not found and trial in rows.trials:
-        curve = [row.get("held") for row in rows.trials[trial].curve]
-        found, told_by = [held for held in curve if usable(held)][-1:], "the validation pictures of its trial"
-    if not found:
-        return None
+    curve = [row.get("held") for row in rows.trials[trial].curve] if trial in rows.trials else []
+    for known in (usable, usable_cuts):
+        found: list[dict[str, Any]] = [held for held in folds if known(held)]
+        told_by = "the folds of its final"
+        if not found:
+            found, told_by = [held for held in curve if known(held)][-1:], "the validation pictures of its trial"
+        if found:
+            pictures = sum(int(held.get("pictures") or 0) for held in found)
+            return {**_together(found), "pictures": pictures, "told_by": told_by}
+    return None
+
+
+def _together(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What several records of held-out pictures say together."""
+    if "label_thresholds" in found[0]:
+        cuts = [held["label_thresholds"] for held in found]
+        alike = [one for one in cuts if len(one) == len(cuts[0])]
+        return {"label_thresholds": np.mean(np.array(alike), axis=0).round(6).tolist()}
     tables = np.array([held["thresholds"] for held in found])
     return {
         "temperature": float(np.exp(np.mean([np.log(held["temperature"]) for held in found]))),
         "thresholds": np.mean(tables, axis=0).round(6).tolist(),
-        "pictures": sum(int(held.get("pictures") or 0) for held in found),
-        "told_by": told_by,
     }
+
+
+def usable_cuts(held: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a record has a threshold for each of several labels a picture."""
+    cuts = held.get("label_thresholds") if isinstance(held, dict) else None
+    return isinstance(cuts, list) and bool(cuts) and all(is_number(cut) and 0 <= cut <= 1 for cut in cuts)
 
 
 def at_temperature(probabilities: Probabilities, temperature: float) -> Probabilities:

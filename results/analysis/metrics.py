@@ -4,7 +4,8 @@ Inside there is one convention, a `score` that is higher for the better: the met
 good. People are shown the metric with its usual sign (`shown`).
 
 All is written in NumPy and takes `counts`, how often each picture was drawn: a bootstrap is then a thousand sums, and
-no sorting.
+no sorting. Of several labels a picture truth is a 0/1 matrix (n, labels), for which `map` and `macro_f1` are defined
+(`results.analysis.multilabel`).
 """
 
 import math
@@ -15,9 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from results.analysis import multilabel
+
 Array = NDArray[Any]
 
 ACCURACY = "accuracy"
+SEVERAL = ("map", "macro_f1")  # metrics of several labels a picture, the default first
 # As the cross-entropy of every row has it: a probability of 0 would make the mean infinite.
 LEAST = 1e-7
 DRAWS = 1000  # of a bootstrap
@@ -60,10 +64,11 @@ def standard_error(name: str, probabilities: Array, truth: Array) -> float:
 def tie_loss(name: str, probabilities: Array, truth: Array) -> float:
     """The cross-entropy by which scores are told apart that are too near to each other.
 
-    Of a metric for which all classes count the same it is the mean over the classes.
+    Of a metric for which all classes count the same it is the mean over the classes. Of several labels a picture all
+    labels count the same.
     """
     losses = _losses(probabilities, truth)
-    if not METRICS[name].even:
+    if truth.ndim == 2 or not METRICS[name].even:
         return float(losses.mean())
     sizes = np.bincount(truth)
     return float((losses / sizes[truth]).sum() / (sizes > 0).sum())
@@ -73,9 +78,10 @@ def judged(name: str, probabilities: Array, truth: Array, before: str = "") -> d
     """What a row carries beside accuracy: `score`, its standard error and the loss for ties; nothing for accuracy."""
     if name == ACCURACY:
         return {}
+    said = multilabel.judged_by(name, probabilities, truth) if truth.ndim == 2 else probabilities
     return {
-        f"{before}score": score(name, probabilities, truth),
-        f"{before}score_error": standard_error(name, probabilities, truth),
+        f"{before}score": score(name, said, truth),
+        f"{before}score_error": standard_error(name, said, truth),
         f"{before}score_loss": tie_loss(name, probabilities, truth),
     }
 
@@ -109,6 +115,8 @@ def interval(name: str, runs: list[Array], truth: Array, *, seed: int = 0) -> tu
 
 
 def _losses(probabilities: Array, truth: Array) -> Array:
+    if truth.ndim == 2:
+        return multilabel.entropies(probabilities, truth)
     likely = probabilities[np.arange(len(truth)), truth].astype(np.float64)
     return np.asarray(-np.log(np.clip(likely, LEAST, 1.0)))
 
@@ -162,12 +170,16 @@ def _f1(probabilities: Array, truth: Array, counts: Array) -> tuple[Array, Array
 
 
 def _macro_f1(probabilities: Array, truth: Array, counts: Array) -> float:
+    if truth.ndim == 2:
+        return multilabel.macro_f1(probabilities, truth, counts)
     found, total = _f1(probabilities, truth, counts)
     # A class that no picture has and none is taken for says nothing; scikit-learn leaves it out as well.
     return float(found[total > 0].mean())
 
 
 def _macro_f1_influence(probabilities: Array, truth: Array) -> Array:
+    if truth.ndim == 2:
+        return multilabel.macro_f1_influence(probabilities, truth)
     found, total = _f1(probabilities, truth, np.ones(len(truth)))
     said = probabilities.argmax(axis=1)
     part = found / np.maximum(total, 1e-12)
@@ -213,6 +225,7 @@ METRICS: dict[str, Metric] = {
     ACCURACY: Metric("accuracy", lambda p, t, c: _mean(_right(p, t), c), lambda p, t: _spread(_right(p, t))),
     "balanced_accuracy": Metric("balanced accuracy", _balanced, _balanced_influence, even=True),
     "macro_f1": Metric("macro-F1", _macro_f1, _macro_f1_influence, even=True),
+    "map": Metric("mAP", multilabel.mean_average_precision, multilabel.map_influence, even=True),
     "top5": Metric("top-5 accuracy", lambda p, t, c: _mean(_in_top(p, t), c), lambda p, t: _spread(_in_top(p, t))),
     "auc": Metric("ROC AUC", _auc, _auc_influence, share=False),
     "log_loss": Metric(

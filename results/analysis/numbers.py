@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from results.analysis import metrics
-from results.analysis.metrics import ACCURACY, METRICS
-from results.records import SIDES, broken_records, read_probabilities, read_record
+from results.analysis import metrics, per_label
+from results.analysis.metrics import ACCURACY, METRICS, SEVERAL
+from results.records import SIDES, broken_records, read_probabilities, read_record, truth_of
 from results.rows import (
     FAILED,
     FINISHED,
@@ -54,7 +54,8 @@ IMBALANCED = 1.5
 DERIVED = ("model_parameters", "multiply_adds")
 # `pictures` where it was trained on all of them, the test pictures too, after another of its kind was scored.
 MODEL = ("path", "seed", "parameters", "bytes", "pictures", "latency_one", "latency_batch", "batch", "device")
-DOUBT = ("temperature", "thresholds", "held_out", "told_by")
+# `label_thresholds` of several labels a picture, in the place of the first two.
+DOUBT = ("temperature", "thresholds", "held_out", "told_by", "label_thresholds")
 SPENT = ("waiting", "building", "training", "validating")
 
 Z95 = 1.959964
@@ -431,8 +432,11 @@ def summarise(run_dir: Path) -> dict[str, Any]:
     most = settings.get("ensemble")
     members = most if isinstance(most, int) else None
     counts = class_counts(split)
-    usual = commonest(counts)
+    several = split.get("multilabel") is True
+    usual = {} if several else commonest(counts)
     metric = metric_of(settings)
+    if several and metric not in SEVERAL:
+        metric = SEVERAL[0]  # of a run whose settings are lost
     families = {family: _family(run_dir, rows, family, split, sizes["test"], members, metric) for family in names}
     space = read_record(run_dir / "space.json")
     for family, record in families.items():
@@ -458,13 +462,16 @@ def summarise(run_dir: Path) -> dict[str, Any]:
             "likeness": split.get("likeness") or {},
             "notes": split.get("notes") or [],
             "levels": split.get("levels") or {},
+            **({"multilabel": True, "cardinality": per_label.cardinality(split)} if several else {}),
         },
         "families": families,
         "winner": choose_winner({family: record["best"] for family, record in families.items()}),
-        "winner_rule": winner_rule(limits_of(settings), metric_of(settings)),
-        "metric": metric_of(settings),
+        "winner_rule": winner_rule(limits_of(settings), metric),
+        "metric": metric,
         # Of runs from before there was a choice nothing was weighted.
-        "weighted": settings.get("class_weights") == "auto" and imbalanced([entry["train"] for entry in counts]),
+        "weighted": not several
+        and settings.get("class_weights") == "auto"
+        and imbalanced([entry["train"] for entry in counts]),
         "objective": objective_of(settings),
         "limits": limits_of(settings),
         "skipped_rows": rows.skipped,
@@ -503,9 +510,14 @@ def _family(
         chosen = None if best is None else (best.get("final") or {"accuracy": best["validation_accuracy"]})["accuracy"]
         test["gap"] = chosen - test["accuracy"] if best and same else None
         seeds = [seed["seed"] for seed in test["seeds"]]
-        test["predictions"] = judge_predictions(run_dir, family, split, seeds)
+        several = split.get("multilabel") is True
+        test["predictions"] = None if several else judge_predictions(run_dir, family, split, seeds)
         # Beside accuracy what the run was judged by, with its usual sign; of accuracy that is all said.
-        test["metric"] = None if metric == ACCURACY else judge_test(run_dir, family, split, seeds, metric)
+        if several:
+            test["gap"] = None  # one half is the threshold on validation, and a fitted one on test
+            test["metric"], test["labels"] = per_label.judge(run_dir, family, split, rows.tests(family), metric)
+        else:
+            test["metric"] = None if metric == ACCURACY else judge_test(run_dir, family, split, seeds, metric)
     model = rows.model(family)
     refused = rows.ended(family, INFEASIBLE)
     return {
@@ -550,7 +562,8 @@ def _trend(trial: Trial) -> dict[str, Any]:
 def _broken_predictions(run_dir: Path, families: dict[str, dict[str, Any]]) -> list[str]:
     said = []
     for family, record in families.items():
-        judged = ((record["test"] or {}).get("predictions") or {}).get("seeds", [])
+        test = record["test"] or {}
+        judged = (test.get("labels") or test.get("predictions") or {}).get("seeds", [])
         for row in (record["test"] or {}).get("seeds", []):
             name = f"predictions/{family}-{row['seed']}.npz"
             if row["seed"] not in judged and (run_dir / name).exists():
@@ -564,9 +577,14 @@ def _count(split: dict[str, Any], part: str) -> int:
 
 
 def class_counts(split: dict[str, Any]) -> list[dict[str, Any]]:
-    """Pictures of each class in each part of the split, in the order of the classes."""
+    """Pictures of each class, or with each label, in each part of the split, in the order of the classes."""
     parts = SIDES
-    counted = {part: Counter(label for _, label in split.get(part) or []) for part in parts}
+    counted = {
+        part: Counter(
+            one for _, label in split.get(part) or [] for one in (label if isinstance(label, list) else [label])
+        )
+        for part in parts
+    }
     return [
         {"class": name, **{part: counted[part][label] for part in parts}}
         for label, name in enumerate(split.get("classes") or [])
@@ -853,8 +871,8 @@ def ensemble(
     following = [record["trial"] for record in full_trials(rows, family)[1:]]
     members = [member for member in rows.members(family) if most is None or member["trial"] in following[:most]]
     tests = rows.tests(family)
-    labels = np.array([label for _, label in split.get("test") or []], dtype=int)
-    if not members or not tests or not len(labels):
+    labels = truth_of(split, "test")
+    if not members or not tests or not len(labels) or labels.ndim == 2:
         return None
     names = [f"{family}-{tests[0]['seed']}", *(f"{member['trial']}-member" for member in members)]
     shape = (len(labels), len(split.get("classes") or []))

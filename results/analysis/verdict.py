@@ -161,13 +161,23 @@ def against_usual(summary: dict[str, Any], family: str) -> str:
 def imbalance(data: dict[str, Any]) -> str:
     """That some classes have far fewer pictures than others; empty where they have not."""
     counts = {entry["class"]: sum(entry[side] for side in SIDES) for entry in data["counts"]}
-    if not numbers.uneven(list(counts.values())):
+    if data.get("multilabel") or not numbers.uneven(list(counts.values())):
         return ""
     most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     return (
         f"The classes are uneven: {most} has {counts[most]:,} of {sum(counts.values()):,} pictures, {fewest} "
         f"{counts[fewest]:,}. Accuracy says little about the rare ones; balanced accuracy, the mean over the classes, "
         "counts all of them alike."
+    )
+
+
+def several(data: dict[str, Any]) -> str:
+    """What accuracy means where pictures have several labels; empty where they have one class."""
+    if not data.get("multilabel"):
+        return ""
+    return (
+        "Pictures have several labels: accuracy is the share of pictures all of whose labels are right, at a threshold "
+        "of a half on training and validation pictures, and on test at those of the model."
     )
 
 
@@ -216,7 +226,10 @@ def headline(summary: dict[str, Any]) -> str:
     pictures = plural(test["pictures"], "test picture") if test["pictures"] else "test pictures of unknown number"
     wins = " wins: it" if len(summary["families"]) > 1 else ""
     if test["metric"]:
-        rightly = f"it names {percent(test['accuracy'])} of them rightly{spread}"
+        share = percent(test["accuracy"])
+        rightly = f"it names {share} of them rightly{spread}"
+        if summary["data"].get("multilabel"):
+            rightly = f"all labels of {share} of them are right{spread}"
         what = f"{called(record['metric'])} on {pictures} is {scored(test)}"
         verb = " wins" if wins else ""
         return f"{title(winner)}{verb}: its {what}; {rightly}.{doubt}"
@@ -256,16 +269,18 @@ def effort(summary: dict[str, Any]) -> str:
     done = f"{plural(trials, 'trial')} and {plural(epochs, 'epoch')} in {duration(summary['seconds'])}"
     if not data["images"]:
         return f"{done}."
-    split = data["split"]
+    split, kinds = data["split"], f"of {len(data['classes'])} classes"
+    if data.get("multilabel"):
+        kinds = f"with any of {len(data['classes'])} labels"
     return (
-        f"{done}, on {plural(data['images'], 'picture')} of {len(data['classes'])} classes: "
+        f"{done}, on {plural(data['images'], 'picture')} {kinds}: "
         f"{split['train']:,} for training, {split['validation']:,} for validation, {split['test']:,} for the test."
     )
 
 
 def caveats(summary: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the table, most important first."""
-    said = [line for line in (imbalance(summary["data"]), weighted(summary)) if line]
+    said = [line for line in (several(summary["data"]), imbalance(summary["data"]), weighted(summary)) if line]
     for family, record in summary["families"].items():
         name = title(family)
         if record["above_commonest"] is False:

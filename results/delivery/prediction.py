@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from results.analysis.doubt import NONE, threshold_at, usable
 from results.analysis.numbers import best_trial, choose_winner
+from results.analysis.per_label import thresholds_of
 from results.delivery.files import pictures_below, printable
 from results.delivery.framework import import_keras
 from results.delivery.notes import without_notes
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
+NO_LABEL = "no label"  # of a picture, where it may have several and none reaches its threshold
+
 
 def predict(
     run_dir: Path, wanted: Sequence[str], *, family: str | None = None, top: int = 5, coverage: float | None = None
 ) -> Iterator[dict[str, Any]]:
     """For each picture its likeliest classes with their probabilities, or the error that kept it from being read.
+
+    Where pictures have several labels, these are all that reach their thresholds, perhaps none.
 
     `wanted` are files, folders (searched whole) and globs. `family` is the winner's by default. With a `coverage`,
     `threshold` is the probability that this share of pictures of the known classes reaches, and `none` says whether the
@@ -54,6 +59,7 @@ class Delivered:
     classes: list[str]
     scale: Scale
     threshold: float | None  # below it a picture shows none of the classes; None: nothing is said of that
+    cuts: tuple[float, ...] = ()  # of several labels a picture, the threshold of each; empty where it has one class
 
     def answer(self, path: Path, name: str, top: int, most_pixels: int = MAX_PIXELS) -> dict[str, Any]:
         """What the model says of a file, or the error that kept it from being read; `name` is what it is called."""
@@ -61,8 +67,13 @@ class Delivered:
             picture = pixels_of(path, self.scale, most_pixels)
         except ValueError as error:
             return {"picture": printable(name), "error": str(error)}
-        likely = likeliest(self.model, picture, self.classes, top)
-        return {"picture": printable(name), **doubted(likely, self.threshold)}
+        return {"picture": printable(name), **self.said(picture, top)}
+
+    def said(self, picture: Pixels, top: int) -> dict[str, Any]:
+        """The likeliest classes of a picture, or all its labels; raises ValueError as `answer_of` does."""
+        if self.cuts:
+            return {"classes": labels_said(answer_of(self.model, picture, len(self.classes)), self.classes, self.cuts)}
+        return doubted(likeliest(self.model, picture, self.classes, top), self.threshold)
 
 
 def deliver(run_dir: Path, *, family: str | None = None, coverage: float | None = None) -> Delivered:
@@ -70,8 +81,14 @@ def deliver(run_dir: Path, *, family: str | None = None, coverage: float | None 
     classes = class_names(run_dir)
     scale = scale_of(run_dir)
     family = family or winner(run_dir)
+    cuts = cuts_of(run_dir, family, len(classes))
+    if cuts and coverage is not None:
+        raise ValueError(
+            f"`coverage` needs one class a picture, and pictures of `{run_dir}` have several labels each, whose "
+            f"thresholds already say none where none is reached; got {coverage:g}"
+        )
     threshold = None if coverage is None else threshold_of(run_dir, family, coverage)
-    return Delivered(family, load(run_dir, family), classes, scale, threshold)
+    return Delivered(family, load(run_dir, family), classes, scale, threshold, cuts)
 
 
 def threshold_of(run_dir: Path, family: str, coverage: float) -> float:
@@ -88,6 +105,33 @@ def threshold_of(run_dir: Path, family: str, coverage: float) -> float:
             f"were kept; models with thresholds: {', '.join(others) or 'none'}"
         )
     return threshold_at(model["thresholds"], coverage)
+
+
+def cuts_of(run_dir: Path, family: str, labels: int) -> tuple[float, ...]:
+    """The threshold of each label of a family's model; empty for a run whose pictures have one class.
+
+    Raises ValueError where they should be there and are not.
+    """
+    if not read_record(run_dir / "split.json").get("multilabel"):
+        return ()
+    cuts = thresholds_of(read_rows(run_dir / "trials.jsonl").model(family), labels)
+    if cuts is None:
+        raise ValueError(
+            f"needs a threshold for each of {labels} labels, and the row of the model of {family!r} in "
+            f"`{run_dir / 'trials.jsonl'}` has none"
+        )
+    return tuple(cuts.tolist())
+
+
+def labels_said(probabilities: Any, classes: Sequence[str], cuts: Sequence[float]) -> list[dict[str, Any]]:
+    """The labels whose probability reaches their threshold, the likeliest first; none where none does."""
+    said = [
+        label for label in np.argsort(-probabilities, kind="stable").tolist() if probabilities[label] >= cuts[label]
+    ]
+    return [
+        {"class": classes[label], "probability": float(probabilities[label]), "threshold": cuts[label]}
+        for label in said
+    ]
 
 
 def doubted(classes: list[dict[str, Any]], threshold: float | None) -> dict[str, Any]:
@@ -212,6 +256,8 @@ def told(answer: dict[str, Any], *, as_json: bool) -> str:
         return json.dumps(answer, ensure_ascii=False)
     if "error" in answer:
         return f"{answer['picture']}: {answer['error']}"
+    if not answer["classes"]:
+        return f"{answer['picture']}\n  {NO_LABEL}"
     if answer.get("none"):
         likely = answer["classes"][0]
         said = f"{100 * likely['probability']:.1f} % {likely['class']}, below {100 * answer['threshold']:.1f} %"

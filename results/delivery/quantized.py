@@ -42,6 +42,11 @@ def export_int8(run_dir: Path, family: str, out: Path) -> str:
         path.unlink(missing_ok=True)  # Of an export before, which this one takes the place of.
     model = load(run_dir, family)
     size, interpolation = resizing_of(model)
+    if read_object(run_dir / "split.json").get("multilabel"):
+        raise ValueError(
+            f"int8 is measured by the class that it names, and pictures of `{run_dir}` have several labels each; the "
+            "format litert writes the model as it is"
+        )
     network = network_of(model)
     split, classes, scale = read_object(run_dir / "split.json"), class_names(run_dir), scale_of(run_dir)
     train = [picture for picture, _ in read_side(split, "train", CALIBRATED, scale)]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from aiohttp import BodyPartReader, ClientError, web
 
-from results.delivery.prediction import Delivered, deliver, likeliest
+from results.delivery.prediction import Delivered, deliver
 from results.markup import beside, embedded, text
 
 TOP = 5  # classes that an answer names, unless the request says otherwise
@@ -76,7 +76,7 @@ def serve(
         loopback = is_loopback(listening.getsockname()[0])
         delivered = deliver(run_dir, family=family, coverage=coverage)
         # A model that answers no picture must not wait for the first client to say so.
-        likeliest(delivered.model, np.zeros((32, 32, 3), np.uint8), delivered.classes, 1)
+        delivered.said(np.zeros((32, 32, 3), np.uint8), 1)
         app = application(delivered, run_dir.resolve().name, limits, only_loopback=loopback)
         listening.listen(128)
         if not loopback:
@@ -150,6 +150,7 @@ def application(delivered: Delivered, run: str, limits: Limits, *, only_loopback
 def page(delivered: Delivered, run: str, limits: Limits) -> str:
     """The page, which needs no other file."""
     about = {"threshold": delivered.threshold, "megabytes": limits.megabytes, "family": delivered.family}
+    about |= {"several": True} if delivered.cuts else {}
     words = {"RUN": text(run), "FAMILY": text(delivered.family), "CLASSES": text(len(delivered.classes))}
     content = beside("serve.html")
     for name, value in {**words, "ABOUT": embedded(about)}.items():
@@ -187,7 +188,8 @@ class _Serving:
         return web.Response(text=self._page, content_type="text/html", headers={"Content-Security-Policy": POLICY})
 
     async def health(self, request: Any) -> Any:
-        told = {"status": "ok", "run": self._run, "family": self._delivered.family}
+        told: dict[str, Any] = {"status": "ok", "run": self._run, "family": self._delivered.family}
+        told |= {"thresholds": list(self._delivered.cuts)} if self._delivered.cuts else {}
         return web.json_response({**told, "classes": self._delivered.classes, "threshold": self._delivered.threshold})
 
     async def predict(self, request: Any) -> Any:

@@ -10,10 +10,12 @@ import numpy as np
 
 from results.analysis import numbers, verdict
 from results.analysis.metrics import ACCURACY, METRICS, shown
+from results.analysis.multilabel import HALF
+from results.analysis.per_label import thresholds_of
 from results.drawing import figures
 from results.drawing.figures import Figure
 from results.markup import beside, embedded, grid, items, text, write_aside
-from results.records import read_probabilities, read_record
+from results.records import read_probabilities, read_record, truth_of
 from results.rows import SCORED, Rows, read_rows
 
 # One dash and one tint a run, so that a figure can be read without its colours.
@@ -197,20 +199,28 @@ def paired(run: Path, other: Path, family: str, other_family: str) -> dict[str, 
         return None
     if splits[0]["test"] != splits[1].get("test"):
         return None
-    truth = np.array([label for _, label in splits[0]["test"]])
+    truth = truth_of(splits[0], "test")
     right = []
     for path, name in ((run, family), (other, other_family)):
-        seeds = [row["seed"] for row in read_rows(path / "trials.jsonl").tests(name)]
+        tests = read_rows(path / "trials.jsonl").tests(name)
         shape = (len(truth), len(splits[0].get("classes") or []))
-        read = [read_probabilities(path / "predictions" / f"{name}-{seed}.npz", shape) for seed in seeds]
-        usable = [array for array in read if array is not None]
+        read = [(read_probabilities(path / "predictions" / f"{name}-{row['seed']}.npz", shape), row) for row in tests]
+        usable = [(array, row) for array, row in read if array is not None]
         if not usable:
             return None
-        right.append(np.mean([array.argmax(axis=1) == truth for array in usable], axis=0))
+        right.append(np.mean([_right(array, truth, row) for array, row in usable], axis=0))
     apart = right[0] - right[1]
     half = numbers.Z95 * float(apart.std(ddof=1)) / math.sqrt(len(apart)) if len(apart) > 1 else 1.0
     mean = float(apart.mean())
     return {"difference": mean, "low": mean - half, "high": mean + half, "pictures": len(apart)}
+
+
+def _right(probabilities: Any, truth: Any, row: dict[str, Any]) -> Any:
+    """Which pictures are named rightly; of several labels those all of which are right, at the row's thresholds."""
+    if truth.ndim == 1:
+        return probabilities.argmax(axis=1) == truth
+    cuts = thresholds_of(row, truth.shape[1])
+    return ((probabilities >= (HALF if cuts is None else cuts)) == (truth > 0)).all(axis=1)
 
 
 def _differences(names: Sequence[str], runs: Sequence[tuple[dict[str, Any], Rows, Path]]) -> str:

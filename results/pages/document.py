@@ -12,8 +12,9 @@ from results.drawing import figures
 from results.drawing.figures import Figure
 from results.drawing.plates import draw_plates
 from results.markup import beside, embedded, grid, items, text, write_aside
-from results.pages import doubts, predecessor
+from results.pages import doubts, per_label, predecessor
 from results.pages.card import card
+from results.pages.label_card import label_card
 from results.pages.markdown import markdown
 from results.pages.mistakes import read_mistakes
 from results.pages.tables import (
@@ -64,12 +65,15 @@ def write_report(run_dir: Path) -> Path:
     )
     for name, content in zip(OUTPUTS, texts, strict=True):
         write_aside(run_dir / name, content)
+    several = per_label.several(summary)
     for family, record in summary["families"].items():
         best, test, path = record["best"], record["test"], run_dir / "models" / f"{family}.md"
         # While a run that was extended has not retrained its new best, the model is still that of the card beside it.
         outrun = best and test and test["scored"][-1] not in (best["trial"], None) and path.exists()
         if best is not None and record["model"] is not None and path.parent.is_dir() and not outrun:
-            write_aside(path, card(summary, family))
+            write_aside(path, label_card(summary, family) if several else card(summary, family))
+            if several:
+                per_label.write_thresholds(path.parent, family, record, summary["data"]["classes"])
     return run_dir / "report.html"
 
 
@@ -114,7 +118,7 @@ def page(run_dir: Path, summary: dict[str, Any], rows: Rows) -> str:
                 _search(summary, rows, drawn),
                 _mattered(summary, rows, drawn),
                 _trust(summary, drawn, data_page=(run_dir / DATA_PAGE).is_file()),
-                _mistakes(run_dir, summary, drawn.accents) + doubts.labels_section(run_dir, summary),
+                _mistakes(run_dir, summary, drawn.accents),
                 _cost(summary, rows, drawn),
                 _trials(summary),
                 _repeat(summary),
@@ -338,6 +342,8 @@ def _mattered(summary: dict[str, Any], rows: Rows, drawn: Drawn) -> str:
 
 def _trust(summary: dict[str, Any], drawn: Drawn, *, data_page: bool) -> str:
     families, data = summary["families"], summary["data"]
+    if per_label.several(summary):
+        return per_label.trust_section(summary, drawn.add, drawn.accents) + _data(data, data_page=data_page)
     scored = {family: record for family, record in families.items() if record["test"] is not None}
     judged = {
         family: record["test"]["predictions"] for family, record in scored.items() if record["test"]["predictions"]
@@ -414,6 +420,12 @@ def _ensemble(family: str, found: dict[str, Any]) -> str:
 
 
 def _mistakes(run_dir: Path, summary: dict[str, Any], accents: dict[str, str]) -> str:
+    if per_label.several(summary):
+        return per_label.mistakes_section(run_dir, summary, accents)
+    return _surest(run_dir, summary, accents) + doubts.labels_section(run_dir, summary)
+
+
+def _surest(run_dir: Path, summary: dict[str, Any], accents: dict[str, str]) -> str:
     split = read_record(run_dir / "split.json")
     read = {family: read_mistakes(run_dir, family, split) for family in summary["families"]}
     kept = {family: found for family, found in read.items() if found is not None}

@@ -25,10 +25,18 @@ NO_PROBE = (
     "solve: how well other classes are told apart is not known, and labels were not checked."
 )
 
+SEVERAL = (
+    "Where a picture may have several labels, none of them is an answer like any other, and labels are not checked."
+)
+
 
 def summarise(run_dir: Path, summary: dict[str, Any]) -> dict[str, Any]:
     """Puts `doubt` into the record of every family that was scored, and returns what `doubts/` says of the run."""
     split = read_record(run_dir / "split.json")
+    if split.get("multilabel"):
+        for record in summary["families"].values():
+            record["doubt"] = None
+        return {"family": None, "left_out": None, "labels": None, "why": SEVERAL}
     labels = np.array([label for _, label in split.get("test") or []], dtype=int)
     shape = (len(labels), len(split.get("classes") or []))
     for family, record in summary["families"].items():

@@ -60,10 +60,20 @@ def data_page(record: dict[str, Any]) -> str:
 def headline(record: dict[str, Any]) -> str:
     """The data in one sentence."""
     left, groups = len(record["left_out"]), record["duplicates"]["groups"]
+    kinds = (
+        f"with any of {len(record['classes']):,} labels"
+        if several(record)
+        else f"of {len(record['classes']):,} classes"
+    )
     return (
-        f"{verdict.plural(record['pictures'], 'picture')} of {len(record['classes']):,} classes; "
+        f"{verdict.plural(record['pictures'], 'picture')} {kinds}; "
         f"{verdict.plural(left, 'file')} left out, {verdict.plural(groups, 'group')} of near-duplicates."
     )
+
+
+def several(record: dict[str, Any]) -> bool:
+    """Whether a picture may have several labels, which `classes` holds then."""
+    return record.get("multilabel") is True
 
 
 def remarks(record: dict[str, Any]) -> list[str]:
@@ -73,7 +83,12 @@ def remarks(record: dict[str, Any]) -> list[str]:
     few = [name for name, count in counts.items() if numbers.uneven([count, most])]
     said = [f"A search of this data is refused: {record['obstacle']}."] if record.get("obstacle") else []
     said += [str(note) for note in record["notes"]]
-    if few:
+    if few and several(record):
+        said.append(
+            f"Rare labels: {', '.join(few[:8])}{' and others' if len(few) > 8 else ''} "
+            f"{'have' if len(few) > 1 else 'has'} less than a third of the pictures of the commonest one."
+        )
+    elif few:
         share = most / sum(counts.values())
         said.append(
             f"Always naming {max(counts, key=counts.__getitem__)} would be right for {verdict.percent(share)} of the "

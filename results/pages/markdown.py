@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from results.analysis import numbers, verdict
-from results.pages import doubts, predecessor
+from results.pages import doubts, per_label, predecessor
 from results.pages.tables import (
     CLASS_HEADS,
     COMPARISON_HEADS,
@@ -91,7 +91,7 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
             if record["ensemble"]
         ]
         lines += _confused(summary, scored)
-    lines += doubts.markdown_lines(summary)
+    lines += per_label.markdown_lines(summary) if per_label.several(summary) else doubts.markdown_lines(summary)
     lines += [line for name in ("coverage.png", "labels.png") if name in pictures for line in ("", pictures[name])]
     if summary["costs"]:
         lines += [

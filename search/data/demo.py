@@ -40,6 +40,7 @@ SURROUNDINGS: tuple[Colour, ...] = (
 EARS = ("prick", "drop", "button", "bat", "long")
 TAILS = ("curl", "sabre", "flag", "stub", "whip")
 PATTERNS = ("plain", "saddle", "patches", "spots", "bicolour", "mask", "brindle", "blaze")
+POSES = (5, 2, 2, 2)  # how often a dog stands, sits, lies, and looks out of a portrait
 
 PLACES = (
     "Harrow", "Bramley", "Kestrel", "Moorland", "Tarn", "Lindell", "Orford", "Quarry", "Velden", "Saltmarsh",
@@ -145,7 +146,7 @@ def draw_dog(breed: Breed, size: int, seed: str) -> Image.Image:
     chance = random.Random(f"{breed.name}/{seed}")
     fine = 3 if size < 128 else 2  # drawn so many times larger, then averaged, for smooth edges
     image = _background(size * fine, chance)
-    _paint(image, breed, chance)
+    paint(image, breed, chance)
     if chance.random() < 0.3:
         _cover(image, chance)
     return _light(image.reduce(fine), chance)
@@ -170,8 +171,19 @@ class _Pen:
         self.draw.polygon(placed.view(np.float64).tolist(), fill=colour)
 
 
-def _paint(image: Image.Image, breed: Breed, chance: random.Random) -> None:
-    pose = chance.choices(("stand", "sit", "lie", "portrait"), (5, 2, 2, 2))[0]
+def paint(
+    image: Image.Image,
+    breed: Breed,
+    chance: random.Random,
+    poses: Sequence[int] = POSES,
+    ears: Colour | None = None,
+    tail: Colour | None = None,
+) -> None:
+    """Draws a dog of a breed on an image, large or small, left or right.
+
+    `poses` says how often it takes each; `ears` and `tail` are colours of their own, where they are not the breed's.
+    """
+    pose = chance.choices(("stand", "sit", "lie", "portrait"), poses)[0]
     coat, second = COATS[breed.coat], COATS[breed.second]
     if chance.random() < 1 / 6:
         coat, second = second, coat  # so that no colour gives a breed away
@@ -193,7 +205,7 @@ def _paint(image: Image.Image, breed: Breed, chance: random.Random) -> None:
     _Pen(shadow, turn, origin, mirrored, 0).fill(_oval(0.1 + 1j * ground, 1.2, 0.12), 110)
     image.paste((20, 20, 24), mask=shadow)
 
-    _tail(pen, breed, lift, near, second, chance)
+    _tail(pen, breed, lift, tail or near, second, chance)
     stocking = second if breed.pattern == "bicolour" else None
     shoulder, hip = 0.62 * lift, -0.68 * lift
     for offset, colour in ((0.14, far), (-0.06, near)):
@@ -215,7 +227,7 @@ def _paint(image: Image.Image, breed: Breed, chance: random.Random) -> None:
                 pen.fill(_limb(leg[-2:], (0.10, 0.08)), _shade(stocking, 0.75 if colour is far else 1.0))
     if pose == "sit":
         pen.fill(_oval(hip + 0.22 + 0.25j, 0.40, 0.34), near)
-    _head(pen, breed, shoulder, coat, second, chance)
+    _head(pen, breed, shoulder, coat, second, chance, ears)
 
 
 def _body(pen: _Pen, breed: Breed, lift: complex, coat: Colour, second: Colour, chance: random.Random) -> None:
@@ -280,12 +292,20 @@ def _tail(pen: _Pen, breed: Breed, lift: complex, colour: Colour, second: Colour
         pen.fill(_limb(points[-2:], thick[-2:]), second)
 
 
-def _head(pen: _Pen, breed: Breed, shoulder: complex, coat: Colour, second: Colour, chance: random.Random) -> None:
+def _head(
+    pen: _Pen,
+    breed: Breed,
+    shoulder: complex,
+    coat: Colour,
+    second: Colour,
+    chance: random.Random,
+    ears: Colour | None = None,
+) -> None:
     nod = cmath.rect(1, math.radians(chance.gauss(4, 13)))
     centre = shoulder + 0.42 - 0.86j + complex(chance.gauss(0, 0.05), chance.gauss(0, 0.06))
     length = breed.muzzle * chance.uniform(0.88, 1.12)
     face = second if breed.pattern in ("mask", "bicolour") else coat
-    ear = _shade(second if breed.pattern in ("saddle", "mask", "spots", "patches") else coat, 0.82)
+    ear = ears or _shade(second if breed.pattern in ("saddle", "mask", "spots", "patches") else coat, 0.82)
     light = _shade(coat, 1.06)
 
     def at(points: Points) -> Points:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from results.delivery.files import OTHER_FILES
 from results.delivery.files import printable as _printable
+from search.data import label_sets
 from search.data.layout import (
     CLUTTER,
     TEST,
@@ -71,6 +72,7 @@ class Picture:
     side: str | None  # train, validation or test where the folder is already split
     digest: str  # blake2b of the file's bytes, hexadecimal
     group: str = ""  # what a table says that it belongs to, such as a patient; empty for a picture by itself
+    labels: tuple[int, ...] | None = None  # of several labels a picture; None where it has one class
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,13 @@ class Folder:
     digest: str  # of the classes and of every picture's name and content; the place of the folder does not matter
     presplit: bool
     notes: tuple[str, ...]
+    multilabel: bool = False  # whether a picture has any number of the labels that `classes` holds then
+
+    def of(self, picture: Picture) -> str:
+        """The class of a picture, or all its labels, as people read it."""
+        if picture.labels is None:
+            return self.classes[picture.label]
+        return label_sets.read(label_sets.packed(self.classes[label] for label in picture.labels))
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ class _File:
     class_folder: str
     side: str | None
     group: str = ""
+    labels: tuple[str, ...] | None = None
 
 
 def printed_name(folder: str) -> str:
@@ -242,7 +252,7 @@ class _Reading:
         self.resplit = resplit
         self.hidden: dict[str, LeftOut] = {}
         self._label_from = label_from
-        self._columns = columns
+        self.columns = columns
         self._matched: dict[Path, Labels] = {}  # what a table that lies there says of the pictures
         self._checked = False  # whether the folders have to look like classes
         self._place = root  # where the class folders lie, of train where there are sides
@@ -276,7 +286,7 @@ class _Reading:
 
     def list_folder(self) -> None:
         """Lists the pictures of class folders, of sides, or of a table that lies there."""
-        if self._columns.any():
+        if self.columns.any():
             tables = self._find_tables()
             if not tables:
                 raise ValueError(
@@ -357,13 +367,18 @@ class _Reading:
                         f"needs tables that agree, and `{name}` is in several of them: {listed(map(str, tables))}"
                     )
                 labelled[name] = (label, of)
+        if len({bool(table.sets) for table in tables.values()}) > 1:
+            several = listed(table.path.name for table in tables.values())
+            raise ValueError(
+                f"needs tables that agree, and some of {several} give a picture several labels and some one class: "
+                "--label-separator says that all of them may have several"
+            )
         told = {side for _, side in labelled.values() if side}
         if told and TRAIN not in told:
             raise ValueError(f"needs pictures of train, and the table has only {' and '.join(sorted(told))}")
         self.sides = {side: side for side in SIDES if side in told}
         self.files = [
-            _File(name, there[name], _printable(label), "", _printable(label), side, groups.get(name, ""))
-            for name, (label, side) in labelled.items()
+            _labelled(name, there[name], label, side, groups.get(name, "")) for name, (label, side) in labelled.items()
         ]
         gone = {item.name for item in self.left_out}
         rest = [name for name in sorted(there) if name not in labelled and name not in gone]
@@ -411,7 +426,7 @@ class _Reading:
             try:
                 if "submission" in path.name.casefold():
                     raise ValueError("by its name it is a form to fill in")
-                table = read_table(path, self._columns)
+                table = read_table(path, self.columns)
                 self._matched[path] = match(table, names, root=self.root)
                 found[path] = table
             except (ValueError, OSError) as error:
@@ -680,6 +695,12 @@ class _Reading:
         return _name(path, self.root)
 
 
+def _labelled(name: str, path: Path, label: str, side: str | None, group: str) -> _File:
+    """A file and what a table says of it."""
+    told, labels = _printable(label_sets.read(label)), label_sets.unpacked(label)
+    return _File(name, path, told, "", told, side, group, None if labels is None else tuple(map(_printable, labels)))
+
+
 def _is_run(folder: Path) -> bool:
     """Whether a search wrote this folder: that of a run, or of an exploration."""
     if (folder / "exploration.json").is_file() and (folder / "data.html").is_file():
@@ -696,6 +717,8 @@ def _chosen(
 ) -> Folder:
     """Those classes of what was listed that are asked for, with the digests of their pictures."""
     root, files = reading.root, reading.files
+    if any(file.labels is not None for file in files):
+        return _with_labels(reading, classes, exclude, min_pictures)
     if exclude:
         every = {file.class_folder for file in files}
         by_name = {name: {folder for folder in every if name in (folder, printed_name(folder))} for name in exclude}
@@ -734,7 +757,72 @@ def _chosen(
     if len(kept) < len(counts):
         reading.note(f"the {len(kept)} best-represented of {len(counts)} classes are kept")
 
-    pictures = []
+    opened, left_out = _opened(reading, files)
+    pictures = [
+        Picture(file.name, file.path, labels[file.class_folder], file.side if presplit else None, digest, file.group)
+        for file, digest in opened
+    ]
+    with_pictures = {picture.label for picture in pictures}
+    closed = [class_folder for label, class_folder in enumerate(order) if label not in with_pictures]
+    if closed:
+        raise ValueError(
+            f"every class needs pictures, and no file of {listed(closed)} in `{root}` can be opened: mend the files, or"
+            f" leave the class out with {leave_out(closed)}"
+        )
+
+    # The name of a picture says its class, but for what a table or a pattern says.
+    told = [f"\0{order[picture.label]}\0{picture.side}" if reading.from_table else "" for picture in pictures]
+    return Folder(
+        root=root,
+        classes=tuple(printed[folder] for folder in order),
+        pictures=tuple(pictures),
+        left_out=tuple(sorted(left_out, key=lambda file: file.name)),
+        digest=_digest(order, pictures, told),
+        presplit=presplit,
+        notes=tuple(reading.told()),
+    )
+
+
+def _with_labels(reading: _Reading, classes: int | None, exclude: Sequence[str], min_pictures: int | None) -> Folder:
+    """Those labels of a table of several labels a picture that are asked for, and all its pictures."""
+    presplit = bool(reading.sides) and not reading.resplit
+    files = sorted(reading.files, key=reading.order(presplit))
+    sets = {file.name: file.labels or () for file in files}
+    where = f"the table of `{reading.root}`"
+    label_sets.check_several(sets.values(), where, reading.columns.separator)
+    printed = _printed_names(Counter(label for labels in sets.values() for label in labels))
+    order, notes = label_sets.chosen(
+        sets, printed, where=where, classes=classes, exclude=exclude, min_pictures=min_pictures
+    )
+    for line in notes:
+        reading.note(line)
+    place = {label: number for number, label in enumerate(order)}
+    opened, left_out = _opened(reading, files)
+    pictures = [
+        Picture(
+            file.name, file.path, 0, file.side if presplit else None, digest, file.group,
+            tuple(sorted(place[label] for label in file.labels or () if label in place)),
+        )
+        for file, digest in opened
+    ]  # fmt: skip
+    if not pictures:
+        raise ValueError(f"needs pictures, and no file that {where} names can be opened")
+    told = [f"\0{[order[label] for label in picture.labels or ()]}\0{picture.side}" for picture in pictures]
+    return Folder(
+        root=reading.root,
+        classes=tuple(printed[label] for label in order),
+        pictures=tuple(pictures),
+        left_out=tuple(sorted(left_out, key=lambda file: file.name)),
+        digest=_digest(order, pictures, told),
+        presplit=presplit,
+        notes=tuple(reading.told()),
+        multilabel=True,
+    )
+
+
+def _opened(reading: _Reading, files: Sequence[_File]) -> tuple[list[tuple[_File, str]], list[LeftOut]]:
+    """The files that can be opened with the digests of their bytes, and all that is left out."""
+    opened = []
     left_out = [*reading.left_out, *reading.hidden.values()]
     with ThreadPoolExecutor(READERS) as readers:
         # Handing over one file costs more than reading a small one.
@@ -744,35 +832,20 @@ def _chosen(
                 if reason:
                     left_out.append(LeftOut(file.name, reason))
                 else:
-                    side = file.side if presplit else None
-                    label = labels[file.class_folder]
-                    pictures.append(Picture(file.name, file.path, label, side, digest, file.group))
-    with_pictures = {picture.label for picture in pictures}
-    closed = [class_folder for label, class_folder in enumerate(order) if label not in with_pictures]
-    if closed:
-        raise ValueError(
-            f"every class needs pictures, and no file of {listed(closed)} in `{root}` can be opened: mend the files, or"
-            f" leave the class out with {leave_out(closed)}"
-        )
+                    opened.append((file, digest))
+    return opened, left_out
 
+
+def _digest(order: Sequence[str], pictures: Sequence[Picture], told: Sequence[str]) -> str:
+    """A name for classes, and for pictures with what is told of each."""
     content = hashlib.blake2b(digest_size=16)
-    # The name of a picture says its class, but for what a table or a pattern says.
-    told = [f"\0{order[picture.label]}\0{picture.side}" if reading.from_table else "" for picture in pictures]
     told = [f"{more}\0{p.group}" if p.group else more for more, p in zip(told, pictures, strict=True)]
     lines = [f"{picture.name}\0{picture.digest}{more}" for picture, more in zip(pictures, told, strict=True)]
     if find_spec("pillow_heif") and any(picture.name.lower().endswith((".heic", ".heif")) for picture in pictures):
         lines.append("read by pillow-heif")  # without it they were left out, and what is cached says so
     for line in [*order, *lines]:
         content.update(line.encode() + b"\n")
-    return Folder(
-        root=root,
-        classes=tuple(printed[folder] for folder in order),
-        pictures=tuple(pictures),
-        left_out=tuple(sorted(left_out, key=lambda file: file.name)),
-        digest=content.hexdigest(),
-        presplit=presplit,
-        notes=tuple(reading.told()),
-    )
+    return content.hexdigest()
 
 
 def _rare_of_sides(files: list[_File], sides: Mapping[str, str]) -> dict[str, int]:

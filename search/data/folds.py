@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.stratified import label_folds
+
 Indices = NDArray[np.int64]
 
 
@@ -10,8 +12,11 @@ def folds(labels: Indices, groups: Indices, count: int, *, seed: int) -> Indices
     """The fold, from 0 to `count` - 1, of every picture (n,); the same arguments give the same folds.
 
     Class by class, the groups in random order go to the fold that has fewest pictures of the class so far. A group with
-    pictures of several classes counts as its commonest.
+    pictures of several classes counts as its commonest. Of several labels a picture, 0 and 1 (n, labels), each is
+    divided alike.
     """
+    if labels.ndim == 2:
+        return label_folds(labels, groups, count, seed=seed)
     random = np.random.default_rng(seed)
     _, group = np.unique(groups, return_inverse=True)
     order = np.argsort(group, kind="stable")

@@ -43,7 +43,7 @@ def shuffled(pictures: Indices, groups: NDArray[np.integer], random: np.random.G
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """One group, as the division sees it."""
 
     pictures: list[int]
@@ -67,7 +67,7 @@ def divide(
     """
     members = shuffled(pictures, groups, random)
     parts = [
-        _Part(rows, *np.unique(labels[rows], return_counts=True)) for rows in sorted(members, key=len, reverse=True)
+        Part(rows, *np.unique(labels[rows], return_counts=True)) for rows in sorted(members, key=len, reverse=True)
     ]
     holding = np.zeros(len(classes), np.int64)
     for part in parts:
@@ -86,7 +86,16 @@ def divide(
         placed.append(side)
         have[side, part.classes] += part.counts
         holders[side, part.classes] += 1
-    _fill(parts, placed, holders, have, total, classes, sides)
+    fill(parts, placed, holders, have, total)
+    lacking = np.argwhere(holders == 0)
+    if len(lacking):
+        side, label = (int(value) for value in lacking[0])
+        raise ValueError(
+            f"needs groups of pictures that can be divided so that every class is in {listed(sides)}, and "
+            f"`{classes[label]}` would have none in {sides[side]}, since its groups hold the last pictures of other "
+            f"classes there too: leave the class out with {leave_out([classes[label]])}, or ignore the groups with "
+            "--group-column none"
+        )
     return tuple(
         np.sort(np.array([row for part, at in zip(parts, placed, strict=True) if at == side for row in part.pictures],
                          dtype=np.int64))
@@ -94,16 +103,18 @@ def divide(
     )  # fmt: skip
 
 
-def _fill(
-    parts: Sequence[_Part],
+def fill(
+    parts: Sequence[Part],
     placed: list[int],
     holders: Indices,
     have: NDArray[np.float64],
     total: NDArray[np.float64],
-    classes: Sequence[str],
-    sides: Sequence[str],
 ) -> None:
-    """Moves groups until every class is on every side; no move takes the last group of a class from a side."""
+    """Moves groups until every class is on every side, as far as that goes.
+
+    No move takes the last group of a class from a side. `placed` has the side of each group, `holders` how many groups
+    and `have` how many pictures beyond what is wanted each side has of each class.
+    """
     for _ in range(ROUNDS * holders.size):
         lacking = np.argwhere(holders == 0)
         if not len(lacking):
@@ -128,15 +139,6 @@ def _fill(
         have[side, part.classes] += part.counts
         holders[side, part.classes] += 1
         placed[best] = side
-    lacking = np.argwhere(holders == 0)
-    if len(lacking):
-        side, label = (int(value) for value in lacking[0])
-        raise ValueError(
-            f"needs groups of pictures that can be divided so that every class is in {listed(sides)}, and "
-            f"`{classes[label]}` would have none in {sides[side]}, since its groups hold the last pictures of other "
-            f"classes there too: leave the class out with {leave_out([classes[label]])}, or ignore the groups with "
-            "--group-column none"
-        )
 
 
 def _too_few(few: Sequence[int], holding: Indices, classes: Sequence[str], sides: Sequence[str]) -> str:

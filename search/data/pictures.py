@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data import decode as decoding
-from search.data import demo, treatment
+from search.data import demo, label_sets, treatment
 from search.data.cache import Cache, intact, locked, new_array, sweep
 from search.data.duplicates import NEAR, OFF, Likeness, find_duplicates
 from search.data.folder import Folder, read_folder, with_notes, without_classes, without_small_classes
@@ -57,7 +57,7 @@ class Pictures:
 
     digest: str
     classes: tuple[str, ...]
-    labels: Indices  # one per packed row
+    labels: Indices  # one per packed row; of several labels a picture 0 and 1 (packed rows, labels)
     train: Indices  # packed rows
     validation: Indices
     test: Indices
@@ -68,6 +68,11 @@ class Pictures:
     parts: tuple[Indices, ...] = ()  # of train, where it was joined: what is cached of each part is used again
     sample: Indices = field(default_factory=lambda: np.zeros(0, np.int64))  # of train: scales a trunk of random weights
     groups: Indices = field(default_factory=lambda: np.zeros(0, np.int64))  # by packed row: copies share one; may lack
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a picture has any number of the labels that `classes` holds then."""
+        return self.labels.ndim == 2
 
     def without_test(self) -> "Pictures":
         """What the trials are given."""
@@ -186,7 +191,9 @@ def subset_digest(digest: str, rows: Indices) -> str:
 
 
 def one_hot(labels: Indices, classes: int) -> NDArray[np.float32]:
-    """float32 (n, classes)."""
+    """float32 (n, classes); what is 0 and 1 already, of several labels a picture, stays so."""
+    if labels.ndim == 2:
+        return labels.astype(np.float32)
     return np.eye(classes, dtype=np.float32)[labels]
 
 
@@ -217,6 +224,8 @@ def prepare(
     """
     root, title, classes = locate(settings, threads, say)
     folder = list_folder(settings, root, classes, say)
+    if folder.multilabel:
+        label_sets.check_settings(settings)
     for line in before.check(folder, settings.image_sizes) if before else ():
         say(line)
     shapes = list(dict.fromkeys([*shapes_needed(settings), *(before.shapes if before else ())]))
@@ -232,9 +241,9 @@ def prepare(
         folder, split = divided(settings, folder, decoded.readable, likeness, matched)
     except ValueError as error:
         raise ValueError(with_notes(str(error), folder.notes)) from None
-    labels = np.array([picture.label for picture in folder.pictures], np.int64)
+    labels = labels_of(folder)
     sides = [picture.side for picture in folder.pictures] if folder.presplit else None
-    readable = decoded.readable & (labels >= 0)
+    readable = decoded.readable & searched(labels)
     names = [picture.name for picture in folder.pictures]
     same = SAME_GROUP if grouped(folder) else NEARLY
     learnt = f", or {matched.name} has learnt it" if matched else ""
@@ -261,13 +270,14 @@ def prepare(
         "pixels": pixel_digest(folder, decoded),
         "seed": settings.seed,
         "classes": list(folder.classes),
+        **({"multilabel": True} if folder.multilabel else {}),
         "sizes": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         "notes": [*folder.notes, *level_notes(decoded, names), *split.notes, *warned],
         "levels": {kind: [known.black, known.white] for kind, known in decoded.levels.items()},
         "left_out": sorted(left_out, key=lambda item: item["name"]),
         "duplicates": duplicates,
         "likeness": {"rule": settings.duplicates, "doubted": likeness.doubted},
-        **{side: [[names[row], int(labels[row])] for row in rows] for side, rows in sides_of.items()},
+        **{side: [[names[row], entry_of(labels[row])] for row in rows] for side, rows in sides_of.items()},
         # By what a run that goes on from this one knows its pictures again.
         "prints": {side: prints(folder, decoded.contents, rows) for side, rows in sides_of.items()},
     }
@@ -291,7 +301,14 @@ def list_folder(
         resplit=settings.resplit,
         label_from=settings.label_from,
         label_pattern=settings.label_pattern,
-        columns=Columns(settings.image_column, settings.label_column, settings.split_column, settings.group_column),
+        columns=Columns(
+            settings.image_column,
+            settings.label_column,
+            settings.split_column,
+            settings.group_column,
+            settings.label_columns,
+            settings.label_separator,
+        ),
         images=here(settings.images, settings.cache, say) if settings.images else None,
         own=(Path(settings.runs_dir), settings.cache),
     )
@@ -302,6 +319,9 @@ def usable_classes(settings: Settings, folder: Folder, decoded: decoding.Decoded
 
     Raises ValueError for classes without a readable picture, unless --min-pictures leaves them out.
     """
+    if folder.multilabel:
+        label_sets.check_shares(labels_of(folder), folder.classes, decoded.readable, folder.root)
+        return folder
     labels = np.array([picture.label for picture in folder.pictures], np.int64)
     counts = distinct_pictures(labels, groups, decoded.readable, len(folder.classes))
     least = settings.min_pictures or 1
@@ -340,9 +360,9 @@ def divided(
     Raises ValueError where rare classes are not to be dropped, and where fewer than 2 classes would be left.
     """
     while True:
-        labels = np.array([picture.label for picture in folder.pictures], np.int64)
+        labels = labels_of(folder)
         sides = [picture.side for picture in folder.pictures] if folder.presplit else None
-        together, usable = kept_together(folder, likeness), readable & (labels >= 0)
+        together, usable = kept_together(folder, likeness), readable & searched(labels)
         try:
             if matched is not None:
                 seed, by = settings.seed, grouped(folder)
@@ -359,6 +379,26 @@ def divided(
                 raise ValueError(message.removesuffix(", or leave the classes out with --rare drop")) from None
             note = dropped({folder.classes[label]: count for label, count in error.counts.items()})
             folder = without_classes(folder, error.counts, note)
+
+
+def labels_of(folder: Folder) -> Indices:
+    """The label of each picture (n,), -1 for one that is not searched; of several labels 0 and 1 (n, labels)."""
+    if not folder.multilabel:
+        return np.array([picture.label for picture in folder.pictures], np.int64)
+    found = np.zeros((len(folder.pictures), len(folder.classes)), np.int64)
+    for row, picture in enumerate(folder.pictures):
+        found[row, list(picture.labels or ())] = 1
+    return found
+
+
+def searched(labels: Indices) -> NDArray[np.bool_]:
+    """Which pictures are searched, by `labels_of` (n,): those of classes that were left out are not."""
+    return labels >= 0 if labels.ndim == 1 else np.ones(len(labels), np.bool_)
+
+
+def entry_of(label: Any) -> int | list[int]:
+    """What split.json says of a picture beside its name: its label, or the list of all of them."""
+    return int(label) if np.ndim(label) == 0 else [int(place) for place in np.flatnonzero(label)]
 
 
 def size_notes(settings: Settings, decoded: decoding.Decoded) -> list[str]:
@@ -503,7 +543,7 @@ def kept_together(folder: Folder, likeness: Likeness) -> Indices:
 def pixel_digest(folder: Folder, decoded: decoding.Decoded) -> str:
     """A name for the readable pictures and their classes, whatever their files are called and wherever they lie."""
     lines = sorted(
-        f"{folder.classes[picture.label]}\0{first:016x}{second:016x}"
+        f"{folder.of(picture)}\0{first:016x}{second:016x}"
         for picture, (first, second), readable in zip(
             folder.pictures, decoded.contents.tolist(), decoded.readable.tolist(), strict=True
         )

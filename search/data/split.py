@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.grouped import divide, shuffled
+from search.data.label_sets import check_sides
 from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, leave_out, listed
 from search.data.rare import HANDFUL, RareClassError
+from search.data.stratified import stratify
 
 FRACTIONS = (0.64, 0.16, 0.20)  # train, validation, test: a fifth for test, then a fifth of the rest for validation
 # A validation side of the user's own is called small below so many pictures and below this share of train.
@@ -46,7 +48,8 @@ def split_pictures(
     user's own division (train, validation, test), None where there is none: it is kept, and a side that it lacks is cut
     from train. Of copies that cross the user's sides test keeps its own, then validation. The same arguments give the
     same split. `grouped` says that groups are more than copies: they may hold many pictures of several classes, and are
-    divided by all of these. Raises ValueError for fractions that divide nothing, RareClassError for too small classes.
+    divided by all of these. Of several labels a picture, 0/1 `labels` (n, labels), each is divided alike. Raises
+    ValueError for fractions that divide nothing and for labels that a side lacks, RareClassError for too small classes.
     """
     if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"the fractions of train, validation and test must be positive and sum to 1, got {fractions}")
@@ -55,12 +58,17 @@ def split_pictures(
     notes: list[str] = []
     none = np.array([], dtype=np.int64)
     train_part, validation_part, test_part = fractions
-    torn = np.unique(np.stack([groups[usable], labels[usable]]), axis=1).shape[1] - len(np.unique(groups[usable]))
+    several = labels.ndim == 2
+    told = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1) if several else labels
+    torn = np.unique(np.stack([groups[usable], told[usable]]), axis=1).shape[1] - len(np.unique(groups[usable]))
     if torn and not grouped:
-        notes.append(f"nearly the same picture under different classes: {torn}")
+        kinds = "labels" if several else "classes"
+        notes.append(f"nearly the same picture under different {kinds}: {torn}")
 
     def cut(pictures: Indices, *parts: tuple[str, float]) -> tuple[Indices, ...]:
         names, shares = [name for name, _ in parts], [share for _, share in parts]
+        if several:
+            return _cut_sets(pictures, labels, groups, shares, random)
         if grouped:
             return divide(pictures, labels, groups, classes, names, shares, random)
         return _cut(pictures, labels, groups, classes, names, shares, random)
@@ -68,6 +76,8 @@ def split_pictures(
     three = tuple(zip((TRAIN, VALIDATION, TEST), fractions, strict=True))
     if sides is None:
         train, validation, test = cut(usable, *three)
+        if several:
+            check_sides(labels, classes, train, validation, test, own=False)
         return Split(train, validation, test, tuple(notes), none)
 
     own = np.array(["" if side is None else side for side in sides])[usable]
@@ -96,7 +106,9 @@ def split_pictures(
         notes.append(
             f"the folder has no validation/: {_pictures(len(validation))}, {part:.0%} of train, were cut from it"
         )
-    for side, pictures in ((TRAIN, train), (VALIDATION, validation), (TEST, test)):
+    if several:
+        check_sides(labels, classes, train, validation, test, own=True)
+    for side, pictures in () if several else ((TRAIN, train), (VALIDATION, validation), (TEST, test)):
         lacking = [name for label, name in enumerate(classes) if not (labels[pictures] == label).any()]
         if lacking:
             copied = labels[[*train_copies, *validation_copies]]
@@ -162,6 +174,24 @@ def _cut(
         empty[main].discard(side)
         waiting[main] -= 1
     return tuple(np.sort(np.array(side, dtype=np.int64)) for side in result)
+
+
+def _cut_sets(
+    pictures: Indices,
+    labels: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    fractions: Sequence[float],
+    random: np.random.Generator,
+) -> tuple[Indices, ...]:
+    """Divides pictures of several labels each in whole groups, every label by the given fractions."""
+    own = labels[pictures].astype(np.int64)
+    few = len(fractions)  # a label of fewer pictures cannot be on every side, and is refused
+    wanted = [
+        _shares(count, fractions) if count >= few else [count] + [0] * (few - 1) for count in own.sum(axis=0).tolist()
+    ]
+    sizes = [len(pictures) * fraction for fraction in fractions]
+    side = stratify(own, groups[pictures], list(zip(*wanted, strict=True)), sizes, random)
+    return tuple(np.sort(pictures[side == number]) for number in range(len(fractions)))
 
 
 def _shares(count: int, fractions: Sequence[float]) -> list[int]:

@@ -11,6 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from search.data.label_sets import (
+    ONE,
+    ZERO_OR_ONE,
+    hot_columns,
+    nearly_hot,
+    note,
+    packed,
+    packed_hot,
+    parts,
+    read,
+    sign_of,
+    told_columns,
+    unpacked,
+    whole_set,
+)
 from search.data.layout import TRAIN, listed, purpose_of, side_of, sides_among
 
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".parquet": "", ".jsonl": ""}
@@ -33,8 +48,6 @@ GROUP = (
 )  # fmt: skip
 NOT_USED = "none"  # what an option says for a column of sides or groups that is not to be used
 ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")
-ZERO_OR_ONE = ("0", "0.0", "1", "1.0", "false", "true")
-ONE = ("1", "1.0", "true")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 # Pictures are often converted after their table was written.
 CONVERTED = frozenset({
@@ -58,10 +71,12 @@ class Columns:
     label: str = ""
     split: str = ""
     group: str = ""
+    labels: tuple[str, ...] = ()  # columns of 0 and 1, one for each of several labels a picture
+    separator: str = ""  # between the labels of a cell; by default found where it is ; or |
 
     def any(self) -> bool:
         """Whether one is named."""
-        return any((self.image, self.label, self.split, self.group))
+        return any((self.image, self.label, self.split, self.group, self.labels, self.separator))
 
 
 class Row(NamedTuple):
@@ -69,7 +84,7 @@ class Row(NamedTuple):
 
     line: int
     file: str
-    label: str
+    label: str  # of several labels a picture all of them, as `label_sets.packed` has it
     side: str
     group: str
 
@@ -85,6 +100,7 @@ class Table:
     group: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    sets: str = ""  # how it tells several labels a picture; empty where each has one class
 
 
 @dataclass(frozen=True)
@@ -111,10 +127,11 @@ def read_table(path: Path, columns: Columns | None = None) -> Table:
     readers = {".parquet": _read_parquet, ".jsonl": _read_json_lines}
     header, cells = readers.get(path.suffix.lower(), _read_separated)(path)
     bare = [re.sub(r"[\W_]+", "", name.casefold()) for name in header]
+    given = [place for name in columns.labels if (place := _named(name, "--label-columns", header, path)) is not None]
     image = _named(columns.image, "--image-column", header, path)
     label = _named(columns.label, "--label-column", header, path)
     image = _column(bare, IMAGE, but=label) if image is None else image
-    label = _column(bare, LABEL, but=image) if label is None else label
+    label = _column(bare, LABEL, but=image) if label is None and not given else label
     if len(header) == 2 and all(header):
         if image is None and label is not None:
             image = 1 - label
@@ -123,14 +140,20 @@ def read_table(path: Path, columns: Columns | None = None) -> Table:
     if image is None:
         raise ValueError(_lacking("files (such as image, file, path or id)", "--image-column", header, path))
     rivals: list[int] = []
+    sets = ""
     if label is None:
         rows = list(cells)
-        hot = [place for place in range(len(header)) if place != image and _is_one_hot(rows, place)]
-        if len(hot) < 2:
+        hot = given or [place for place in range(len(header)) if place != image and _is_one_hot(rows, place)]
+        if len(hot) < 2 or columns.separator:
             raise ValueError(_lacking("labels (such as label, class or breed)", "--label-column", header, path))
-        cells = ((line, [*row, _hot(path, header, hot, line, row)]) for line, row in rows)
+        several = given or _several_hot(rows, hot, [*_beside(columns, header, bare), image], len(header))
+        if several:
+            cells, sets = packed_hot(rows, several, header, path), told_columns([header[place] for place in several])
+        else:
+            cells = ((line, [*row, _hot(path, header, hot, line, row)]) for line, row in rows)
         label = len(header)
-        header = [*header, f"{header[hot[0]]} to {header[hot[-1]]}"]
+        first, last = (several or hot)[0], (several or hot)[-1]
+        header = [*header, f"{header[first]} to {header[last]}"]
     elif not columns.label:
         rivals = [place for place, name in enumerate(bare) if name in LABEL and place not in (label, image)]
     taken = (label, image)
@@ -146,6 +169,18 @@ def read_table(path: Path, columns: Columns | None = None) -> Table:
             texts.append(_cell(row, place))
     for place, texts in zip(rivals, told, strict=True):
         label, found = _one_column(path, header, label, place, texts, found)
+    if not sets:
+        every: dict[str, int] = {}
+        for one in found:
+            if one.label:
+                every.setdefault(one.label, one.line)
+        sign = sign_of(every, columns.separator, f"column `{header[label]}` of `{path}`")
+        if any(unpacked(text) for text in every):
+            found = [one._replace(label=whole_set(one.label)) for one in found]
+            sets = f"lists in column `{header[label]}`"
+        elif sign:
+            found = [one._replace(label=packed(parts(one.label, sign))) for one in found]
+            sets = f"column `{header[label]}`, split at `{sign}`"
     notes = []
     if split is not None:
         wrong = next((row for row in found if row.side and side_of(row.side) is None), None)
@@ -162,7 +197,7 @@ def read_table(path: Path, columns: Columns | None = None) -> Table:
         if wrong or not any(row.side for row in found):
             found, split = [row._replace(side="") for row in found], None
     of_split, of_group = ("" if place is None else header[place] for place in (split, group))
-    return Table(path, header[image], header[label], of_split, of_group, tuple(found), tuple(notes))
+    return Table(path, header[image], header[label], of_split, of_group, tuple(found), tuple(notes), sets)
 
 
 def match(table: Table, names: Sequence[str], *, root: Path | None = None, side: str | None = None) -> Labels:
@@ -221,13 +256,19 @@ def match(table: Table, names: Sequence[str], *, root: Path | None = None, side:
         )
     torn = {name: labels for name, labels in said.items() if len(labels) > 1}
     _check_labels(table, said, torn)
-    left_out = {name: f"{shown} gives it {len(labels)} classes, {listed(labels, 3)}" for name, labels in torn.items()}
+    kind = "sets of labels" if table.sets else "classes"
+    left_out = {
+        name: f"{shown} gives it {len(labels)} {kind}, {listed(map(read, labels), 3)}" for name, labels in torn.items()
+    }
     for told, what in ((sides, "puts it on {} sides"), (groups, "puts it into {} groups")):
         for name in sorted(name for name, found in told.items() if len(found) > 1 and name not in left_out):
             left_out[name] = f"{shown} {what.format(len(told[name]))}"
     classes = {name: next(iter(labels)) for name, labels in said.items() if name not in left_out}
     notes = [
-        f"the classes are those of {shown}: its column `{table.label}` for the {len(classes):,} pictures that its "
+        f"the labels are those of {shown}, for the pictures that its column `{table.image}` names: "
+        f"{note(list(classes.values()), table.sets)}"
+        if table.sets
+        else f"the classes are those of {shown}: its column `{table.label}` for the {len(classes):,} pictures that its "
         f"column `{table.image}` names",
         *table.notes,
     ]
@@ -369,7 +410,7 @@ def _read_parquet(path: Path) -> tuple[list[str], Cells]:
 
 
 def _text(value: Any, column: str, line: int, path: Path) -> str:
-    """A value of a typed table as a cell of a text has it; several values keep a semicolon between them."""
+    """A value of a typed table as a cell of a text has it; several values are a set, as `label_sets.packed` has it."""
     if value is None or value != value:
         return ""
     if isinstance(value, bool):
@@ -377,7 +418,8 @@ def _text(value: Any, column: str, line: int, path: Path) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, list):
-        return ";".join(_text(one, column, line, path) for one in value)
+        told = [_text(one, column, line, path) for one in value]
+        return packed(told) if len(told) > 1 else "".join(told)
     if isinstance(value, dict):
         raise ValueError(f"needs a text or a number in column `{column}`, and line {line} of `{path}` has an object")
     return str(value).strip()
@@ -430,6 +472,25 @@ def _cell(row: Sequence[str], place: int | None) -> str:
 
 def _is_one_hot(rows: Sequence[tuple[int, list[str]]], place: int) -> bool:
     return bool(rows) and all(len(cells) > place and cells[place].casefold() in ZERO_OR_ONE for _, cells in rows)
+
+
+def _beside(columns: Columns, header: Sequence[str], bare: Sequence[str]) -> list[int]:
+    """The places of the columns that tell sides and groups."""
+    named = (columns.split, columns.group)
+    return [place for place, name in enumerate(bare) if name in (*SPLIT, *GROUP) or header[place] in named]
+
+
+def _several_hot(
+    rows: Sequence[tuple[int, list[str]]], hot: Sequence[int], taken: Sequence[int], width: int
+) -> list[int]:
+    """The columns of 0 and 1 that are labels, where some picture has several of them; none where none has.
+
+    Columns that are so but for a few cells are among them: such cells are to be mended.
+    """
+    own = [place for place in hot if place not in taken]
+    if len(own) < 2 or not hot_columns(rows, own):
+        return []
+    return [place for place in range(width) if place in own or (place not in taken and nearly_hot(rows, place))]
 
 
 def _hot(path: Path, header: Sequence[str], columns: Sequence[int], line: int, cells: Sequence[str]) -> str:
@@ -521,20 +582,24 @@ def _check_labels(table: Table, said: Mapping[str, Mapping[str, int]], torn: Map
     column = f"column `{table.label}` of `{table.path}`"
     if 2 * len(torn) > len(said):
         name, labels = next(iter(torn.items()))
+        one = "row with all its labels" if table.sets else "class"
         raise ValueError(
-            f"needs one class a picture, and {column} gives most pictures several, first `{name}`: {listed(labels, 3)}"
+            f"needs one {one} a picture, and {column} gives most pictures several, first `{name}`: "
+            f"{listed(map(read, labels), 3)}"
         )
     every: dict[str, int] = {}
     pictures: dict[str, int] = {}
     for labels in said.values():
-        for label, line in labels.items():
-            every.setdefault(label, line)
-            pictures[label] = pictures.get(label, 0) + 1
-    several = _several(every)
+        for told, line in labels.items():
+            own = unpacked(told)
+            for label in (told,) if own is None else own:
+                every.setdefault(label, line)
+                pictures[label] = pictures.get(label, 0) + 1
+    several = "" if table.sets else _several(every)
     if several:
         raise ValueError(
-            f"needs one class a picture, and {column} has several in line {every[several]}: `{several}`; pictures of "
-            "several labels are not searched"
+            f"needs one class a picture, and {column} has several in line {every[several]}: `{several}`; where a "
+            "picture may have several labels, --label-separator says what stands between them"
         )
     numbers = [label for label in every if NUMBER.fullmatch(label)]
     if len(numbers) < len(every):

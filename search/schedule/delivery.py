@@ -8,7 +8,7 @@ import ray
 
 from models.sizes import HEAD, is_probe, work
 from results.analysis.doubt import held_of
-from results.analysis.metrics import ACCURACY, METRICS, shown
+from results.analysis.metrics import ACCURACY, METRICS, SEVERAL, shown
 from results.analysis.numbers import (
     DOUBT,
     baseline_name,
@@ -386,8 +386,11 @@ class Delivery:
         outcome.keep(self.settings.folder, self.journal, job.family, trial, event=event)
         if outcome.note:
             self.say(f"{job.family}: {outcome.note}")
+        # Of several labels a picture the accuracy counts pictures all of whose labels are right.
+        found = "".join(f"{METRICS[name].title} {outcome.row[name]:.3f}, " for name in SEVERAL if name in outcome.row)
         names = {TEST: job.family, MEMBER: trial, RECIPE: f"{trial}, the recipe of the run before"}
-        self.say(f"{names[event]}: {outcome.row['accuracy']:.3f} on test with seed {job.seed}")
+        reached = f"{found}{'accuracy ' * bool(found)}{outcome.row['accuracy']:.3f}"
+        self.say(f"{names[event]}: {reached} on test with seed {job.seed}")
         if job.export and job.family in self.early:
             self._hand_over(job.family)
         return ""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.analysis.doubt import at_temperature, auroc, thresholds
+from results.analysis.multilabel import fitted_thresholds
 from search.data.folds import folds
 from search.data.pictures import FILTER, Indices, Pictures
 from search.training.mistakes import place_of, thumbnail
@@ -35,8 +36,11 @@ class WrongLabel:
 def held_out(probabilities: NDArray[Any], truth: Indices) -> dict[str, Any]:
     """The temperature for a model with these probabilities of pictures that it has not learnt, and the thresholds.
 
-    The thresholds are those of the probabilities at that temperature.
+    The thresholds are those of the probabilities at that temperature. Of several labels a picture it is one threshold
+    for each label, and no temperature.
     """
+    if truth.ndim == 2:
+        return label_thresholds(probabilities, truth)
     logits = np.log(np.clip(probabilities, 1e-7, 1.0))
 
     def loss(place: int) -> float:
@@ -59,6 +63,12 @@ def held_out(probabilities: NDArray[Any], truth: Indices) -> dict[str, Any]:
         "thresholds": [[coverage, round(cut, 6)] for coverage, cut in thresholds(confidences)],
         "pictures": len(truth),
     }
+
+
+def label_thresholds(probabilities: NDArray[Any], truth: Indices) -> dict[str, Any]:
+    """The threshold of each label with the highest F1 on pictures that a model has not learnt."""
+    cuts = fitted_thresholds(probabilities, truth)
+    return {"label_thresholds": [round(float(cut), 6) for cut in cuts], "pictures": len(truth)}
 
 
 def classes_left_out(probed: Probed, classes: int, *, seed: int, until: float | None = None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from results.analysis.metrics import ACCURACY, judged
 from search.data.folds import folds
 from search.data.pictures import Indices, Pictures
 from search.training import activations
-from search.training.trial import Clock, Inputs, Material, Report, Trained, score
+from search.training.trial import Clock, Inputs, Material, Report, Trained, headed, score
 
 if TYPE_CHECKING:
     import keras
@@ -80,6 +80,10 @@ def solve(
     Features of the `mirrored` pictures are learnt from beside the others, and never scored. Pictures count by that
     `power` of their class counts (`models.weighting`) in the fits, and all the same where a fit is scored.
     """
+    if labels.ndim == 2:
+        from search.training.label_probes import solve_labels
+
+        return solve_labels(features, labels, groups, seed=seed, mirrored=mirrored)
     both = 1 if mirrored is None else 2
     count = max(2, min(FOLDS, round(FOLDS * LARGEST / (both * features.size * classes))))
     number = folds(labels, groups, FOLDS, seed=seed)
@@ -111,7 +115,7 @@ def _beside(features: Features, labels: Indices, mirrored: Features | None) -> t
     """Features and labels with those of the mirrored pictures behind them, where there are any."""
     if mirrored is None:
         return features, labels
-    return np.concatenate([features, mirrored]), np.tile(labels, 2)
+    return np.concatenate([features, mirrored]), np.concatenate([labels, labels])
 
 
 def _entropies(logits: Features, truth: Indices) -> Features:
@@ -233,8 +237,7 @@ def train_probe(
     with clock("training"), threadpool_limits(threads):
         power = float(config.get("class_weight_power") or 0.0)
         solved = solve(seen, labels, groups, len(pictures.classes), seed=seed, mirrored=mirrored, power=power)
-    fitted = _softmax(seen @ solved.weights + solved.bias)
-    train_loss, train_accuracy = score(fitted, labels)
+    train_loss, train_accuracy = score(answers(seen, solved, pictures), labels)
     row: dict[str, Any] = {
         "epoch": 1,
         "parameters": sum(PARAMETERS[backbone, alpha] for backbone, alpha, _ in sources(config)) + solved.weights.size
@@ -245,7 +248,7 @@ def train_probe(
         "temperature": round(solved.temperature, 4),
     }  # fmt: skip
     if len(held):
-        said, truth = _softmax(held @ solved.weights + solved.bias), pictures.labels[whole.validation]
+        said, truth = answers(held, solved, pictures), pictures.labels[whole.validation]
         row["validation_loss"], row["validation_accuracy"] = score(said, truth)
         row |= judged(metric, said, truth, "validation_")
     elif searching and len(solved.places):
@@ -260,10 +263,20 @@ def train_probe(
 
     from models import probe
 
-    tail = probe.build_tail(seen.shape[1], len(pictures.classes), solved.weights, solved.bias)
+    tail = headed(probe.build_tail(seen.shape[1], len(pictures.classes), solved.weights, solved.bias), pictures)
     material = Material(tail, lambda epoch: Inputs(seen), labels, None, exported, row["parameters"])
     probed = Probed(dict(config), seen, labels, groups, whole.train, solved)
     return Trained(tail, exported, train_accuracy, material, probed=probed)
+
+
+def answers(features: Features, solved: Solved, pictures: Pictures) -> Features:
+    """What a fitted probe says of features (n, classes)."""
+    logits = features @ solved.weights + solved.bias
+    if not pictures.multilabel:
+        return _softmax(logits)
+    from search.training.label_probes import sigmoid
+
+    return sigmoid(logits)
 
 
 def probe_model(config: Mapping[str, Any], pictures: Pictures, weights: Any = None, bias: Any = None) -> "keras.Model":
@@ -272,6 +285,7 @@ def probe_model(config: Mapping[str, Any], pictures: Pictures, weights: Any = No
 
     trunks = [activations.load_trunk(pictures, *source) for source in sources(config)]
     tail = probe.build_tail(sum(trunk.width for trunk in trunks), len(pictures.classes), weights, bias)
+    tail = headed(tail, pictures)
     return probe.join(tail, trunks)
 
 

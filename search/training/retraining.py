@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from results.analysis.doubt import at_temperature, thresholds
-from results.analysis.metrics import ACCURACY, judged, tie_loss
+from results.analysis.metrics import ACCURACY, SEVERAL, judged, tie_loss
+from results.analysis.metrics import score as scored
+from results.analysis.multilabel import HALF, decided, exact
 from search.data.cache import write_aside
 from search.data.pictures import FILTER, Pictures
 from search.record.journal import Journal
-from search.training.doubt import find_doubts, held_out
+from search.training.doubt import find_doubts, held_out, label_thresholds
+from search.training.label_mistakes import find_label_mistakes
 from search.training.latency import BATCH, latency
 from search.training.mistakes import find_mistakes
 from search.training.probes import calibrated, features_of, probabilities_of
@@ -134,11 +137,11 @@ def play(
     if (held := trained.material.validation) is not None:
         # Compared with others by cross-entropy, it must not lose by the confidence that its training leaves it with.
         probabilities = predict(trained.material.scored or trained.model, held)
-        logits = np.log(np.clip(probabilities, 1e-7, 1.0))
         truth = left_out.labels[left_out.validation]
-        temperature, loss = calibrated(logits, truth)
         told = {"held": held_out(probabilities, truth), **judged(metric, probabilities, truth)}
-        if told.get("score_loss") is not None:
+        if not left_out.multilabel:
+            temperature, loss = calibrated(np.log(np.clip(probabilities, 1e-7, 1.0)), truth)
+        if not left_out.multilabel and told.get("score_loss") is not None:
             told["score_loss"] = tie_loss(metric, at_temperature(probabilities, temperature), truth)
     return {
         "accuracy": last["validation_accuracy"],
@@ -186,16 +189,20 @@ def retrain(
 
     learnt = pictures.without_test() if own else pictures.joined()
     trained = train(family, config, learnt, seed=seed, threads=threads, report=add, own=own, **training)
-    doubt = _doubt(trained, learnt, held)
+    doubt = _doubt(trained, learnt, held) or _halves(learnt)
     model = trained.exported()
-    if trained.probed is None and doubt:
+    if trained.probed is None and "temperature" in doubt:
         model = with_temperature(model, doubt["temperature"])
     resize_filter = _filter(family, config)
     # The figure is that of the model handed over: raw pictures in.
     pixels = pictures.pixels(config["image_size"], resize_filter)
     probabilities = _probabilities(trained, model, pictures, pixels)
-    loss, accuracy = score(probabilities, pictures.labels[pictures.test])
-    row = {
+    truth = pictures.labels[pictures.test]
+    loss, accuracy = score(probabilities, truth)
+    cuts = np.array(doubt.get("label_thresholds") or [])
+    if len(cuts):
+        accuracy = exact(probabilities, truth, cuts)
+    row: dict[str, Any] = {
         "seed": seed,
         "epochs": trained.epochs,
         "accuracy": accuracy,
@@ -203,7 +210,8 @@ def retrain(
         "pictures": len(pictures.test),
         "train_accuracy": trained.train_accuracy,
         "seconds": round(seconds, 3),
-        **({"temperature": doubt["temperature"]} if doubt else {}),
+        **{key: doubt[key] for key in ("temperature", "label_thresholds") if key in doubt},
+        **(_scores(probabilities, truth, cuts) if len(cuts) else {}),
         **({"own": True} if own else {}),
     }
     packed = BytesIO()
@@ -214,6 +222,9 @@ def retrain(
     content, note = _saved(raw)
     took = latency(raw, pixels[pictures.test[:BATCH]], threads)
     until = training.get("until")
+    if pictures.multilabel:
+        mistakes = find_label_mistakes(family, trained, model, pictures, pixels, probabilities, cuts, learnt.train)
+        return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes, note, doubt)
     mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities, learnt.train, until)
     doubts: dict[str, bytes] = {}
     try:
@@ -261,7 +272,7 @@ def refit(
     if trained.epochs < epochs:
         return Refitted(row, None, trained.train_accuracy, f"there was time for {trained.epochs} of {epochs} epochs")
     model = trained.exported()
-    if trained.probed is None and held:
+    if trained.probed is None and held and "temperature" in held:
         model = with_temperature(model, held["temperature"])
     resize_filter = _filter(family, config)
     content, note = _saved(raw_pictures(model, resize_filter=resize_filter))
@@ -279,7 +290,7 @@ def _probabilities(trained: Trained, model: "keras.Model", pictures: Pictures, p
     Of a probe they are told from the features of the test pictures, which its refit needs as well and which the workers
     compute together, where the model itself says the same of some of them.
     """
-    if trained.probed is not None and len(pictures.test):
+    if trained.probed is not None and not pictures.multilabel and len(pictures.test):
         config, solved = trained.probed.config, trained.probed.solved
         some = predict(model, Inputs(pixels, pictures.test[:BATCH]))
         # Temperature 1: it is in the weights already.
@@ -308,6 +319,9 @@ def _doubt(trained: Trained, learnt: Pictures, held: Mapping[str, Any] | None) -
         solved = trained.probed.solved
         if not len(solved.places):
             return {}
+        if learnt.multilabel:
+            found = label_thresholds(solved.probabilities, trained.probed.labels[solved.places])
+            return {**_of_labels(found), "told_by": "cross-validation"}
         # The probabilities are at that temperature already.
         table = thresholds(solved.probabilities.max(axis=1))
         return {
@@ -319,7 +333,26 @@ def _doubt(trained: Trained, learnt: Pictures, held: Mapping[str, Any] | None) -
         held = {**held_out(probabilities, learnt.labels[learnt.validation]), "told_by": "the validation pictures"}
     if not held:
         return {}
+    if "label_thresholds" in held:
+        return {**_of_labels(held), "told_by": held["told_by"]}
     return {**{key: held[key] for key in ("temperature", "thresholds", "told_by")}, "held_out": held["pictures"]}
+
+
+def _halves(learnt: Pictures) -> dict[str, Any]:
+    """The thresholds of several labels a picture where nothing was held out that could tell them."""
+    if not learnt.multilabel:
+        return {}
+    return {"label_thresholds": [HALF] * len(learnt.classes), "held_out": 0, "told_by": "nothing that was held out"}
+
+
+def _of_labels(held: Mapping[str, Any]) -> dict[str, Any]:
+    return {"label_thresholds": held["label_thresholds"], "held_out": held["pictures"]}
+
+
+def _scores(probabilities: Any, truth: Any, cuts: Any) -> dict[str, float]:
+    """What the metrics of several labels a picture say of test pictures, with the thresholds of the model."""
+    seen = {"map": probabilities, "macro_f1": decided(probabilities, cuts)}
+    return {name: scored(name, seen[name], truth) for name in SEVERAL}
 
 
 def _late(training: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.sizes import EPOCH_PICTURES, is_probe
 from models.weighting import of_pictures
+from results.analysis import multilabel
 from results.analysis.metrics import ACCURACY, judged
 from search.data.pictures import Indices, Pictures, one_hot
 from search.training.activations import Source, views
@@ -166,7 +167,9 @@ def train(
         passed = Passes(len(material.labels), batch, seed)
         steps = passed.steps
         if not material.compiled:
-            compile_model(material.model, config, steps=steps, epochs=planned, trunk=material.slow)
+            compile_model(
+                material.model, config, steps=steps, epochs=planned, trunk=material.slow, several=pictures.multilabel
+            )
     labels = material.targets(material.labels, len(pictures.classes))
     truth = pictures.labels[pictures.validation]
     # A model that its user has compiled is trained as its user says.
@@ -286,9 +289,21 @@ def predict(model: "keras.Model", inputs: Inputs) -> NDArray[np.float32]:
 
 
 def score(probabilities: Array, truth: Indices) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of probabilities (n, classes) against labels (n,)."""
+    """Mean cross-entropy and accuracy of probabilities (n, classes) against labels (n,).
+
+    Of several labels a picture, 0 and 1 (n, labels), a picture is right where all its labels are, at a half.
+    """
+    if truth.ndim == 2:
+        return float(multilabel.entropies(probabilities, truth).mean()), multilabel.exact(probabilities, truth)
     likely = probabilities[np.arange(len(truth)), truth].astype(np.float64)
     return float(-np.log(np.clip(likely, 1e-7, 1.0)).mean()), float((probabilities.argmax(axis=1) == truth).mean())
+
+
+def headed(model: "keras.Model", pictures: Pictures) -> "keras.Model":
+    """The model with a sigmoid for each label in place of its softmax, where pictures have several."""
+    from models.multilabel import with_sigmoid
+
+    return with_sigmoid(model) if pictures.multilabel else model
 
 
 def _scratch_keras(
@@ -300,7 +315,7 @@ def _scratch_keras(
 
     pixels = pictures.pixels(config["image_size"])
     with clock("building"):
-        model = scratch_keras.build(config, len(pictures.classes), seed=seed)
+        model = headed(scratch_keras.build(config, len(pictures.classes), seed=seed), pictures)
         trained = folded(model)
     return Material(
         trained,
@@ -327,12 +342,12 @@ def _scratch_pillow(
             size, resize_filter, transpose=config["transpose"], rotation=config["rotation"], threads=threads, **steps
         )
     with clock("building"):
-        model = scratch_pillow.build(config, len(pictures.classes), seed=seed)
+        model = headed(scratch_pillow.build(config, len(pictures.classes), seed=seed), pictures)
         trained = folded(model)
     return Material(
         trained,
         lambda epoch: Inputs(copies),
-        np.tile(pictures.labels[pictures.train], len(copies) // len(pictures.train)),
+        np.concatenate([pictures.labels[pictures.train]] * (len(copies) // len(pictures.train))),
         Inputs(treated, pictures.validation) if len(pictures.validation) else None,
         lambda: scratch_pillow.with_treatment(without_augmentation(model), config),
         model.count_params(),
@@ -355,7 +370,7 @@ def _mobilenet(
     parts = [source(rows) for rows in known if len(rows)]
     with clock("building"):
         trunk = parts[0].trunk
-        tail = mobilenet.build_tail(config, len(pictures.classes), seed=seed, trunk=trunk)
+        tail = headed(mobilenet.build_tail(config, len(pictures.classes), seed=seed, trunk=trunk), pictures)
     slow = tuple(mobilenet.trunk_variables(tail))
     parameters = mobilenet.parameters(tail, trunk)
     labels = pictures.labels[pictures.train]
