@@ -371,14 +371,14 @@ def test_a_probe_learns_all_pictures_while_it_is_scored(plan: Plan, monkeypatch:
         planned.through(*accuracies)
     scored, refit = planned.start()[0], planned.start()[0]
     assert (scored, refit) == ("mobilenet-retrain-0", "mobilenet-refit-0")
-    row = {"seed": 0, "epochs": 1, "pictures": 96, "parameters": 7}
-    planned.course.reported(refit, {"outcome": Refitted(row, b"on all", 1.0)})
+    row: dict[str, Any] = {"seed": 0, "epochs": 1, "pictures": 96, "parameters": 7}
+    planned.course.reported(refit, {"outcome": Refitted(dict(row), b"on all", 1.0)})
     planned.course.ended(refit)
     model = planned.settings.folder / "models" / "mobilenet.keras"
     # No figure speaks of it yet.
     assert not model.exists()
-    row = {"seed": 0, "epochs": 1, "accuracy": 0.8, "train_accuracy": 1.0, "pictures": 20, "seconds": 1.0}
-    took = {"latency_one": 0.02, "latency_batch": 0.1, "batch": 32, "device": "1 CPU thread"}
+    row |= {"accuracy": 0.8, "train_accuracy": 1.0, "pictures": 20, "seconds": 1.0}
+    took: dict[str, Any] = {"latency_one": 0.02, "latency_batch": 0.1, "batch": 32, "device": "1 CPU thread"}
     outcome = Outcome(row, b"", b"scored", 7, took, doubt={"temperature": 0.5})
     planned.course.reported(scored, {"outcome": outcome})
     planned.course.ended(scored)

@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +259,12 @@ def _finished(rows: Rows, family: str) -> list[Trial]:
     if probes:
         held = min(int(row.get("held_out") or 1) for _, row in probes)
         told = [(-_rank(row)[0], tied_by(row)) for _, row in probes]
-        chosen = probes[clear_best(told, held, [row.get("validation_score_error") for _, row in probes])]
+        errors = [row.get("validation_score_error") for _, row in probes]
+        near = near_best(told, held, errors)
+        # A penalty that is too weak for its cross-entropy costs no accuracy: it does not tell probes apart.
+        most = max(_sees(probes[place][0].config) for place in near)
+        near = [place for place in near if _sees(probes[place][0].config) == most]
+        chosen = probes[near[clear_best([told[place] for place in near], held, [errors[place] for place in near])]]
         place = ranked.index(probes[0])
         ranked.remove(chosen)
         # The others were seen on the validation side alone, about one fold of five, and the best epoch of each is told.
@@ -269,6 +274,20 @@ def _finished(rows: Rows, family: str) -> list[Trial]:
             place = 0
         ranked.insert(place, chosen)
     return [trial for trial, _ in ranked]
+
+
+def _sees(config: Mapping[str, Any]) -> tuple[float, float, bool]:
+    """How much a linear probe learns from: widths of its trunks, side of its pictures, mirror images.
+
+    Of probes that accuracy cannot tell apart the one that learns from most is chosen. Two trunks side by side with
+    mirror images were 0.8 points better than logistic regression on one over 10 divisions of photographs, whichever
+    cross-validation put first, and one trunk was 0.2 points worse.
+    """
+    widths = [float(config.get("alpha") or 1.0)]
+    beside = str(config.get("beside") or "none")
+    if beside != "none":
+        widths.append(float(beside.partition("-")[2] or 1.0))
+    return sum(widths), float(config.get("image_size") or 0.0), bool(config.get("mirrored"))
 
 
 def is_probe(trial: Trial) -> bool:
@@ -292,6 +311,17 @@ def share_error(share: float, pictures: int) -> float:
     return math.sqrt(max(share * (1 - share), 0.25 / pictures) / pictures)
 
 
+def near_best(
+    told: Sequence[tuple[float, float | None]], pictures: int, errors: Sequence[float | None] | None = None
+) -> list[int]:
+    """The places of those whose score is within a standard error of a difference of the highest (`clear_best`)."""
+    first = max(range(len(told)), key=lambda place: told[place][0])
+    highest = told[first][0]
+    error = errors[first] if errors else None
+    margin = math.sqrt(2) * (share_error(highest, pictures) if error is None else error)
+    return [place for place, (score, _) in enumerate(told) if score >= highest - margin]
+
+
 def clear_best(
     told: Sequence[tuple[float, float | None]], pictures: int, errors: Sequence[float | None] | None = None
 ) -> int:
@@ -301,11 +331,7 @@ def clear_best(
     cross-entropy is the best, which is told by all pictures and not by those few that two models name differently.
     `errors` are the standard errors of the scores; one that is not known is that of an accuracy.
     """
-    first = max(range(len(told)), key=lambda place: told[place][0])
-    highest = told[first][0]
-    error = errors[first] if errors else None
-    margin = math.sqrt(2) * (share_error(highest, pictures) if error is None else error)
-    near = [place for place, (score, _) in enumerate(told) if score >= highest - margin]
+    near = near_best(told, pictures, errors)
     return min(near, key=lambda place: (math.inf if told[place][1] is None else told[place][1], -told[place][0]))
 
 

@@ -36,6 +36,7 @@ RETRAININGS_SHARE = 0.3  # of a family's share, for the seeds beyond the first
 MOST_RESERVED = 0.5  # of a family's share: a retraining that takes longer is not worth what it would keep from others
 SHORT_RESERVED = 0.2  # where its trials are so short that more epochs are worth more than a retraining
 REPORT_SECONDS = 10.0
+HEADS_FINAL = 8.0  # of a head on stored features, in seconds, on four folds
 SURE = 1.1  # what is predicted may take so many times as long
 MANY = 200  # trials, from which on what goes through all of them is computed once in a while alone
 WHILE = 1.0  # seconds
@@ -119,7 +120,10 @@ class Budget:
                 one = min(one, self._now_and_then("overhead", family, partial(self.pace.overhead, family)))
                 seeds = 1
             elif self._now_and_then("once", family, partial(self._once, family)):
-                seeds = 1 + self.refits
+                refit = self._now_and_then("refit", family, partial(self.pace.refit, family))
+                # The last that is left is the refit.
+                found += [one, *[refit] * self.refits][-self.left[family] :] if self.left[family] else []
+                continue
             found += [one] * min(self.left[family], seeds)
         return found
 
@@ -131,7 +135,15 @@ class Budget:
     def reserve(self) -> float:
         """Seconds of the clock that retraining and report will take: no retraining is on two workers."""
         found = self.reserves()
-        return REPORT_SECONDS + max([sum(found) / self.workers, *found])
+        finals = sum(self._now_and_then("final", f, partial(self._final, f)) for f in self.settings.families)
+        return REPORT_SECONDS + max([(sum(found) + finals) / self.workers, *found])
+
+    def _final(self, family: str) -> float:
+        """Seconds that a final between heads on stored features takes: what costs more is held where there is time."""
+        leader = self.pace.leader(family)
+        if leader is None or self.settings.finalists < 2 or not self.left[family] or work(family, leader.config) > HEAD:
+            return 0.0
+        return HEADS_FINAL * self.settings.finalists
 
     def remaining(self) -> float:
         """Seconds of the clock before the report has to be written."""

@@ -85,7 +85,7 @@ class Delivery:
         for family, jobs in self.retrainings.items():
             if family in self.refits and (self._beside(family) or self._exported(family)):
                 job = replace(self.refits.pop(family), held=self._told(family, DOUBT) or None)
-                if self._in_time(family):
+                if self._in_time(family, self.budget.pace.refit(family) if is_probe(job.config) else None):
                     return self._give(family, job)
                 self.say(f"{family}: no time left to train the delivered model on all pictures")
             if jobs and not jobs[0].export and not self._in_time(family):
@@ -168,7 +168,7 @@ class Delivery:
         if len(found) < 2 or rows.scored(family):
             return
         seconds = [self.journal.records[record["trial"]].fastest * float(record["epoch"]) for record in found]
-        folds = FINAL_FOLDS
+        folds: tuple[int, ...] = FINAL_FOLDS
         if self.budget.limited:
             half, share = self.budget.remaining() / 2, self.budget.share()
             if sum(seconds) * len(FINAL_FOLDS) > min(FINAL_SHARE * share, half):
@@ -301,14 +301,17 @@ class Delivery:
             job, epochs=record.planned, planned=record.planned, export=True, own=True, kept=True, name=record.name
         )
 
-    def _in_time(self, family: str) -> bool:
-        """Whether one more retraining of a family would be done in time, beside those that are promised theirs."""
+    def _in_time(self, family: str, seconds: float | None = None) -> bool:
+        """Whether one more retraining of a family would be done in time, beside those that are promised theirs.
+
+        It takes so many `seconds`, or what the budget says.
+        """
         if not self.budget.limited:
             return True
         waiting = [other for other, jobs in self.retrainings.items() for job in jobs if job.export and other != family]
         waiting += list(self.refits)
         promised = sum(self.budget.retraining(other) for other in (*self.underway.values(), *waiting))
-        return self.budget.fits(self.budget.retraining(family), promised)
+        return self.budget.fits(self.budget.retraining(family) if seconds is None else seconds, promised)
 
     def _give(self, family: str, job: Job) -> tuple[str, Job]:
         best = best_trial(self.journal.read(), family)

@@ -174,6 +174,13 @@ class Pace:
             return 0.0
         return leader.fastest * epochs * self.growth + self.overhead(family)
 
+    def refit(self, family: str) -> float:
+        """Seconds that solving a family's leader, a probe, once more on all pictures will take."""
+        leader = self.leader(family)
+        if leader is None:
+            return 0.0
+        return leader.fastest * self.growth + self._building(family) + self.test * self._looking(family)
+
     def overhead(self, family: str) -> float:
         """Seconds that a retraining takes beside its epochs, or a trial's own model to be scored and exported."""
         return self._building(family) + (self.test + LOOKED_AT) * self._looking(family)
