@@ -136,7 +136,8 @@ class Budget:
         """Seconds of the clock that retraining and report will take: no retraining is on two workers."""
         found = self.reserves()
         finals = sum(self._now_and_then("final", f, partial(self._final, f)) for f in self.settings.families)
-        return REPORT_SECONDS + max([(sum(found) + finals) / self.workers, *found])
+        # Whoever is retrained is known when the final is over.
+        return REPORT_SECONDS + finals / self.workers + max([sum(found) / self.workers, *found])
 
     def _final(self, family: str) -> float:
         """Seconds that a final between heads on stored features takes: what costs more is held where there is time."""
