@@ -117,6 +117,13 @@ def test_a_run_whose_model_learnt_everything_is_known_as_one(again: Path) -> Non
     assert read_predecessor(refit(again)).refitted
 
 
+def of_several_labels(folder: Path) -> None:
+    """The split of a run as it would be of several labels a picture."""
+    split = json.loads((folder / "split.json").read_text())
+    sides = {side: [[name, [label]] for name, label in split[side]] for side in ("train", "validation", "test")}
+    (folder / "split.json").write_text(json.dumps({**split, **sides, "multilabel": True}))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -135,6 +142,7 @@ def test_a_run_whose_model_learnt_everything_is_known_as_one(again: Path) -> Non
             "--from needs a run that says which pictures it has learnt, and `{run}/split.json` cannot be used: needs a",
         ),
         (lambda folder: (folder / "split.json").write_text("{}"), "`{run}/split.json` cannot be used: no `classes`"),
+        (of_several_labels, "--from needs a run of one label a picture, and those of `{run}` have several"),
         (
             lambda folder: rewrite(folder, lambda row: None if row["event"] == "end" else row),
             "--from needs a run that is finished, and 4 trials of `{run}` have not ended, the first of them "

@@ -235,6 +235,7 @@ def check_settings(settings: Settings) -> None:
             f"one of {', '.join(SEVERAL)} ({METRICS[SEVERAL[0]].title} is the default)",
         ),
         (settings.rare != "drop", "--rare", settings.rare, "to be left out: --min-pictures leaves out rare labels"),
+        (bool(settings.from_run), "--from", settings.from_run, "to be left out: it compares models of one label"),
         (settings.ensemble > 0, "--ensemble", settings.ensemble, "to be 0: models of several labels are not averaged"),
         (
             bool(settings.hypermodel), "--hypermodel", ", ".join(settings.hypermodel),

@@ -37,8 +37,8 @@ Indices = NDArray[np.int64]
 
 # What a run is asked for that goes on from another: as that was, where nothing else is given.
 SAME = (
-    "families", "hypermodel", "pixel_range", "set", "weights", "image_sizes", "views", "metric", "class_weights",
-    "duplicates",
+    "families", "hypermodel", "pixel_range", "set", "weights", "backbones", "image_sizes", "views", "metric",
+    "class_weights", "duplicates",
 )  # fmt: skip
 PRINT = 16  # hexadecimal digits of a digest that a picture is known by
 FEW = 0.5  # of the share of a class's pictures that should be on test, below which they are called few
@@ -490,6 +490,8 @@ def read_predecessor(folder: Path) -> Predecessor:
             f"--from needs a run that says which pictures it has learnt, and `{folder / 'split.json'}` cannot be used: "
             f"{problem}"
         )
+    if split.get("multilabel"):
+        raise ValueError(f"--from needs a run of one label a picture, and those of `{folder}` have several")
     rows = read_rows(folder / "trials.jsonl")
     open_ones = [trial.name for trial in rows.trials.values() if trial.status == RUNNING]
     if open_ones:
