@@ -179,7 +179,8 @@ class Pace:
         leader = self.leader(family)
         if leader is None:
             return 0.0
-        return leader.fastest * self.growth + self._building(family) + self.test * self._looking(family)
+        versions = 2 if leader.config.get("mirrored") else 1
+        return leader.fastest * self.growth + self._building(family) + versions * self.test * self._looking(family)
 
     def overhead(self, family: str) -> float:
         """Seconds that a retraining takes beside its epochs, or a trial's own model to be scored and exported."""
