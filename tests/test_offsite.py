@@ -73,13 +73,19 @@ def begun(place: Path) -> Path:
     return folder
 
 
-def mirrored(folder: Path, *, resume: bool = False, say: Callable[[str], None] = lambda line: None) -> list[str]:
+def mirrored(
+    folder: Path,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    root: str = "bucket/runs/far",
+) -> list[str]:
     """Mirrors a folder once; the names of what was written, in their order."""
     written: list[str] = []
     whole = offsite._write
 
     def noted(store: Any, path: str, content: bytes) -> None:
-        written.append(path.removeprefix("bucket/runs/far/"))
+        written.append(path.removeprefix(f"{root}/"))
         whole(store, path, content)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -437,6 +443,23 @@ def test_a_mirrored_run_is_read_from_anywhere(
     with pytest.raises(SystemExit):
         program.main(["track", "s3://bucket/runs/far"])
     assert "needs the run's own folder, which keeps what was told" in capsys.readouterr().err
+
+
+@needs_moto
+def test_the_commands_of_the_guide_name_one_run(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PEDIGREE_CACHE", str(tmp_path / "cache"))
+    page = (Path(__file__).resolve().parent.parent / "docs/guide/resume.md").read_text(encoding="utf-8")
+    part = page.split("## A mirror in an object store\n")[1].split("```bash\n")[1].split("```")[0]
+    begin, resume, _, fetch = (line.replace("my-bucket", "bucket").split() for line in part.splitlines())
+    settings = command.begun(command.options(begin[2:]))
+    mirrored(write_run(settings.folder, trials=1, epochs=1, classes=["cat", "dog"]), root="bucket/runs/dogs")
+    given = command.options(resume[2:])
+    assert command.place_of_run(given["resume"], given) == settings.folder
+    assert program.main(fetch[1:]) == 0
+    copy = Path(capsys.readouterr().out.strip())
+    assert (copy / "trials.jsonl").read_bytes() == (settings.folder / "trials.jsonl").read_bytes()
 
 
 @pytest.mark.slow

@@ -36,9 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as place:
         seconds, memory = measure(Path(place), given.rows, given.classes, given.group)
     took = seconds[READING] + seconds[SPLITTING]
-    print(
-        f"before pictures are decoded: {took:.2f} s, of {given.within:g} s; {memory:.0f} MiB, of {given.memory:g} MiB"
-    )
+    print(f"before pictures are decoded: {took:.2f} of {given.within:g} s, {memory:.0f} of {given.memory:g} MiB")
     return int(took > given.within or memory > given.memory)
 
 
