@@ -94,10 +94,6 @@ def commands() -> str:
     return "\n\n".join(helps)
 
 
-# Pictures a second at 160 pixels on one core, MobileNet's being 1: `python -m tests.benchmarks.trunks`.
-SPEED: dict[str, str] = {}
-
-
 def trunks() -> str:
     """The trunks of `--backbones`, of width 1, with what follows from their layers."""
     from models.backbones import BACKBONES, file_of, walked
@@ -109,9 +105,8 @@ def trunks() -> str:
         blocks = len(found.blocks)
         numbers = [f"{found.parameters / 1e6:.1f}", f"{found.multiply_adds / 1e6:,.0f}"]
         numbers += [f"{min(DEEPEST, blocks)} of {blocks}", f"{found.blocks[-1].channels:,}", str(backbone.side)]
-        speed = SPEED.get(backbone.name, "")
-        rows.append((f"`{backbone.name}`", *numbers, speed, f"`{file_of(backbone.name, 1.0)}`"))
-    heads = ("trunk", "parameters", "multiply-adds", "trainable", "features", "side", "speed", "file of its weights")
+        rows.append((f"`{backbone.name}`", *numbers, f"`{file_of(backbone.name, 1.0)}`"))
+    heads = ("trunk", "parameters", "multiply-adds", "trainable", "features", "side", "file of its weights")
     return table(heads, rows)
 
 
