@@ -306,6 +306,7 @@ def features_of(config: Mapping[str, Any], pictures: Pictures, rows: Indices, *,
         known = np.concatenate(parts)
         places = np.argsort(known, kind="stable")
         known = known[places]
-        chosen = pooled[places[np.searchsorted(known, rows)]]
+        # The squares of float16 features soon leave its range, those of wide trunks the sooner.
+        chosen = pooled[places[np.searchsorted(known, rows)]].astype(np.float32)
         found.append(chosen / np.maximum(np.linalg.norm(chosen, axis=1, keepdims=True), 1e-6))
     return np.concatenate(found, axis=1).astype(np.float32)
