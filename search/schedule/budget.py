@@ -137,7 +137,7 @@ class Budget:
         found = self.reserves()
         finals = sum(self._now_and_then("final", f, partial(self._final, f)) for f in self.settings.families)
         # Whoever is retrained is known when the final is over.
-        return REPORT_SECONDS + finals / self.workers + max([sum(found) / self.workers, *found])
+        return REPORT_SECONDS + finals / self.workers + SURE * max([sum(found) / self.workers, *found])
 
     def _final(self, family: str) -> float:
         """Seconds that a final between heads on stored features takes: what costs more is held where there is time."""
