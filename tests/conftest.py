@@ -20,8 +20,6 @@ from spaces import SPACES
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 4  # for the whole suite, at most: each imports Keras
-# Fixtures of the session that are dear: whoever wants one of them runs where it was made.
-SHARED = ("_ray", "distributions", "trained_run")
 # Benchmarks are imported under the name by which they are run from the root: `python -m tests.benchmarks.NAME`.
 sys.path.append(str(ROOT))
 
@@ -30,18 +28,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """The whole suite runs in as many processes as there are cores; files that are named run in this one."""
     named = config.args_source is pytest.Config.ArgsSource.ARGS
     return 0 if named else min(PROCESSES, os.cpu_count() or 1)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a dear fixture, or one of their file, go to one process, so that it is made once."""
-    for item in items:
-        assert isinstance(item, pytest.Function)
-        found = item._fixtureinfo.name2fixturedefs
-        own = any(defined[-1].scope == "module" for defined in found.values())
-        name = next((name for name in SHARED if name in found), item.path.stem if own else "")
-        if name:
-            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")

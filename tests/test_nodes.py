@@ -52,12 +52,12 @@ def wait_for(folder: Path, event: str, number: int, search: "Future[Any]") -> No
 
 def test_trials_spread_over_the_nodes_and_one_that_joins(tmp_path: Path, driver: ProcessPoolExecutor) -> None:
     with local_nodes(2, 1) as cluster:
-        search = driver.submit(run_sleeping, tmp_path, cluster.address, trials=12, seconds=1.5)
+        search = driver.submit(run_sleeping, tmp_path, cluster.address, trials=18, seconds=1.5)
         wait_for(tmp_path, "epoch", 1, search)
         cluster.add_node(num_cpus=1)
         search.result()
     assert len({row["node"] for row in rows_of(tmp_path, "epoch")}) == 3
-    assert [row["status"] for row in rows_of(tmp_path, "end")] == ["finished"] * 12
+    assert [row["status"] for row in rows_of(tmp_path, "end")] == ["finished"] * 18
 
 
 @pytest.mark.slow

@@ -32,6 +32,9 @@ def compare(run_dir: Path, rows: Rows, split: dict[str, Any], family: str | None
     `family` is the winner's, None while there is none. A figure has the accuracy of each model with its 95 % interval,
     and the `difference` of the new one, or of the recipe while there is none, to the old one, paired by picture.
     """
+    if split.get("multilabel"):
+        # It goes on from none: `--from` takes one label a picture.
+        return None
     record, told = read_record(run_dir / "from.json"), split.get("from")
     classes, earlier, places = split.get("classes") or [], record.get("classes"), _places(told)
     truth = np.array([label for _, label in split.get("test") or []], dtype=int)
