@@ -123,10 +123,10 @@ def test_the_end_is_kept_free_for_retrainings_that_run_side_by_side(kept: Callab
     for family in run.settings.families:
         run.trial(1, 4.0, *[0.4] * 8, family=family, status=FINISHED, until=0.0)
     one = 8 * 4.0 * 1.25 + 9 + 300 / 1000 * 4.0 / 3
-    # What is predicted may take a tenth longer.
-    assert run.budget.reserve() == pytest.approx(10 + 1.1 * 2 * one)
+    assert run.budget.reserve() == pytest.approx(10 + 2 * one)
     run.budget.workers = 2
-    assert run.budget.reserve() == pytest.approx(10 + 1.1 * one)
+    assert run.budget.reserve() == pytest.approx(10 + one)
+    # What is predicted may take a tenth longer.
     assert run.budget.fits(100.0, 900.0)
     assert not run.budget.fits(100.0, 1750.0)
     assert not run.budget.fits(910.0, 0.0)

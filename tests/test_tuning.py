@@ -545,7 +545,7 @@ def test_the_time_budget_leaves_room_for_the_retraining(plan: Plan) -> None:
     # Report 10 s, and two retrainings of 3 epochs of 10 s on 76 instead of 60 pictures, for each 9 s more and what 20
     # test pictures and 300 others take.
     one = 3 * 10 * 76 / 60 + 9 + 320 / 60 * 10 / 3
-    assert planned.course.budget.reserve() == pytest.approx(10 + 1.1 * 2 * one)
+    assert planned.course.budget.reserve() == pytest.approx(10 + 2 * one)
     assert not planned.course.budget.out_of_time()
     planned.journal.began -= 900
     assert not planned.report(first, 0.4, first=2, seconds=10.0)
@@ -753,8 +753,8 @@ def test_a_trial_whose_features_would_come_too_late_is_ended(plan: Plan) -> None
         planned.course.reported(name, {"failed": "no matter"})
         planned.course.ended(name, "")
         name, job = planned.start()
-    # Of 990 seconds 14 are the retraining's, and it looks at 4.2 times as many pictures as the trial learns from.
-    assert job.within == pytest.approx((990 - 14) / (1 + 320 / 76), abs=5)
+    # Of 990 seconds 9 are the retraining's, and it looks at 4.2 times as many pictures as the trial learns from.
+    assert job.within == pytest.approx((990 - 9) / (1 + 320 / 76), abs=5)
     planned.course.reported(name, {"late": "its features would have come too late"})
     planned.course.ended(name, "")
     assert planned.ends()[name] == ("stopped", OUT_OF_TIME)

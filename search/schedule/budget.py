@@ -121,8 +121,9 @@ class Budget:
                 seeds = 1
             elif self._now_and_then("once", family, partial(self._once, family)):
                 refit = self._now_and_then("refit", family, partial(self.pace.refit, family))
-                # The last that is left is the refit.
-                found += [one, *[refit] * self.refits][-self.left[family] :] if self.left[family] else []
+                # The last that is left is the refit. Neither has a model to fall back on: both have to fit.
+                both = [SURE * one, *[SURE * refit] * self.refits]
+                found += both[-self.left[family] :] if self.left[family] else []
                 continue
             found += [one] * min(self.left[family], seeds)
         return found
@@ -137,7 +138,7 @@ class Budget:
         found = self.reserves()
         finals = sum(self._now_and_then("final", f, partial(self._final, f)) for f in self.settings.families)
         # Whoever is retrained is known when the final is over.
-        return REPORT_SECONDS + finals / self.workers + SURE * max([sum(found) / self.workers, *found])
+        return REPORT_SECONDS + finals / self.workers + max([sum(found) / self.workers, *found])
 
     def _final(self, family: str) -> float:
         """Seconds that a final between heads on stored features takes: what costs more is held where there is time."""

@@ -191,7 +191,10 @@ class Pace:
         if family != TRANSFER:
             return RETRAINING_OVERHEAD
         tried = [convolutions(record.config) for record in self.journal.of(family) if record.values]
-        return RETRAINING_OVERHEAD * max(1.0, max(tried, default=0) / CONVOLUTIONS) + LABELS_OVERHEAD
+        # Labels are checked by the family's best probe.
+        checked = any(record.values and is_probe(record.config) for record in self.journal.of(family))
+        fixed = RETRAINING_OVERHEAD * max(1.0, max(tried, default=0) / CONVOLUTIONS)
+        return fixed + LABELS_OVERHEAD * checked
 
     def _looking(self, family: str) -> float:
         """Seconds of a picture through the exported model of a family's leader; 0 where there is none."""
