@@ -67,6 +67,7 @@ from search.settings import (
     own_families,
     placed,
     resumed,
+    saved_settings,
     seconds,
 )
 
@@ -757,11 +758,7 @@ def continued(folder: Path, given: Mapping[str, Any], option: str = "--resume") 
     if not path.is_file():
         raise FileNotFoundError(f"{option} needs the folder of a run, and there is no `{path}`")
     try:
-        text = path.read_text(encoding="utf-8")
-        saved = Settings.from_json(text)
-        if "class_weights" not in json.loads(text):
-            # The spaces of runs from before there was a choice had nothing to weigh.
-            saved = replace(saved, class_weights="none")
+        saved = saved_settings(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"`{path}` is not what a search wrote: {error}") from error
     here = folder.resolve()

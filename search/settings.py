@@ -510,3 +510,10 @@ def resumed(saved: Settings, given: Mapping[str, Any]) -> Settings:
         grows = value is None or (before is not None and value >= before) or (name == "time_budget" and before is None)
         _check(grows, name, f"at least what the run was begun with, {before!r}", value)
     return replace(saved, **given)
+
+
+def saved_settings(text: str) -> Settings:
+    """The settings that a run has kept; raises ValueError as `Settings.from_json` does."""
+    settings = Settings.from_json(text)
+    # The spaces of runs from before there was a choice had nothing to weigh.
+    return settings if "class_weights" in json.loads(text) else replace(settings, class_weights="none")

@@ -194,7 +194,7 @@ def final_of(rows: Rows, family: str) -> dict[str, Any] | None:
     told = [(final_score(played[trial].values()), final_loss(played[trial].values())) for trial in common]
     errors = [final_error(played[trial].values()) for trial in common]
     place = clear_best(told, max(1, min(seen)), errors)
-    probes = [other for other, trial in enumerate(common) if is_probe(rows.trials[trial])]
+    probes = [other for other, trial in enumerate(common) if is_probe(rows.trials[trial].config)]
     if probes and place not in probes:
         probe = probes[clear_best([told[other] for other in probes], max(1, min(seen)))]
         place = place if clearly_above(told[place][0], told[probe][0], min(seen), errors[place]) else probe
@@ -239,7 +239,7 @@ def contenders(rows: Rows, family: str, most: int, pictures: int) -> list[dict[s
     if not found:
         return []
     # Cross-validation has chosen among the probes already, on more pictures than a final has.
-    probes = [record for record in found if record["config"].get("head") == "probe"]
+    probes = [record for record in found if is_probe(record["config"])]
     found = [record for record in found if record not in probes[1:]][:most]
     best, error = found[0]["score"], found[0]["score_error"]
     margin = 2 * (share_error(best, pictures) if error is None else error)
@@ -255,7 +255,7 @@ def _finished(rows: Rows, family: str) -> list[Trial]:
     judged = [(trial, row) for trial in rows.of(family) if trial.full and (row := best_epoch(trial)) is not None]
     ranked = sorted(judged, key=lambda pair: (*_rank(pair[1]), pair[0].name))
     # Linear probes are judged on the same pictures by cross-validation, and their probabilities are calibrated.
-    probes = [pair for pair in ranked if is_probe(pair[0])]
+    probes = [pair for pair in ranked if is_probe(pair[0].config)]
     if probes:
         held = min(int(row.get("held_out") or 1) for _, row in probes)
         told = [(-_rank(row)[0], tied_by(row)) for _, row in probes]
@@ -290,9 +290,9 @@ def _sees(config: Mapping[str, Any]) -> tuple[float, float, bool]:
     return sum(widths), float(config.get("image_size") or 0.0), bool(config.get("mirrored"))
 
 
-def is_probe(trial: Trial) -> bool:
-    """Whether a trial is a linear probe, which has one optimum and no luck in its training."""
-    return trial.config.get("head") == "probe"
+def is_probe(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is a linear probe, which has one optimum and no luck in its training."""
+    return config.get("head") == "probe"
 
 
 def clearly_above(score: float, probe: float, pictures: int, error: float | None = None) -> bool:
@@ -302,8 +302,12 @@ def clearly_above(score: float, probe: float, pictures: int, error: float | None
     is chosen over the probe for that alone: the best of many draws is above it by luck, and on pictures that chose
     neither it was 1.4 points below what seconds of logistic regression gave.
     """
-    error = share_error(score, max(1, pictures)) if error is None else error
-    return score > probe + math.sqrt(2) * error
+    return score > probe + _difference_error(score, max(1, pictures), error)
+
+
+def _difference_error(score: float, pictures: int, error: float | None) -> float:
+    """The standard error of the difference of two scores, of which one is known: with its `error`, or an accuracy."""
+    return math.sqrt(2) * (share_error(score, pictures) if error is None else error)
 
 
 def share_error(share: float, pictures: int) -> float:
@@ -317,8 +321,7 @@ def near_best(
     """The places of those whose score is within a standard error of a difference of the highest (`clear_best`)."""
     first = max(range(len(told)), key=lambda place: told[place][0])
     highest = told[first][0]
-    error = errors[first] if errors else None
-    margin = math.sqrt(2) * (share_error(highest, pictures) if error is None else error)
+    margin = _difference_error(highest, pictures, errors[first] if errors else None)
     return [place for place, (score, _) in enumerate(told) if score >= highest - margin]
 
 

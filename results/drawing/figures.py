@@ -581,36 +581,42 @@ def faded(accent: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def per_class(judged: dict[str, list[dict[str, Any]]], order: Sequence[str], accents: dict[str, str]) -> Figure:
-    """Test accuracy of each class in each family, the worst class of the first family on top; at most 40 classes."""
-    shown = list(order)[:MOST_CLASSES]
+def dots(
+    judged: dict[str, list[dict[str, Any]]], shown: Sequence[str], accents: dict[str, str], key: str
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Data and layout of a row of dots for each class, one dot for what each family's records say of it by a key."""
     places = list(range(len(shown)))
     data = []
-    for family, classes in judged.items():
-        accuracy = {record["class"]: record["accuracy"] for record in classes}
+    for family, records in judged.items():
+        found = {record["class"]: record[key] for record in records}
         data.append(
             {
                 **{"type": "scatter", "mode": "markers", "name": verdict.title(family), "y": places},
-                "x": [accuracy.get(name) for name in shown],
+                "x": [found.get(name) for name in shown],
                 "marker": {"size": 10, "color": accents[family]},
                 "text": [label(name) for name in shown],
                 "hovertemplate": f"%{{text}}<br>{verdict.title(family)} %{{x:.1%}}<extra></extra>",
             }
         )
+    return data, _layout(
+        90 + 26 * len(shown),
+        showlegend=True,
+        legend=LEGEND,
+        margin={"l": 8, "r": 20, "t": 40, "b": 8},
+        xaxis=_axis("", tickformat=".0%", range=[-0.02, 1.02]),
+        yaxis=_axis("", tickvals=places, ticktext=[label(name) for name in shown], range=[len(shown) - 0.5, -0.5]),
+    )
+
+
+def per_class(judged: dict[str, list[dict[str, Any]]], order: Sequence[str], accents: dict[str, str]) -> Figure:
+    """Test accuracy of each class in each family, the worst class of the first family on top; at most 40 classes."""
+    shown = list(order)[:MOST_CLASSES]
     cut = f" The {MOST_CLASSES} worst of {len(order)} classes." if len(order) > len(shown) else ""
     return Figure(
         "Accuracy by class",
         "Test accuracy of each class and family; the table below gives the winner's." + cut,
         "The share of each class's test pictures that was named rightly, mean over seeds." + cut,
-        data,
-        _layout(
-            90 + 26 * len(shown),
-            showlegend=True,
-            legend=LEGEND,
-            margin={"l": 8, "r": 20, "t": 40, "b": 8},
-            xaxis=_axis("", tickformat=".0%", range=[-0.02, 1.02]),
-            yaxis=_axis("", tickvals=places, ticktext=[label(name) for name in shown], range=[len(shown) - 0.5, -0.5]),
-        ),
+        *dots(judged, shown, accents, "accuracy"),
     )
 
 

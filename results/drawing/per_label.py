@@ -4,40 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from results.analysis import verdict
-from results.drawing.figures import LEGEND, MOST_CLASSES, Figure, _axis, _layout, faded, label
+from results.drawing.figures import MOST_CLASSES, Figure, _axis, _layout, dots, faded, label
 
 
 def precisions(judged: dict[str, list[dict[str, Any]]], order: Sequence[str], accents: dict[str, str]) -> Figure:
     """Average precision of each label in each family, the lowest of the first family on top; at most 40 labels."""
     shown = list(order)[:MOST_CLASSES]
-    places = list(range(len(shown)))
-    data = []
-    for family, records in judged.items():
-        found = {record["class"]: record["average_precision"] for record in records}
-        data.append(
-            {
-                **{"type": "scatter", "mode": "markers", "name": verdict.title(family), "y": places},
-                "x": [found.get(name) for name in shown],
-                "marker": {"size": 10, "color": accents[family]},
-                "text": [label(name) for name in shown],
-                "hovertemplate": f"%{{text}}<br>{verdict.title(family)} %{{x:.1%}}<extra></extra>",
-            }
-        )
     cut = f" The {MOST_CLASSES} lowest of {len(order)} labels." if len(order) > len(shown) else ""
     return Figure(
         "Average precision by label",
         "Average precision on test of each label and family; the table of labels gives the winner's." + cut,
         "How far up the pictures with a label stand among all test pictures by its probability: 100 % where none "
         "without it comes before them. Mean over seeds." + cut,
-        data,
-        _layout(
-            90 + 26 * len(shown),
-            showlegend=True,
-            legend=LEGEND,
-            margin={"l": 8, "r": 20, "t": 40, "b": 8},
-            xaxis=_axis("", tickformat=".0%", range=[-0.02, 1.02]),
-            yaxis=_axis("", tickvals=places, ticktext=[label(name) for name in shown], range=[len(shown) - 0.5, -0.5]),
-        ),
+        *dots(judged, shown, accents, "average_precision"),
     )
 
 

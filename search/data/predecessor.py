@@ -9,7 +9,6 @@ pictures all the same where the run kept what the model said of them before: the
 """
 
 import hashlib
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +30,7 @@ from search.data.grouped import shuffled
 from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, leave_out, listed
 from search.data.rare import RareClassError
 from search.data.split import FRACTIONS, NEARLY, SAME_GROUP, Split, split_pictures
-from search.settings import Settings, own_families, placed
+from search.settings import Settings, own_families, placed, saved_settings
 
 Indices = NDArray[np.int64]
 
@@ -439,11 +438,7 @@ def read_settings(folder: Path) -> Settings:
     if not path.is_file():
         raise FileNotFoundError(f"--from needs the folder of a run, and there is no `{path}`")
     try:
-        text = path.read_text(encoding="utf-8")
-        settings = Settings.from_json(text)
-        if "class_weights" not in json.loads(text):
-            # The spaces of runs from before there was a choice had nothing to weigh.
-            settings = replace(settings, class_weights="none")
+        settings = saved_settings(path.read_text(encoding="utf-8"))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"--from needs a run of this version of Pedigree or an earlier one, and `{path}` is not of one: {error}"

@@ -11,10 +11,8 @@ from search.training.mistakes import (
     BOUND,
     LOOKED_AT,
     MOST,
-    _training_features,
-    _unit,
-    features,
     lit,
+    most_alike,
     occlusion,
     place_of,
     thumbnail,
@@ -53,10 +51,7 @@ def find_label_mistakes(
     record: dict[str, Any] = {"family": family, "test": len(truth), "wrong": len(wrong), "compared": 0, "mistakes": []}
     if len(chosen):
         rows = pictures.test[chosen]
-        seen, places = _training_features(trained, learnt)
-        record["compared"] = len(places)
-        similar = _unit(features(model, pixels[rows])) @ _unit(seen).T
-        nearest = learnt[places[similar.argmax(axis=1)]]
+        nearest, similar, record["compared"] = most_alike(trained, model, pixels[rows], learnt)
         began = time.monotonic()
         for number, (place, row, other) in enumerate(
             zip(chosen.tolist(), rows.tolist(), nearest.tolist(), strict=True)
@@ -74,7 +69,7 @@ def find_label_mistakes(
                     "picture": f"{name}-nearest.jpg",
                     **place_of(pictures, other),
                     "labels": entry_of(pictures.labels[other]),
-                    "similarity": float(similar[number].max()),
+                    "similarity": float(similar[number]),
                 },
             }
             if told["added"] and number < LOOKED_AT and time.monotonic() - began < BOUND:

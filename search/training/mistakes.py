@@ -55,10 +55,7 @@ def find_mistakes(
     record: dict[str, Any] = {"family": family, "test": len(truth), "wrong": len(wrong), "compared": 0, "mistakes": []}
     if len(chosen):
         rows = pictures.test[chosen]
-        seen, places = _training_features(trained, learnt)
-        record["compared"] = len(places)
-        similar = _unit(features(model, pixels[rows])) @ _unit(seen).T
-        nearest = learnt[places[similar.argmax(axis=1)]]
+        nearest, similar, record["compared"] = most_alike(trained, model, pixels[rows], learnt)
         for number, (place, row, other) in enumerate(
             zip(chosen.tolist(), rows.tolist(), nearest.tolist(), strict=True)
         ):
@@ -77,7 +74,7 @@ def find_mistakes(
                         "picture": names["nearest"],
                         **place_of(pictures, other),
                         "label": int(pictures.labels[other]),
-                        "similarity": float(similar[number].max()),
+                        "similarity": float(similar[number]),
                     },
                 }
             )
@@ -152,6 +149,16 @@ def _training_features(trained: Trained, learnt: Indices) -> tuple[Features, Ind
             break
     found = np.concatenate(parts)
     return found, order[: len(found)]
+
+
+def most_alike(trained: Trained, model: "keras.Model", batch: Pixels, learnt: Indices) -> tuple[Indices, Features, int]:
+    """Of each of some pictures the packed row of the training picture most like it, how like, and of how many.
+
+    By the cosine of what enters the last dense layer.
+    """
+    seen, places = _training_features(trained, learnt)
+    similar = _unit(features(model, batch)) @ _unit(seen).T
+    return learnt[places[similar.argmax(axis=1)]], similar.max(axis=1), len(places)
 
 
 def _last_dense(model: "keras.Model") -> "keras.layers.Dense | None":
