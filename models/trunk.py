@@ -197,12 +197,18 @@ def _leaves(model: keras.Model) -> Iterator[Any]:
 def _measure_norms(model: keras.Model, sample: Any) -> None:
     """Sets the mean and variance of every batch norm to those of a sample."""
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    usual = [layer.momentum for layer in norms]
+    # A block that were dropped for a small sample would leave a variance of 0, which is divided by afterwards.
+    drops = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    momenta, rates = [layer.momentum for layer in norms], [layer.rate for layer in drops]
     for layer in norms:
         layer.momentum = 0.0
+    for layer in drops:
+        layer.rate = 0.0
     model(sample, training=True)
-    for layer, momentum in zip(norms, usual, strict=True):
+    for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
+    for layer, rate in zip(drops, rates, strict=True):
+        layer.rate = rate
 
 
 def _boundaries(model: keras.Model, names: re.Pattern[str]) -> list[keras.KerasTensor]:

@@ -509,11 +509,21 @@ def search(
             raise KeyboardInterrupt
         progress.say_about_packing(journal.rows, setup.gpu_share)
     except Exception as error:
-        raise journal.failed or error from error
+        raise journal.failed or unwritten(error) or error from error
     finally:
         mirror.close()
         journal.close()
         cluster.close()
+
+
+def unwritten(error: Exception) -> OSError | None:
+    """What kept a file from being written in one of Tune's callbacks, of which Tune tells by its text alone."""
+    from ray.tune import TuneError
+
+    found: BaseException | None = error if isinstance(error, TuneError) else None
+    while found is not None and not isinstance(found, OSError):
+        found = found.__cause__ or found.__context__
+    return found
 
 
 def worker_memory(settings: Settings, cluster: Any, say: Callable[[str], None]) -> float:

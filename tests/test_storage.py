@@ -6,18 +6,20 @@ import shutil
 import stat
 import subprocess
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from ray.tune import TuneError
 
 from search import run as command
 from search.data.cache import locked, settled
 from search.data.pictures import Pictures, prepare
 from search.record.journal import Journal
-from search.run import told
+from search.run import told, unwritten
 from search.settings import Settings
 from search.training.activations import Source
 
@@ -263,3 +265,19 @@ def test_times_of_rows_do_not_follow_the_clock(tmp_path: Path, monkeypatch: pyte
     journal.close()
     times: list[Any] = [row["time"] for row in journal.rows]
     assert 0 <= times[0] <= times[1] < 600
+
+
+def test_a_file_that_cannot_be_written_is_found_behind_what_tune_says() -> None:
+    full = OSError(28, "No space left on device", "/runs/a/models/mobilenet.keras")
+
+    def as_tune_does() -> None:
+        try:
+            raise full
+        except OSError:
+            raise TuneError(traceback.format_exc())  # noqa: B904
+
+    with pytest.raises(TuneError) as told_by_text:
+        as_tune_does()
+    assert unwritten(told_by_text.value) is full
+    assert unwritten(TuneError("no callback")) is None
+    assert unwritten(full) is None

@@ -1,5 +1,6 @@
 """The search: what is tried when, what becomes of each trial, and that Optuna and the rows tell the same story."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -727,6 +728,33 @@ def test_where_there_is_no_time_to_retrain_the_trial_s_own_model_is_handed_over(
         "scored"
     ]
     assert planned.course.checkpoints.holds("scratch_keras-000")
+
+
+def test_where_there_is_nothing_to_hand_over_the_retraining_is_short(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0, finalists=1)
+    planned.course.timed.add("scratch_keras")
+    planned.course.pace.sample("scratch_keras", planned.course.usual["scratch_keras"], 0.1)
+    name, _ = planned.start()
+    # No state of it has come.
+    planned.report(name, 0.3, seconds=30.0)
+    planned.journal.began -= 930
+    assert not planned.report(name, 0.4, first=2, seconds=30.0)
+    planned.course.ended(name, "")
+    planned.journal.began -= 10
+    name, job = planned.start()
+    assert (name, job.own, job.export, job.epochs) == ("scratch_keras-retrain-0", False, True, 2)
+    assert job.within is not None
+    assert job.within < 50
+    assert planned.said == [
+        "scratch_keras: scratch_keras-000 is best with 0.400, retraining it briefly: there is hardly time for it, and "
+        "no other model"
+    ]
+    # With a model of another family it is left.
+    assert not planned.course.delivery._other_model("scratch_keras")
+    planned.journal.write("model", "mobilenet-000", "mobilenet", seed=0, path="models/mobilenet.keras")
+    settings = planned.course.settings
+    planned.course.delivery.settings = dataclasses.replace(settings, families=("scratch_keras", "mobilenet"))
+    assert planned.course.delivery._other_model("scratch_keras")
 
 
 def test_a_head_on_stored_features_is_retrained_however_little_time_is_left(plan: Plan) -> None:

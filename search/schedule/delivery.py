@@ -237,9 +237,13 @@ class Delivery:
             # Better the model that there is than one that is half trained.
             jobs = [self._own(family, best)]
             self.say(f"{told}, and there is no time to retrain it: its own model is scored")
-        elif late and jobs[0].export:
+        elif late and jobs[0].export and self._other_model(family):
             jobs = []
             self.say(f"{told}, and there is no time to retrain it: nor is there a model of it to score")
+        elif late and jobs[0].export:
+            # A run that hands over nothing is worth less than one that ends a little late.
+            del jobs[1:]
+            self.say(f"{told}, retraining it briefly: there is hardly time for it, and no other model")
         elif jobs:
             self.say(f"{told}, retraining it")
         self.retrainings[family] = jobs
@@ -248,6 +252,17 @@ class Delivery:
         refitted = delivered.get("trial") == best["trial"] and delivered.get("pictures")
         if self.settings.refit == "all" and not own and not refitted:
             self.refits[family] = replace(self._retraining(family, best, 0), kind=REFIT, export=False, probe=None)
+
+    def _other_model(self, family: str) -> bool:
+        """Whether another family hands over a model, or still may."""
+        rows = self.journal.read()
+        return any(
+            rows.model(other) is not None
+            or (self.retrainings[other] if other in self.retrainings else best_trial(rows, other) is not None)
+            or other in self.underway.values()
+            for other in self.settings.families
+            if other != family
+        )
 
     def _exported(self, family: str) -> bool:
         """Whether the model of a family that is scored is there; where it will never be, nothing is to be refitted."""
