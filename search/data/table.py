@@ -217,9 +217,11 @@ def match(table: Table, names: Sequence[str], *, root: Path | None = None, side:
     side_folders = {folder: of for of, folders in tops.items() for folder in folders}
     # Somebody else's folders may stand before a name; only where none of them is here do names alone count.
     some = any(_meant(row.file, by_end) for row in table.rows)
-    said: dict[str, dict[str, int]] = {}
-    sides: dict[str, set[str]] = {}
-    groups: dict[str, set[str]] = {}
+    said: dict[str, tuple[str, int]] = {}  # by picture, its label and the line that says so first
+    torn: dict[str, dict[str, int]] = {}  # the same of those that have several
+    sides: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    differing: dict[str, dict[str, set[str]]] = {"sides": {}, "groups": {}}
     missing: list[tuple[int, str]] = []
     unclear: list[tuple[int, str]] = []
     without: list[tuple[int, str]] = []
@@ -238,13 +240,16 @@ def match(table: Table, names: Sequence[str], *, root: Path | None = None, side:
             (unclear if found else missing).append((line, file))
             continue
         name = found[0]
-        labels = said.setdefault(name, {})
-        repeated += label in labels
-        labels.setdefault(label, line)
-        if of_row:
-            sides.setdefault(name, set()).add(of_row)
-        if group:
-            groups.setdefault(name, set()).add(group)
+        if name not in said:
+            said[name] = label, line
+        elif label == said[name][0] or label in torn.get(name, ()):
+            repeated += 1
+        else:
+            first, of_first = said[name]
+            torn.setdefault(name, {first: of_first})[label] = line
+        for kind, told, value in (("sides", sides, of_row), ("groups", groups, group)):
+            if value and told.setdefault(name, value) != value:
+                differing[kind].setdefault(name, {told[name]}).add(value)
     shown = f"`{table.path.name}`"
     if not said:
         example = (unclear or missing or without or [(0, "")])[0][1]
@@ -254,16 +259,15 @@ def match(table: Table, names: Sequence[str], *, root: Path | None = None, side:
             f"first `{example}`; paths are taken relative to the table: put it where they hold, or say with --images "
             "which folder they are relative to"
         )
-    torn = {name: labels for name, labels in said.items() if len(labels) > 1}
     _check_labels(table, said, torn)
     kind = "sets of labels" if table.sets else "classes"
     left_out = {
         name: f"{shown} gives it {len(labels)} {kind}, {listed(map(read, labels), 3)}" for name, labels in torn.items()
     }
-    for told, what in ((sides, "puts it on {} sides"), (groups, "puts it into {} groups")):
-        for name in sorted(name for name, found in told.items() if len(found) > 1 and name not in left_out):
-            left_out[name] = f"{shown} {what.format(len(told[name]))}"
-    classes = {name: next(iter(labels)) for name, labels in said.items() if name not in left_out}
+    for kind, what in (("sides", "puts it on {} sides"), ("groups", "puts it into {} groups")):
+        for name, values in sorted(differing[kind].items()):
+            left_out.setdefault(name, f"{shown} {what.format(len(values))}")
+    classes = {name: label for name, (label, _) in said.items() if name not in left_out}
     notes = [
         f"the labels are those of {shown}, for the pictures that its column `{table.image}` names: "
         f"{note(list(classes.values()), table.sets)}"
@@ -286,7 +290,7 @@ def match(table: Table, names: Sequence[str], *, root: Path | None = None, side:
     if left_out:
         name, reason = next(iter(left_out.items()))
         notes.append(f"not used: {_pictures(len(left_out))} with rows that differ, first `{name}`: {reason}")
-    side_of_each = {name: next(iter(found)) for name, found in sides.items() if name in classes}
+    side_of_each = {name: side for name, side in sides.items() if name in classes}
     if not side_of_each:
         side_of_each = {name: side_folders[top] for name in classes if (top := name.split("/", 1)[0]) in side_folders}
         put = set(side_of_each.values())
@@ -297,7 +301,7 @@ def match(table: Table, names: Sequence[str], *, root: Path | None = None, side:
         notes.append(f"not used: {_pictures(len(nowhere))} without a side in {shown}, first `{nowhere[0]}`")
         left_out |= dict.fromkeys(nowhere, f"{shown} puts it on no side")
         classes = {name: label for name, label in classes.items() if name in side_of_each}
-    group_of_each = {name: next(iter(found)) for name, found in groups.items() if name in classes}
+    group_of_each = {name: group for name, group in groups.items() if name in classes}
     if table.group:
         alone = len(classes) - len(group_of_each)
         rest = f"; {_pictures(alone)} without a group {'is one' if alone == 1 else 'are one each'}" if alone else ""
@@ -578,7 +582,7 @@ def _one_column(
     return label, rows
 
 
-def _check_labels(table: Table, said: Mapping[str, Mapping[str, int]], torn: Mapping[str, Mapping[str, int]]) -> None:
+def _check_labels(table: Table, said: Mapping[str, tuple[str, int]], torn: Mapping[str, Mapping[str, int]]) -> None:
     column = f"column `{table.label}` of `{table.path}`"
     if 2 * len(torn) > len(said):
         name, labels = next(iter(torn.items()))
@@ -589,8 +593,8 @@ def _check_labels(table: Table, said: Mapping[str, Mapping[str, int]], torn: Map
         )
     every: dict[str, int] = {}
     pictures: dict[str, int] = {}
-    for labels in said.values():
-        for told, line in labels.items():
+    for name, first in said.items():
+        for told, line in torn[name].items() if name in torn else (first,):
             own = unpacked(told)
             for label in (told,) if own is None else own:
                 every.setdefault(label, line)

@@ -45,10 +45,11 @@ def cut(data: Path, seed: int, aside: Path, fewest: int = FEWEST, step: int = ST
     for place, folder in zip(random.permutation(len(folders)).tolist(), folders, strict=True):
         files = sorted(pictures_below(folder))
         wanted = fewest + step * place
-        if len(files) < wanted:
+        if len(files) <= wanted - step or len(files) < fewest:
             raise ValueError(
                 f"needs {wanted} pictures of a class that is cut to so many, got {len(files)} in `{folder}`"
             )
+        wanted = min(wanted, len(files))
         (aside / folder.name).mkdir(parents=True)
         for chosen in sorted(random.permutation(len(files))[:wanted].tolist()):
             shutil.copy(files[chosen], aside / folder.name / files[chosen].name)
