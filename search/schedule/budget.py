@@ -262,8 +262,11 @@ class Budget:
         return max(least, epochs), self._late(record)
 
     def _room(self, record: Record) -> float:
-        """Seconds that a trial may take; what shows that its family works at all may have all that is free."""
-        free = min(self.free(), self.ahead())
+        """Seconds that a trial may take; what shows that its family works at all may have all that is free.
+
+        Whoever takes longer than was predicted takes it from what is kept back for the end.
+        """
+        free = min(self.free(), self.ahead()) / SURE
         first = not any(other.values for other in self.journal.of(record.family))
         return free if first else min(LARGEST * self.share(), free)
 

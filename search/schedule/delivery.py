@@ -1,5 +1,6 @@
 """What follows a family's search: the final between its best, retrainings, the score on test, refit, ensemble."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -68,7 +69,7 @@ class Delivery:
         self.refits: dict[str, Job] = {}  # by family, those not yet given out: they wait for the model that is scored
         self.early: dict[str, tuple[Refitted, str]] = {}  # by family, those that are done before it, and their trial
         self.given: dict[str, tuple[Job, str]] = {}  # by name, those given out, with the trial they repeat
-        self.underway: dict[str, str] = {}  # by name, the family of each retraining that was given out and is not over
+        self.since: dict[str, float] = {}  # by name, when each retraining was given out that is not over
         self.members: list[tuple[str, Job]] | None = None  # of the ensemble, those not yet given out, once planned
         self.leader = ""  # the family whose first trial is the recipe of the run that is gone on from
         self.recipe_given = False  # whether its score was given out, or is none to be taken
@@ -82,7 +83,8 @@ class Delivery:
                     return found
                 if not self.playing[family]:
                     self._plan_retraining(family)
-        for family, jobs in self.retrainings.items():
+        for family in self._best_first():
+            jobs = self.retrainings[family]
             if family in self.refits and (self._beside(family) or self._exported(family)):
                 job = replace(self.refits.pop(family), held=self._told(family, DOUBT) or None)
                 if self._in_time(family, self.budget.pace.refit(family) if is_probe(job.config) else None):
@@ -102,6 +104,15 @@ class Delivery:
                 return self._named(f"{trial}-{MEMBER}", job, trial)
             return self._one_more()
         return None
+
+    def _best_first(self) -> list[str]:
+        """The families that are decided, the one with the best trial first: for the last there may be no time."""
+
+        def best(family: str) -> float:
+            leader = self.budget.pace.leader(family)
+            return -math.inf if leader is None else leader.best
+
+        return sorted(self.retrainings, key=best, reverse=True)
 
     def over(self) -> bool:
         """Whether everything has been given out."""
@@ -259,7 +270,7 @@ class Delivery:
         return any(
             rows.model(other) is not None
             or (self.retrainings[other] if other in self.retrainings else best_trial(rows, other) is not None)
-            or other in self.underway.values()
+            or any(self.given[name][0].family == other for name in self.since)
             for other in self.settings.families
             if other != family
         )
@@ -267,7 +278,7 @@ class Delivery:
     def _exported(self, family: str) -> bool:
         """Whether the model of a family that is scored is there; where it will never be, nothing is to be refitted."""
         job = self.refits[family]
-        if any(other.export for other in self.retrainings[family]) or f"{family}-{RETRAIN}-{job.seed}" in self.underway:
+        if any(other.export for other in self.retrainings[family]) or f"{family}-{RETRAIN}-{job.seed}" in self.since:
             return False
         rows = self.journal.read()
         best, delivered = best_trial(rows, family), rows.model(family)
@@ -279,7 +290,7 @@ class Delivery:
     def _beside(self, family: str) -> bool:
         """Whether the refit of a family needs nothing of its retraining, which is under way: of a probe it does not."""
         job = self.refits[family]
-        return is_probe(job.config) and f"{family}-{RETRAIN}-{job.seed}" in self.underway
+        return is_probe(job.config) and f"{family}-{RETRAIN}-{job.seed}" in self.since
 
     def _told(self, family: str, keys: Sequence[str]) -> dict[str, Any]:
         """What the row of the exported model of a family says of these."""
@@ -323,16 +334,25 @@ class Delivery:
         """
         if not self.budget.limited:
             return True
-        waiting = [other for other, jobs in self.retrainings.items() for job in jobs if job.export and other != family]
-        waiting += list(self.refits)
-        promised = sum(self.budget.retraining(other) for other in (*self.underway.values(), *waiting))
+        waiting = [job for other, jobs in self.retrainings.items() for job in jobs if job.export and other != family]
+        promised = sum(map(self._cost, (*waiting, *self.refits.values())))
+        now = self.budget.journal.elapsed
+        promised += sum(max(0.0, self._cost(self.given[name][0]) - (now - since)) for name, since in self.since.items())
         return self.budget.fits(self.budget.retraining(family) if seconds is None else seconds, promised)
+
+    def _cost(self, job: Job) -> float:
+        """Seconds that one of the jobs behind the final takes."""
+        if job.own:
+            return self.budget.pace.overhead(job.family)
+        if job.kind == REFIT and is_probe(job.config):
+            return self.budget.pace.refit(job.family)
+        return self.budget.retraining(job.family)
 
     def _give(self, family: str, job: Job) -> tuple[str, Job]:
         best = best_trial(self.journal.read(), family)
         assert best is not None
         name = f"{family}-{job.kind}-{job.seed}"
-        self.underway[name] = family
+        self.since[name] = self.budget.journal.elapsed
         if self.budget.limited and work(family, job.config) > HEAD:
             job = replace(job, within=max(0.0, self.budget.remaining() - self.budget.pace.overhead(family)))
         elif self.budget.limited and is_probe(job.config):
@@ -394,7 +414,7 @@ class Delivery:
             return "its worker was lost with what it had made"
         if isinstance(outcome, Refitted):
             self.early[job.family] = outcome, trial
-            if f"{job.family}-{RETRAIN}-{job.seed}" not in self.underway:
+            if f"{job.family}-{RETRAIN}-{job.seed}" not in self.since:
                 self._hand_over(job.family)
             return ""
         if not isinstance(outcome, Outcome):
@@ -430,7 +450,7 @@ class Delivery:
     def ended(self, name: str, *, again: bool) -> None:
         """A job is over for Tune; what is to be tried `again` is given out next."""
         job, trial = self.given[name]
-        self.underway.pop(name, None)
+        self.since.pop(name, None)
         if job.kind == FINAL:
             self.playing[job.family].discard(name)
             if again:
