@@ -40,7 +40,7 @@ def included(name: str) -> str:
 
 def options() -> str:
     """The options of `search/run.py` as tables, one for each of the parser's groups."""
-    from search.run import parser
+    from search.parsing import parser
     from search.settings import default_cache
 
     tables = []

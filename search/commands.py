@@ -11,7 +11,7 @@ from typing import Any
 
 from results.commands import EXAMPLES, add_commands, follow, until_unread
 from results.terminal import path, prepare, run_folder
-from search import run
+from search import parsing, run
 from search.settings import TRACKERS, default_cache
 
 SEARCH_EXAMPLES = {
@@ -61,8 +61,8 @@ def command_line() -> argparse.ArgumentParser:
     shells = ", ".join(shtab.SUPPORTED_SHELLS)
     shtab.add_argument_to(parser, "--print-completion", help=f"print a completion script for one of {shells}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    run.add_options(commands.add_parser("search", help="search image classifiers (python search/run.py)"))
-    run.add_options(commands.add_parser("explore", help="look at data without searching: data.html"))
+    parsing.add_options(commands.add_parser("search", help="search image classifiers (python search/run.py)"))
+    parsing.add_options(commands.add_parser("explore", help="look at data without searching: data.html"))
     add_commands(commands)
     add_track(commands)
     add_fetch(commands)
@@ -82,7 +82,7 @@ def add_track(commands: Any) -> None:
     )
     parser.add_argument(
         "--track",
-        type=run.names,
+        type=parsing.names,
         action="extend",
         metavar="A,B",
         help=f"names from {', '.join(TRACKERS)}, or NAME=TARGET (default: those that the search was given)",

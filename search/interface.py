@@ -11,7 +11,7 @@ from typing import Any
 
 from results.pages.comparison import write_comparison
 from results.run import Run
-from search import run
+from search import parsing, run, starting
 from search.narrowing import canonical, written
 from search.settings import DEMO, default_cache, is_remote
 
@@ -67,7 +67,7 @@ def options(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises TypeError for an unknown name and ValueError for a value that the option would refuse.
     """
-    known = {action.dest: action for action in run.parser()._actions if action.dest not in ("help", "explore")}
+    known = {action.dest: action for action in parsing.parser()._actions if action.dest not in ("help", "explore")}
     given = {}
     for name, value in settings.items():
         if name not in known:
@@ -98,7 +98,7 @@ def _read(option: argparse.Action, value: Any) -> Any:
         value = value.folder
     if isinstance(value, bool):
         raise ValueError(f"{name} needs a value as on the command line, got {value!r}")
-    if kind in (run.lasting, run.quickness) and isinstance(value, int | float):
+    if kind in (parsing.lasting, parsing.quickness) and isinstance(value, int | float):
         return float(value)
     try:
         if option.nargs == "+":
@@ -138,8 +138,8 @@ def _folder(given: dict[str, Any]) -> Path:
     """The folder of the run to be; a new one is given its name here."""
     for option in ("resume", "extend"):
         if option in given:
-            return run.place_of_run(given[option], given)
-    settings = run.begun(given)
+            return starting.place_of_run(given[option], given)
+    settings = starting.begun(given)
     given["name"] = settings.name
     return settings.folder
 

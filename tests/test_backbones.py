@@ -12,7 +12,8 @@ from optuna.distributions import IntDistribution
 from models.backbones import BACKBONES, called, file_of, known, names, walked
 from models.sizes import DEEPEST, PARAMETERS, features, forward, parameters, sources, stored, work
 from results.analysis.verdict import probe
-from search.run import options, parser, trunks
+from search.parsing import options, parser
+from search.run import trunks
 from search.settings import Settings
 from search.studies.hyperparameters import TrialHyperParameters
 from search.training.weights import find_weights

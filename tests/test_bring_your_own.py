@@ -19,6 +19,7 @@ from models.own_model import adopt, multiply_adds
 from results.analysis.numbers import DERIVED
 from results.delivery.prediction import predict
 from results.rows import read_rows
+from search import parsing, starting
 from search import run as command
 from search.data.pictures import Pictures
 from search.settings import Settings, own_families
@@ -190,9 +191,9 @@ def test_references_that_name_no_family_are_refused(references: list[str], messa
 
 
 def test_hypermodels_are_searched_alone_or_beside_what_is_named() -> None:
-    alone = command.parse(["demo", "--hypermodel", "a:One,a:Two", "--hypermodel", "x=b:One"])
+    alone = starting.begun(parsing.options(["demo", "--hypermodel", "a:One,a:Two", "--hypermodel", "x=b:One"]))
     assert alone.families == ("One", "Two", "x")
-    beside = command.parse(["demo", "--families", "mobilenet", "--hypermodel", "a:One"])
+    beside = starting.begun(parsing.options(["demo", "--families", "mobilenet", "--hypermodel", "a:One"]))
     assert beside.families == ("mobilenet", "One")
     assert Settings.from_json(beside.to_json()) == beside
     with pytest.raises(ValueError, match="every --hypermodel, so `One` as well"):
@@ -248,7 +249,7 @@ def test_a_machine_without_the_file_imports_its_copy(tmp_path: Path) -> None:
 
 def test_a_path_of_a_hypermodel_is_kept_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = command.parse(["demo", "--hypermodel", "nets/a.py:One,two=b.py:Two,c:Three"])
+    settings = starting.begun(parsing.options(["demo", "--hypermodel", "nets/a.py:One,two=b.py:Two,c:Three"]))
     assert settings.hypermodel == (f"{tmp_path}/nets/a.py:One", f"two={tmp_path}/b.py:Two", "c:Three")
     assert settings.families == ("One", "two", "Three")
 
@@ -564,13 +565,13 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_family_of_an_installed_package_is_called_by_its_name(installed: Path) -> None:
-    settings = command.begun(command.options(["demo", "--families", "tiny,scratch_keras"]))
+    settings = starting.begun(parsing.options(["demo", "--families", "tiny,scratch_keras"]))
     assert settings.families == ("tiny", "scratch_keras")
     assert settings.hypermodel == ("tiny=tiny_networks:build",)
     # None takes the place of Pedigree's own.
-    assert command.begun(command.options(["demo", "--families", "mobilenet"])).hypermodel == ()
+    assert starting.begun(parsing.options(["demo", "--families", "mobilenet"])).hypermodel == ()
     with pytest.raises(ValueError, match="got 'tinier'"):
-        command.begun(command.options(["demo", "--families", "tinier"]))
+        starting.begun(parsing.options(["demo", "--families", "tinier"]))
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from search.data.pictures import check_data, prepare
-from search.run import begun, options
+from search.parsing import options
+from search.starting import begun
 
 GUIDE = Path(__file__).resolve().parent.parent / "docs" / "guide" / "data.md"
 BREEDS = {"corgi": "dog", "pug": "dog", "sphynx": "cat", "manx": "cat"}

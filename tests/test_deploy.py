@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from search.run import options
+from search.parsing import options
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"

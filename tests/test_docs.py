@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 from results.__main__ import main as results_main
-from search import run
+from search import parsing
 from search.commands import command_line
 from search.settings import Settings
 
@@ -68,7 +68,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 def test_every_option_stands_in_the_reference() -> None:
     page = whole(ROOT / "docs" / "reference" / "settings.md")
-    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", run.parser().format_usage()))
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", parsing.parser().format_usage()))
     assert len(options) > 30
     assert [option for option in sorted(options) if f"| `{option}" not in page] == []
 
@@ -118,7 +118,7 @@ def test_commands_parse(capsys: pytest.CaptureFixture[str]) -> None:
         seen[kind] = seen.get(kind, 0) + 1
         try:
             if kind == "search":
-                run.options(rest)
+                parsing.options(rest)
             elif kind == "pedigree":
                 command_line().parse_args(rest)
             elif kind == "results":

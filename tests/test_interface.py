@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from results.run import Run
-from search import interface, run
+from search import interface, parsing, starting
 from search.interface import options
 
 
@@ -26,8 +26,8 @@ def test_settings_mean_what_they_mean_on_the_command_line(tmp_path: Path) -> Non
             **{"warm_start": ["a", "b"], "classes": None},
         }
     )
-    assert given == run.options(words)
-    assert run.begun({**given, "name": "x"}) == run.begun({**run.options(words), "name": "x"})
+    assert given == parsing.options(words)
+    assert starting.begun({**given, "name": "x"}) == starting.begun({**parsing.options(words), "name": "x"})
     assert options({"time_budget": 90})["time_budget"] == 90.0
     assert options({"resplit": False})["resplit"] is None
 

@@ -9,7 +9,9 @@ import pytest
 
 from search.data.drawn_labels import main as draw
 from search.data.table import match, read_table
-from search.run import begun, main, options
+from search.parsing import options
+from search.run import main
+from search.starting import begun
 
 GUIDE = Path(__file__).resolve().parent.parent / "docs" / "guide" / "labels.md"
 

@@ -13,8 +13,9 @@ from search.data.folder import read_folder
 from search.data.label_sets import packed, read, unpacked
 from search.data.pictures import prepare
 from search.data.table import Columns, match, read_table
-from search.run import begun, options
+from search.parsing import options
 from search.settings import Settings
+from search.starting import begun
 
 NAMES = [f"{number}.png" for number in range(12)]
 SETS = ["ears;tail", "tail", "", "coat;ears", "coat", "ears", "coat;tail;ears", "", "tail;coat", "ears", "coat", "tail"]

@@ -9,7 +9,8 @@ from PIL import Image
 from search.data.folder import Folder, read_folder
 from search.data.layout import purpose_of, side_of, sides_among
 from search.data.pictures import list_folder
-from search.run import parse
+from search.parsing import options
+from search.starting import begun
 
 
 def pictures(root: Path, *names: str) -> Path:
@@ -259,7 +260,7 @@ def test_the_way_out_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
 
 def test_the_options_reach_the_reading(tmp_path: Path) -> None:
     given = ["data", "--exclude", "a,b", "--exclude", "c d", "--resplit", "--min-pictures", "4", "--label-from", "top"]
-    settings = parse(given)
+    settings = begun(options(given))
     assert (settings.exclude, settings.resplit, settings.min_pictures) == (("a", "b", "c d"), True, 4)
     assert settings.label_from == "top"
     root = pictures(

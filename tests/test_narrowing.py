@@ -19,7 +19,7 @@ from results.pages.markdown import markdown
 from results.pages.tables import narrowed_cells
 from results.records import broken_records
 from results.rows import Rows, read_rows
-from search import run
+from search import parsing, starting
 from search.data.pictures import shapes_needed
 from search.interface import options
 from search.narrowing import of_family, read_space, rule, with_space
@@ -83,7 +83,7 @@ def test_other_forms_are_refused(text: str, message: str, capsys: pytest.Capture
     with pytest.raises(ValueError, match=f"`set` {message}"):
         Settings(set=(text,))
     with pytest.raises(SystemExit):
-        run.options(["--set", text])
+        parsing.options(["--set", text])
     assert re.search(f"argument --set: {message}", capsys.readouterr().err)
 
 
@@ -126,11 +126,11 @@ def test_a_file_says_the_same_as_the_command_line(tmp_path: Path) -> None:
     for name, content in told.items():
         (tmp_path / name).write_text(content)
         assert list(read_space(tmp_path / name)) == words
-        given = run.options(["--space", str(tmp_path / name), "--set", "optimizer = adam, sgd"])
+        given = parsing.options(["--space", str(tmp_path / name), "--set", "optimizer = adam, sgd"])
         # The command line goes before the file, and the record needs no file.
-        kept = run.begun(given).set
+        kept = starting.begun(given).set
         assert kept == tuple(sorted(["optimizer=adam,sgd", *words[1:]]))
-        assert Settings.from_json(run.begun(given).to_json()).set == kept
+        assert Settings.from_json(starting.begun(given).to_json()).set == kept
     mapping = {"optimizer": "adamw", "image_size": [96, 160], "mobilenet": {"trunk_rate": {"low": 0.1, "high": 1}}}
     assert options({"set": mapping})["set"] == ("optimizer=adamw", "image_size=96,160", "mobilenet.trunk_rate=0.1..1")
     assert options({"set": ["optimizer=adamw", "units=0, 128"]})["set"] == ("optimizer=adamw", "units=0,128")
@@ -168,7 +168,7 @@ def test_a_broken_file_says_what_and_where(name: str, content: str | None, messa
     if content is not None:
         path.write_text(content)
     with pytest.raises((ValueError, OSError), match=message.format(path=path)):
-        run.begun({"space": str(path)})
+        starting.begun({"space": str(path)})
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -500,7 +500,7 @@ def test_the_example_of_the_guide_is_what_happens(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(yaml)
     commands = [line.split()[2:] for line in re.findall(r"```bash\n(.*?)```", section, re.DOTALL)[0].splitlines()]
     by_words, by_file = (
-        run.begun(run.options([word.replace("space.yaml", str(tmp_path / "space.yaml")) for word in words]))
+        starting.begun(parsing.options([word.replace("space.yaml", str(tmp_path / "space.yaml")) for word in words]))
         for words in commands[:2]
     )
     assert by_words.set == by_file.set

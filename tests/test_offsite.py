@@ -20,7 +20,7 @@ from written_run import write_run
 import search.commands as program
 from results.__main__ import main as results_main
 from results.rows import read_rows
-from search import interface
+from search import interface, parsing, starting
 from search import run as command
 from search.data import remote
 from search.data.cache import locked
@@ -384,17 +384,17 @@ def test_a_store_that_refuses_or_is_not_there(tmp_path: Path, monkeypatch: pytes
 )
 def test_addresses_that_hold_no_runs(address: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        command.begun({"runs_dir": address})
+        starting.begun({"runs_dir": address})
 
 
 def test_the_folder_of_a_run_with_an_address_lies_in_the_cache(tmp_path: Path) -> None:
-    given = command.options(["--runs-dir", "gs://bucket/my runs/", "--cache-dir", str(tmp_path), "--name", "far"])
-    settings = command.begun(given)
+    given = parsing.options(["--runs-dir", "gs://bucket/my runs/", "--cache-dir", str(tmp_path), "--name", "far"])
+    settings = starting.begun(given)
     assert settings.offsite == "gs://bucket/my runs"
     assert settings.folder == tmp_path / "mirrored/gs/bucket/my runs/far"
     assert Settings.from_json(settings.to_json()) == settings
     assert local_folder("s3://b1/far", tmp_path) == tmp_path / "mirrored/s3/b1/far"
-    assert command.place_of_run("gs://bucket/my runs/far", given) == settings.folder
+    assert starting.place_of_run("gs://bucket/my runs/far", given) == settings.folder
     with pytest.raises(ValueError, match=r"--resume needs the form s3://BUCKET/FOLDER, got `s3://bucket`"):
         checked("s3://bucket", "--resume")
     with pytest.raises(ValueError, match=r"`runs_dir` needs a folder of this machine, got 's3://b1/a'"):
@@ -412,7 +412,7 @@ def test_a_run_goes_on_with_another_mirror_or_without(tmp_path: Path) -> None:
     (folder / "settings.json").write_text(settings.to_json())
 
     def resumed(**given: str) -> str:
-        return command.continued(*command.going_on(str(folder), given, "--resume")).offsite
+        return starting.continued(*starting.going_on(str(folder), given, "--resume")).offsite
 
     assert resumed() == "s3://b1/a"
     assert resumed(runs_dir="gs://b2/b/") == "gs://b2/b"
@@ -453,10 +453,10 @@ def test_the_commands_of_the_guide_name_one_run(
     page = (Path(__file__).resolve().parent.parent / "docs/guide/resume.md").read_text(encoding="utf-8")
     part = page.split("## A mirror in an object store\n")[1].split("```bash\n")[1].split("```")[0]
     begin, resume, _, fetch = (line.replace("my-bucket", "bucket").split() for line in part.splitlines())
-    settings = command.begun(command.options(begin[2:]))
+    settings = starting.begun(parsing.options(begin[2:]))
     mirrored(write_run(settings.folder, trials=1, epochs=1, classes=["cat", "dog"]), root="bucket/runs/dogs")
-    given = command.options(resume[2:])
-    assert command.place_of_run(given["resume"], given) == settings.folder
+    given = parsing.options(resume[2:])
+    assert starting.place_of_run(given["resume"], given) == settings.folder
     assert program.main(fetch[1:]) == 0
     copy = Path(capsys.readouterr().out.strip())
     assert (copy / "trials.jsonl").read_bytes() == (settings.folder / "trials.jsonl").read_bytes()

@@ -19,7 +19,7 @@ from results.analysis.predecessor import compare, mcnemar, paired
 from results.pages.document import write_report
 from results.pages.predecessor import difference, sentence
 from results.rows import Rows, read_rows
-from search import interface, run
+from search import interface, parsing, run, starting
 from search.data.demo import draw_demo
 from search.data.pictures import Pictures, prepare
 from search.data.predecessor import Predecessor, read_predecessor, saved_sides, seen_pictures
@@ -206,7 +206,7 @@ def with_net(folder: Path, cache: Path, reference: str) -> Settings:
     settings = json.loads((folder / "settings.json").read_text())
     more = {"families": [*settings["families"], "Net"], "hypermodel": [reference]}
     (folder / "settings.json").write_text(json.dumps({**settings, **more}))
-    return run.begun({"data": "photos", "from_run": str(folder), "cache_dir": str(cache / "cache")})
+    return starting.begun({"data": "photos", "from_run": str(folder), "cache_dir": str(cache / "cache")})
 
 
 # --- which pictures stay where ---------------------------------------------------------------------------------------
@@ -474,13 +474,13 @@ def test_a_resumed_run_keeps_its_sides_without_the_run_before(
 
 def test_what_is_not_given_is_as_it_was(old: Path, tmp_path: Path) -> None:
     given = {"data": str(tmp_path), "from_run": str(old)}
-    found = run.begun(given)
+    found = starting.begun(given)
     assert (found.families, found.weights, found.image_sizes) == (("scratch_keras", "scratch_pillow"), "none", (32, 48))
     assert (found.time_budget, found.trials, found.epochs) == (1800.0, None, None)
-    found = run.begun({**given, "families": ("scratch_pillow",), "image_sizes": (64,), "trials": 3})
+    found = starting.begun({**given, "families": ("scratch_pillow",), "image_sizes": (64,), "trials": 3})
     assert (found.families, found.image_sizes, found.trials) == (("scratch_pillow",), (64,), 3)
     with pytest.raises(ValueError, match=rf"--from needs DATA, the pictures to go on with, got none beside `{old}`"):
-        run.begun({"from_run": str(old)})
+        starting.begun({"from_run": str(old)})
 
 
 def test_own_families_come_along_where_they_are_named(again: Path, tmp_path: Path) -> None:
@@ -488,11 +488,11 @@ def test_own_families_come_along_where_they_are_named(again: Path, tmp_path: Pat
     more = {"families": ["scratch_keras", "Net"], "hypermodel": ["mine:Net"], "set": ["dropout=0"]}
     (again / "settings.json").write_text(json.dumps({**saved, **more}))
     given = {"data": str(tmp_path), "from_run": str(again)}
-    found = run.begun(given)
+    found = starting.begun(given)
     assert (found.families, found.hypermodel, found.set) == (("scratch_keras", "Net"), ("mine:Net",), ("dropout=0",))
-    found = run.begun({**given, "families": ("Net",)})
+    found = starting.begun({**given, "families": ("Net",)})
     assert (found.families, found.hypermodel, found.set) == (("Net",), ("mine:Net",), ())
-    found = run.begun({**given, "families": ("scratch_keras",)})
+    found = starting.begun({**given, "families": ("scratch_keras",)})
     assert (found.families, found.hypermodel) == (("scratch_keras",), ())
 
 
@@ -606,16 +606,16 @@ def test_options_that_contradict_each_other_are_refused(old: Path, tmp_path: Pat
         run.explore({"data": str(tmp_path), "from_run": str(old)})
     refused = rf"--resume takes no --from but that of its run, which goes on from no run, got `{tmp_path}`"
     with pytest.raises(ValueError, match=refused):
-        run.continued(old, {"from_run": str(tmp_path)})
+        starting.continued(old, {"from_run": str(tmp_path)})
     with pytest.raises(ValueError, match="--extend takes no --from but that of its run"):
-        run.extended(old, {"from_run": str(tmp_path), "trials": 2})
+        starting.extended(old, {"from_run": str(tmp_path), "trials": 2})
 
 
 def test_the_setting_is_called_from_run_in_python(old: Path, tmp_path: Path) -> None:
-    words = run.options([str(tmp_path), "--from", str(old)])
+    words = parsing.options([str(tmp_path), "--from", str(old)])
     assert interface.options({"data": tmp_path, "from_run": interface.open_run(old)}) == words
     assert words["from_run"] == str(old)
-    assert run.begun(words).from_run == str(old)
+    assert starting.begun(words).from_run == str(old)
 
 
 # --- both models on the same pictures --------------------------------------------------------------------------------
@@ -817,7 +817,7 @@ def test_the_example_of_the_guide(
     (tmp_path / "photos").symlink_to(grown)
     shutil.copytree(old, tmp_path / "runs/dogs")
     monkeypatch.chdir(tmp_path)
-    settings = run.begun(run.options([*shlex.split(command)[2:], "--cache-dir", str(cache_dir)]))
+    settings = starting.begun(parsing.options([*shlex.split(command)[2:], "--cache-dir", str(cache_dir)]))
     said: list[str] = []
     _, split = prepare(settings, 2, said.append, run_before(settings))
     assert said[0] == expected
@@ -870,5 +870,5 @@ def test_a_whole_search_goes_on_from_a_run(
     assert sum(row["event"] == "recipe" for row in after.records) == 1
     assert interface.open_run(folder).predict(next(grown.glob("*/*.jpg")))["class"].notna().all()
     # And another goes on from it.
-    given = run.begun(run.options([str(grown), "--from", str(folder)]))
+    given = starting.begun(parsing.options([str(grown), "--from", str(folder)]))
     assert isinstance(run_before(given), Predecessor)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from results.rows import clean, parse_rows
-from search import run as command
+from search import parsing, starting
 from search.data.folder import read_folder
 from search.settings import FAMILIES, Settings
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
@@ -39,7 +39,7 @@ OPTIONS = [
 def test_any_command_line_gives_settings_or_one_line(pairs: list[tuple[str, str]]) -> None:
     found, said = None, ""
     try:
-        found = command.parse([f"{option}={value}" for option, value in pairs])
+        found = starting.begun(parsing.options([f"{option}={value}" for option, value in pairs]))
     except ValueError as error:
         said = str(error)
     except SystemExit as ended:  # argparse has said what is wrong

@@ -7,8 +7,9 @@ from PIL import Image
 
 from search.data.pictures import prepare
 from search.explore import measure
-from search.run import parse
+from search.parsing import options
 from search.settings import Settings
+from search.starting import begun
 
 
 def drawn(root: Path, counts: dict[str, int], seed: int = 0) -> None:
@@ -106,4 +107,4 @@ def test_a_large_class_that_a_side_lacks_is_no_rare_one(tmp_path: Path) -> None:
 
 
 def test_the_command_line_takes_it() -> None:
-    assert parse(["demo", "--rare", "keep"]).rare == "keep"
+    assert begun(options(["demo", "--rare", "keep"])).rare == "keep"

@@ -12,7 +12,7 @@ FLOORS = (
     "models", "spaces",
     "search.home", "search.narrowing", "search.settings", "search.machine", "search.data", "search.record",
     "search.training", "search.studies", "search.cluster", "search.schedule", "search.progress", "search.explore",
-    "search.run", "search.commands", "search.interface",
+    "search.starting", "search.parsing", "search.run", "search.commands", "search.interface",
 )
 # fmt: on
 

@@ -25,6 +25,7 @@ from PIL import Image
 
 from results.__main__ import main as write_again
 from results.rows import read_rows
+from search import parsing, starting
 from search import run as command
 from search.settings import FAMILIES, Settings
 
@@ -459,14 +460,14 @@ def test_bad_input_leaves_no_run(refused: dict[str, tuple[int, str, list[str], P
 
 
 def test_a_folder_that_a_killed_driver_had_only_made_or_locked_is_free(tmp_path: Path) -> None:
-    assert not command.taken(tmp_path / "run")
+    assert not starting.taken(tmp_path / "run")
     (tmp_path / "run").mkdir()
-    assert not command.taken(tmp_path / "run")
+    assert not starting.taken(tmp_path / "run")
     for name in ("lock", "settings.json.1234.part"):
         (tmp_path / "run" / name).touch()
-    assert not command.taken(tmp_path / "run")
+    assert not starting.taken(tmp_path / "run")
     (tmp_path / "run" / "settings.json").touch()
-    assert command.taken(tmp_path / "run")
+    assert starting.taken(tmp_path / "run")
 
 
 def test_help_groups_the_options() -> None:
@@ -483,7 +484,7 @@ def test_help_groups_the_options() -> None:
 
 def test_every_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
-    given = command.options(
+    given = parsing.options(
         ["~/photos", "--runs-dir=~/runs", "--cache-dir=~/c", "--weights=~/w.h5", "--resume=~/r", "--extend=~/e"]
     )
     assert given == {
@@ -503,7 +504,7 @@ def test_more_than_the_machine_has(
 @pytest.mark.slow
 def test_a_time_budget_leaves_room_for_the_retraining(ray_cluster: None, drawn: Path, tmp_path: Path) -> None:
     line = small(drawn, tmp_path, trials=500, epochs=2, time_budget="1h", families="mobilenet")
-    settings = command.begun(command.options(line))
+    settings = starting.begun(parsing.options(line))
     # All but 35 s of the hour are gone: the search ends with what the first workers have done.
     assert command.run(settings, time.monotonic() - 3565, ["test"]) == 0
     rows = read_rows(tmp_path / "runs/small/trials.jsonl")
@@ -534,12 +535,12 @@ def begun_in(folder: Path, **values: Any) -> Path:
 
 def test_the_paths_of_a_run_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = command.parse(["dogs/", "--weights", "trunks", "--runs-dir", "out"])
+    settings = starting.begun(parsing.options(["dogs/", "--weights", "trunks", "--runs-dir", "out"]))
     assert (settings.data, settings.weights, settings.runs_dir) == tuple(
         f"{tmp_path}/{name}" for name in ("dogs", "trunks", "out")
     )
-    assert command.parse([]).data == "demo"
-    assert command.parse(["stanford-dogs"]).runs_dir == f"{tmp_path}/runs"
+    assert starting.begun(parsing.options([])).data == "demo"
+    assert starting.begun(parsing.options(["stanford-dogs"])).runs_dir == f"{tmp_path}/runs"
 
 
 def test_relative_paths_of_an_old_run_are_from_where_it_was_started(
@@ -548,11 +549,11 @@ def test_relative_paths_of_an_old_run_are_from_where_it_was_started(
     run = begun_in(tmp_path / "home")
     (tmp_path / "home/pictures/dogs").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert command.continued(run, {}).data == f"{tmp_path}/home/pictures/dogs"
+    assert starting.continued(run, {}).data == f"{tmp_path}/home/pictures/dogs"
     # A run folder that was copied is asked from the current folder.
     copied = shutil.copytree(run, tmp_path / "copied")
     monkeypatch.chdir(tmp_path / "home")
-    assert command.continued(copied, {}).data == f"{tmp_path}/home/pictures/dogs"
+    assert starting.continued(copied, {}).data == f"{tmp_path}/home/pictures/dogs"
 
 
 def test_data_that_is_gone_may_be_named_where_it_is_now(tmp_path: Path) -> None:
@@ -560,12 +561,12 @@ def test_data_that_is_gone_may_be_named_where_it_is_now(tmp_path: Path) -> None:
     (tmp_path / "moved").mkdir()
     for option in ("--resume", "--extend"):
         with pytest.raises(FileNotFoundError, match=f"nothing at `{tmp_path}/gone`; .*: {option} {run} DATA"):
-            command.continued(run, {}, option)
+            starting.continued(run, {}, option)
     with pytest.raises(ValueError, match=rf"there is no `{run}/split\.json`: `data` needs to be `{tmp_path}/gone`"):
-        command.continued(run, {"data": str(tmp_path / "moved")})
+        starting.continued(run, {"data": str(tmp_path / "moved")})
     (run / "split.json").write_text("{}")
-    assert command.continued(run, {"data": str(tmp_path / "moved")}).data == f"{tmp_path}/moved"
-    assert command.extended(run, {"data": str(tmp_path / "moved"), "trials": 2}).trials == 22
+    assert starting.continued(run, {"data": str(tmp_path / "moved")}).data == f"{tmp_path}/moved"
+    assert starting.extended(run, {"data": str(tmp_path / "moved"), "trials": 2}).trials == 22
 
 
 def test_a_run_goes_on_with_data_that_was_moved(whole: Path, odd: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from layouts import SPELLINGS, drawn, folder, laid, prepared, side_of, spelled
 from PIL import Image
 
+from search import parsing, starting
 from search import run as command
 from search.data import library
 from search.data.library import check_set
@@ -209,8 +210,8 @@ def test_the_example_of_the_guide(hugging: Any, tmp_path: Path, monkeypatch: pyt
     (program,) = re.findall(r"```python\n(.*?)```", part, re.DOTALL)
     exec(compile(program, "data.md", "exec"), {})
     last = part.split("```bash\n")[2].split("```")[0].split()
-    settings = command.begun(
-        command.options([*last[2:], "--cache-dir", str(tmp_path / "cache"), "--image-sizes", "32"])
+    settings = starting.begun(
+        parsing.options([*last[2:], "--cache-dir", str(tmp_path / "cache"), "--image-sizes", "32"])
     )
     assert settings.data == f"hf:{tmp_path}/saved"
     check_set(settings)
@@ -283,10 +284,10 @@ def test_a_library_that_is_not_installed_is_said_with_the_command(monkeypatch: p
 
 def test_the_settings_keep_a_set_and_the_whole_path_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert command.begun(command.options(["hf:owner/name@1.0"])).data == "hf:owner/name@1.0"
-    assert command.begun(command.options(["tfds:./sets/pets/1.0.0"])).data == f"tfds:{tmp_path}/sets/pets/1.0.0"
-    assert command.begun(command.options(["hf:owner/name@1.0"])).name.startswith("name-1-0-2")
+    assert starting.begun(parsing.options(["hf:owner/name@1.0"])).data == "hf:owner/name@1.0"
+    assert starting.begun(parsing.options(["tfds:./sets/pets/1.0.0"])).data == f"tfds:{tmp_path}/sets/pets/1.0.0"
+    assert starting.begun(parsing.options(["hf:owner/name@1.0"])).name.startswith("name-1-0-2")
     saved = tmp_path / "runs" / "old"
     saved.mkdir(parents=True)
     (saved / "settings.json").write_text(Settings(data="hf:beans", name="old").to_json())
-    assert command.continued(saved, {}).data == "hf:beans"
+    assert starting.continued(saved, {}).data == "hf:beans"

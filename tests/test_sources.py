@@ -9,8 +9,9 @@ from layouts import LAYOUTS, SPELLINGS, csv, drawn, folder, laid, prepared, side
 from PIL import Image
 
 from search.data.source import here
-from search.run import begun, options
+from search.parsing import options
 from search.settings import Settings
+from search.starting import begun
 
 
 @pytest.fixture(scope="module")

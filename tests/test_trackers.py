@@ -24,7 +24,7 @@ from written_run import end_row, epoch_row, start_row, write_rows, write_run
 
 from results.pages.document import write_report
 from results.rows import Row, clean
-from search import run
+from search import parsing, run
 from search.commands import main
 from search.record.tracking import trackers as side
 from search.record.tracking.calls import ANEW, PARENT, Begin, Call, End, Log, Translation
@@ -124,7 +124,7 @@ def test_targets() -> None:
     track = ("mlflow=http://host:5000", "wandb=team/dogs", "tensorboard")
     assert trackers(track) == {"mlflow": "http://host:5000", "wandb": "team/dogs", "tensorboard": ""}
     here = Path.cwd()
-    given = run.options(["--track", "tensorboard=events,wandb", "--track", "mlflow=store"])
+    given = parsing.options(["--track", "tensorboard=events,wandb", "--track", "mlflow=store"])
     assert placed(given)["track"] == (f"tensorboard={here / 'events'}", "wandb", f"mlflow={here / 'store'}")
     kept = ("mlflow=databricks", "mlflow=sqlite:///a.db", "wandb=mine")
     assert placed({"track": kept})["track"] == kept
@@ -135,7 +135,7 @@ def test_a_run_that_is_resumed_may_have_other_trackers() -> None:
     assert saved.track == ("wandb",)
     assert resumed(saved, {}).track == ("wandb",)
     assert resumed(saved, {"track": ("tensorboard",)}).track == ("tensorboard",)
-    assert resumed(saved, run.options(["--track", ""])).track == ()
+    assert resumed(saved, parsing.options(["--track", ""])).track == ()
     older = json.loads(Settings().to_json())
     del older["track"]
     assert Settings.from_json(json.dumps(older)).track == ()

@@ -13,8 +13,9 @@ from models.weighting import class_weights, of_pictures
 from results.analysis.numbers import imbalanced
 from results.analysis.verdict import weighted
 from results.pages.document import write_report
-from search.run import check_balanced, continued, weighs
+from search.run import check_balanced, weighs
 from search.settings import Settings
+from search.starting import continued
 from search.studies.hyperparameters import TrialHyperParameters, distributions
 from search.studies.study import spaces_of, studies_of
 from search.training.probes import solve

@@ -26,6 +26,7 @@ import numpy as np
 from results.__main__ import main as results_main
 from results.pages.document import write_report
 from search import run as command
+from search import starting
 from search.data import pictures as data
 from search.data.demo import draw_demo
 from search.record.journal import FINISHED, STOPPED, Journal, Record
@@ -277,7 +278,7 @@ def answer(folder: Path, base: Path, number: int, run: Callable[[], int]) -> dic
 def resume(folder: Path) -> int:
     """What `--resume` does with a folder before it starts Ray, and the first jobs that it would give out."""
     try:
-        settings = command.continued(folder, {})
+        settings = starting.continued(folder, {})
         pictures, split = data.prepare(settings, 2, lambda line: None)
         command.check_same_data(folder / "split.json", split)
         rows = folder / "trials.jsonl"

@@ -30,7 +30,7 @@ import optuna
 
 from models.sizes import work
 from search.data.pictures import Indices, Pictures
-from search.run import names, sizes
+from search.parsing import names, sizes
 from search.settings import DEMO, FAMILIES, Settings
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
 from search.studies.study import Space, fits
