@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -66,6 +66,30 @@ def test_rows_come_as_they_are_made(worker: Worker, config: Config) -> None:
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all(row["validation_loss"] > 0 for row in rows)
     assert all(row["seconds"] == pytest.approx(sum(row[part] for part in PARTS), abs=1e-3) for row in rows)
+
+
+def test_a_trial_whose_time_is_up_ends_within_its_epoch_with_the_rows_that_it_has(
+    pictures: Pictures, config: Config
+) -> None:
+    said: list[tuple[str, Any]] = []
+
+    class Said:
+        def send(self, kind: str, content: Any = None) -> None:
+            said.append((kind, content))
+
+        def recv(self) -> str:
+            # Beside a row that waits for the next one, the time runs out.
+            return "go on"
+
+    endless = replace(job(config("scratch_keras"), epochs=10_000), within=3.0)
+    assert _answer(cast(Line, Said()), SETUP, pictures, endless, b"") == ("late", "the time for it is up")
+    rows = [row for kind, content in said if kind == "rows" for row in content]
+    assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
+    assert 1 <= len(rows) < 10_000
+    said.clear()
+    none = replace(job(config("scratch_keras")), within=0.0)
+    assert _answer(cast(Line, Said()), SETUP, pictures, none, b"") == ("late", "the time for it is up")
+    assert not [content for kind, content in said if kind == "rows"]
 
 
 def test_a_trial_that_raises_fails_alone(worker: Worker, config: Config) -> None:

@@ -12,7 +12,7 @@ from models.sizes import HEAD, is_probe, work
 from results.analysis.numbers import baseline_name
 from results.rows import INFEASIBLE, NO_TIME, RUNNING
 from search.record.journal import Journal, Record
-from search.schedule.pace import LOOKED_AT, Pace
+from search.schedule.pace import LOOKED_AT, TRANSFER, Pace
 from search.settings import Settings
 
 # Epochs that a full trial may have. Between the rungs, which grow by `--reduction`, so that the time is used well.
@@ -157,14 +157,15 @@ class Budget:
         return self.remaining() + REPORT_SECONDS - self.reserve()
 
     def patience(self, family: str) -> float | None:
-        """Seconds that a trial may wait for its features; None where there is no limit."""
+        """Seconds after which a trial that begins now is ended, whatever it is at; None where there is no limit."""
         if not self.limited:
             return None
         found = self.ahead()
         if self.pace.leader(family) is None:
-            # Nobody knows what its retraining will take, but that it looks at so many pictures more.
+            # Nobody knows what its retraining will take: at least that of its model, and of a trunk, whose passes are
+            # what a probe waits for, that it looks at so many pictures more.
             looked = (self.pace.test + LOOKED_AT) / (self.pace.pictures * self.pace.growth)
-            found = (found - self.pace.overhead(family)) / (1 + looked)
+            found = (found - self.pace.overhead(family)) / (1 + looked * (family == TRANSFER))
         return max(0.0, found)
 
     def free(self) -> float:

@@ -197,13 +197,19 @@ class Pace:
         return fixed + LABELS_OVERHEAD * checked
 
     def _looking(self, family: str) -> float:
-        """Seconds of a picture through the exported model of a family's leader; 0 where there is none."""
+        """Seconds of a picture through the exported model of a family's leader; 0 where there is none.
+
+        Of trunks those of a trial that is under way count too, since it may come to lead.
+        """
         leader = self.leader(family)
         if leader is None:
             return 0.0
         if family == TRANSFER:
             costs = self._computed()[1]
-            return sum(self._passing(one[0], costs) * forward(*one) for one in sources(leader.config))
+            tried = [leader, *(record for record in self.journal.of(TRANSFER, RUNNING) if record.started)]
+            return max(
+                sum(self._passing(one[0], costs) * forward(*one) for one in sources(record.config)) for record in tried
+            )
         # A third of what training takes.
         return leader.fastest / 3 / self.pictures / passes(family, leader.config, self.pictures)
 

@@ -33,7 +33,7 @@ ON_THE_WAY = 1.5
 
 
 class OutOfTime(Exception):
-    """What a trial is to train on would come too late."""
+    """What a trial is to train on would come too late, or its epoch would end too late."""
 
 
 _until: float | None = None  # in seconds of `time.monotonic`
@@ -41,13 +41,19 @@ _until: float | None = None  # in seconds of `time.monotonic`
 
 @contextmanager
 def limited(until: float | None) -> Iterator[None]:
-    """After `until` (`time.monotonic`) no further chunk is computed in this process: whoever asks gets `OutOfTime`."""
+    """After `until` (`time.monotonic`) this process computes no chunk and trains on no batch: it raises `OutOfTime`."""
     global _until
     _until = until
     try:
         yield
     finally:
         _until = None
+
+
+def check_time() -> None:
+    """Raises `OutOfTime` where the time that `limited` has set is up."""
+    if _until is not None and time.monotonic() >= _until:
+        raise OutOfTime
 
 
 @dataclass(frozen=True)
@@ -109,8 +115,7 @@ class Source:
                 return False
             if wanted.done(chunk):
                 return True
-            if _until is not None and time.monotonic() >= _until:
-                raise OutOfTime
+            check_time()
             start, given = self._start(wanted, cut, chunk, augmentation, view)
             # On the way from the pictures, what later trials are most likely to start from is stored as well.
             highest = self.trunk.blocks if cut is None else cut

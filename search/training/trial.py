@@ -15,7 +15,7 @@ from models.weighting import of_pictures
 from results.analysis import multilabel
 from results.analysis.metrics import ACCURACY, judged
 from search.data.pictures import Indices, Pictures, one_hot
-from search.training.activations import Source, views
+from search.training.activations import Source, check_time, views
 from search.training.checkpoint import pack, restore
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def train(
     the time is up.
     No epoch but the first begins after `until`, in seconds of `time.monotonic`. `own` trains none at all: the model is
     the checkpoint's.
-    Raises `Diverged` where the loss is not finite.
+    Raises `Diverged` where the loss is not finite, and `activations.OutOfTime` where the process has a limit.
     """
     import keras
 
@@ -195,6 +195,7 @@ def train(
         with clock("training"):
             totals = np.zeros(2)
             for chosen in passed.batches(epoch):
+                check_time()
                 weight = None if weights is None else weights[chosen]
                 logs = material.model.train_on_batch(
                     inputs.take(chosen), labels[chosen], sample_weight=weight, return_dict=True

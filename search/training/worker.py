@@ -65,7 +65,7 @@ class Job:
     fold: int = 0  # of a final: the one that is left out
     name: str = ""  # of a final and of an own model: the trial whose it is
     last: bool = False  # whether a checkpoint of the last epoch is made
-    # Seconds after which no further epoch of a retraining begins, and no trial waits for its features any longer.
+    # Seconds after which no further epoch of a retraining begins, and a trial is ended whatever it is at.
     within: float | None = None
     own: bool = False  # of a retraining: nothing is trained, the model is that of the trial's checkpoint
     held: dict[str, Any] | None = None  # of a retraining: what held-out pictures said of the configuration's confidence
@@ -336,7 +336,12 @@ def _answer(line: Line, setup: Setup, pictures: Pictures, job: Job, checkpoint: 
     except _Stopped:
         return "stopped", None
     except OutOfTime:
-        return "late", "its features would have come too late"
+        try:
+            if rows:
+                deliver()
+        except _Stopped:
+            return "stopped", None
+        return "late", "the time for it is up"
     except Diverged as error:
         return "failed", str(error)
     except Exception as error:  # whatever a configuration does, it fails alone
