@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 import pedigree
 from search.data.demo import draw_demo
@@ -31,15 +32,38 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 4 drawn breeds with 24 pictures of 48 pixels each."""
-    return draw_demo(tmp_path_factory.mktemp("drawn") / "dogs", breeds=4, pictures=24, size=48)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of one pytest, for what is dear and that no test changes."""
+    own = tmp_path_factory.getbasetemp()
+    found = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    found.mkdir(exist_ok=True)
+    return found
+
+
+def once(place: Path, make: Callable[[Path], object]) -> Path:
+    """A folder that the first process which asks for it makes, while the others wait."""
+    with FileLock(place.with_suffix(".lock")):
+        done = place / "done"
+        if not done.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            make(place)
+            done.touch()
+    return place
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn(shared: Path) -> Path:
+    """A folder of 4 drawn breeds with 24 pictures of 48 pixels each."""
+    return once(shared / "drawn", lambda place: draw_demo(place / "dogs", breeds=4, pictures=24, size=48)) / "dogs"
+
+
+@pytest.fixture(scope="session")
+def cache_dir(shared: Path) -> Path:
     """A cache that all tests share which do not look into it."""
-    return tmp_path_factory.mktemp("cache")
+    found = shared / "cache"
+    found.mkdir(exist_ok=True)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +86,13 @@ def config() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def trained_run(
-    drawn: Path, cache_dir: Path, config: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def trained_run(drawn: Path, cache_dir: Path, config: Callable[..., dict[str, Any]], shared: Path) -> Path:
     """The folder of a run of two trials of each of two families, every file of it from real training, without Ray."""
+    return once(shared / "runs", lambda place: train_run(place, drawn, cache_dir, config)) / "trained"
+
+
+def train_run(place: Path, drawn: Path, cache_dir: Path, config: Callable[..., dict[str, Any]]) -> None:
+    """Makes the run `trained` in a folder."""
     import keras
 
     from search.record.journal import FINISHED, Journal, Record
@@ -74,8 +101,7 @@ def trained_run(
 
     settings = Settings(
         data=str(drawn), families=("scratch_keras", "scratch_pillow"), trials=2, epochs=4, image_sizes=(32, 48),
-        weights="none", ensemble=1, name="trained", runs_dir=str(tmp_path_factory.mktemp("runs")),
-        cache_dir=str(cache_dir),
+        weights="none", ensemble=1, name="trained", runs_dir=str(place), cache_dir=str(cache_dir),
     )  # fmt: skip
     pictures, split = prepare(settings, 2, lambda line: None)
     settings.folder.mkdir()
@@ -102,7 +128,6 @@ def trained_run(
     outcome = retrain("scratch_keras", other, pictures, seed=0, export=False, report=told.append, **common)
     outcome.keep(settings.folder, journal, "scratch_keras", "scratch_keras-000", event="member")
     journal.close()
-    return settings.folder
 
 
 @pytest.fixture(scope="session")
@@ -124,9 +149,12 @@ def ray_cluster(_ray: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def distributions(shared: Path) -> Path:
     """A folder with the sdist and the wheel that setuptools makes of this checkout; nothing is downloaded for them."""
-    place = tmp_path_factory.mktemp("distributions")
+    return once(shared / "distributions", distribute)
+
+
+def distribute(place: Path) -> None:
     source = place / "source"
     # What lies about beside these, an environment or data, is none of theirs.
     for name in ("pedigree", *pedigree.ROOMS, "tests"):
@@ -137,4 +165,3 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = "from setuptools import build_meta as b; b.build_sdist('..'); b.build_wheel('..')"
     done = subprocess.run([sys.executable, "-c", program], cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return place

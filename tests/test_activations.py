@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tiers import tiers
 
 from models import mobilenet
 from search.data.pictures import Pictures, one_hot
@@ -72,7 +73,7 @@ def gradients(model: keras.Model, inputs: Any, labels: Any, variables: list[Any]
     return np.concatenate([np.asarray(gradient).ravel() for gradient in found])
 
 
-@pytest.mark.parametrize(("backbone", "alpha"), TRUNKS)
+@pytest.mark.parametrize(("backbone", "alpha"), tiers(TRUNKS, TRUNKS[0]))
 @pytest.mark.parametrize("unfrozen_blocks", [0, 1, 3, 7])
 def test_a_tail_on_cached_activations_is_the_joined_model(
     pictures: Pictures, backbone: str, alpha: float, unfrozen_blocks: int
@@ -107,7 +108,7 @@ def test_a_tail_on_cached_activations_is_the_joined_model(
         assert rounded @ whole > (1 - off / 5) * np.linalg.norm(rounded) * np.linalg.norm(whole)
 
 
-@pytest.mark.parametrize(("backbone", "alpha"), TRUNKS)
+@pytest.mark.parametrize(("backbone", "alpha"), tiers(TRUNKS, TRUNKS[0]))
 def test_the_nearest_cut_gives_the_same_as_the_pixels(
     pictures: Pictures, tmp_path: Path, backbone: str, alpha: float
 ) -> None:
@@ -217,17 +218,18 @@ def test_two_processes_give_what_one_gives(fresh: Pictures, pictures: Pictures, 
 
 
 def test_the_chunk_of_a_killed_process_is_taken_over(fresh: Pictures, pictures: Pictures, tmp_path: Path) -> None:
-    source = many(fresh, 60)
+    source = many(fresh, 20)
     first = source._rows("pooled", "light", 1)
     with reader(source, tmp_path) as other:
         while not first.done(0):
             assert other.poll() is None
+            time.sleep(0.01)
         os.kill(other.pid, signal.SIGKILL)
     left = source.missing(None, "light", 1)
     assert left > 0
     found = source.read(None, "light", 1)
     assert source.missing(None, "light", 1) == 0
-    close(found, many(replace(pictures, cache=tmp_path / "alone"), 60).read(None, "light", 1))
+    close(found, many(replace(pictures, cache=tmp_path / "alone"), 20).read(None, "light", 1))
 
 
 def test_what_would_come_too_late_is_not_computed_and_what_is_there_is_read(fresh: Pictures) -> None:

@@ -345,6 +345,7 @@ def test_more_work_takes_longer(pictures: Pictures) -> None:
     assert little["latency_batch"] < much["latency_batch"]
 
 
+@pytest.mark.slow
 def test_a_worker_measures_before_it_trains(pictures: Pictures, config: Config) -> None:
     worker = Worker(Setup(1, "float32", 6.0), pictures)
     rows: list[dict[str, Any]] = []

@@ -7,19 +7,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from results.delivery.framework import backend
-from tests.benchmarks import fixed_list, scaling, table, time_to_accuracy, views
+from tests.benchmarks import fixed_list, heads, scaling, table, time_to_accuracy, views
 from tests.benchmarks.listed import standard_list
 from tests.benchmarks.measuring import ROOT, follow, parse, show
 
 COMMANDS = (
-    "cost_per_trial", "fixed_list", "likeness", "limit", "memory", "mutated_pictures", "mutated_runs", "plain_ray_tune",
+    "cost_per_trial", "fixed_list", "heads", "likeness", "limit", "memory", "mutated_pictures", "mutated_runs", "plain_ray_tune",
     "replay", "scaling", "scratch_epoch", "stacked_heads", "time_to_accuracy", "trunks", "truth", "views", "warm_start",
 )  # fmt: skip
 
 needs_tensorflow = pytest.mark.skipif(backend() != "tensorflow", reason="compares with plain TensorFlow")
+
+
+def test_heads_are_judged_on_pictures_that_they_have_not_seen() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), (20, 30, 10))
+    learnt, rest, outer = heads.divided(labels, 4)
+    assert sorted([*rest, *outer]) == list(range(60))
+    assert set(learnt) < set(rest)
+    assert [np.bincount(labels[places]).tolist() for places in (learnt, rest, outer)] == [
+        [11, 17, 6], [14, 21, 7], [6, 9, 3],
+    ]  # fmt: skip
+    means = random.normal(size=(3, 8))
+    clear, useless = (
+        np.stack([shift * means[labels] + random.normal(size=(60, 8)) / 20 for _ in range(2)]).astype(np.float32)
+        for shift in (1, 0)
+    )
+    found = heads.one_division({"MobileNet": useless, "MobileNetV2": clear}, labels, 4)
+    assert found["both, mirrored, averaged, all"] == found["both"] == found["MobileNetV2, mirrored"] == 1.0
+    assert found[heads.PLAIN] == found["MobileNet, mirrored"] < 0.7
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +233,7 @@ def test_a_warm_start_is_timed_against_a_cold_one(sides: Path, tmp_path: Path) -
     assert found["warm"]["arrived"] > 0
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_trial_is_measured_against_bare_keras(
     sides: Path, tmp_path: Path, call: Callable[..., dict[str, Any]]
 ) -> None:
@@ -271,6 +292,7 @@ def test_the_memory_of_a_search_is_followed(tmp_path: Path) -> None:
     assert found["children"] <= 2
 
 
+@pytest.mark.slow
 def test_fixed_views_are_paired_with_fresh_augmentation(
     sides: Path, tmp_path: Path, call: Callable[..., dict[str, Any]]
 ) -> None:

@@ -292,6 +292,7 @@ def test_a_model_that_cannot_be_saved_says_so(tmp_path: Path) -> None:
         foreign_code(keras.Sequential([keras.Input((4,)), Widened(3.0)]), tmp_path)
 
 
+@pytest.mark.slow
 def test_on_a_cluster_a_relative_path_is_refused_before_any_trial(guide: Path, cache_dir: Path) -> None:
     settings = Settings(
         families=("Conditional",), hypermodel=("own_guide:Conditional",), image_sizes=(32,), cache_dir=str(cache_dir)
@@ -352,6 +353,7 @@ def test_conditions_scopes_and_the_batch_size_of_a_fit_hold(own: OwnSpaces) -> N
     assert list(hp.distributions) == ["kind", "stem/filters", "units (4 to 8)", "batch_size"]
 
 
+@pytest.mark.slow
 def test_a_space_of_the_users_is_narrowed_by_the_names_of_its_build(own: OwnSpaces) -> None:
     whole = own.spaces()["Conditional"]
 

@@ -54,6 +54,7 @@ def test_a_forward_pass_keeps_the_weights_of_its_making(model: keras.Model) -> N
     np.testing.assert_array_equal(forward(batch)[0], before)
 
 
+@pytest.mark.slow
 def test_a_process_is_set_up_once() -> None:
     result = subprocess.run(
         [sys.executable, "-c", PREPARED.format(precision="float32")],
@@ -67,6 +68,7 @@ def test_a_process_is_set_up_once() -> None:
     assert threads in ([], ["1"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its graphs are TensorFlow's")
 def test_no_graph_outlives_its_model() -> None:
     def graphs_after_training() -> int:

@@ -64,6 +64,7 @@ def test_the_document_draws_every_figure_without_an_error_or_a_request(tmp_path:
     assert "60 of 60 trials match, 50 shown." in seen
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_sorting_filtering_hovering_and_looking_at_a_trial(tmp_path: Path) -> None:
     page = write_report(write_run(tmp_path / "demo"))
@@ -100,6 +101,7 @@ def test_sorting_filtering_hovering_and_looking_at_a_trial(tmp_path: Path) -> No
     assert "unfrozen blocks" in told["hover"]
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_odd_class_names_are_text(tmp_path: Path) -> None:
     page = write_report(write_run(tmp_path / "odd", classes=ODD))
@@ -167,6 +169,7 @@ def test_a_small_run_still_gives_a_report(tmp_path: Path, trials: int, scored: b
     assert ("**Keras from scratch names " in told) is (trials == 1 and scored)
 
 
+@pytest.mark.slow
 def test_many_trials_are_thinned_in_the_page_and_counted_whole(tmp_path: Path) -> None:
     run = write_run(tmp_path / "many", trials=1500, epochs=3, families=("mobilenet", "scratch_keras"))
     page = write_report(run)

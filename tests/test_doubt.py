@@ -272,6 +272,7 @@ def test_a_probe_hands_over_its_thresholds_and_its_doubts(pictures: Pictures, tm
         assert record["labels"]["judged"] == 76
 
 
+@pytest.mark.slow
 def test_another_configuration_is_calibrated_by_what_was_held_out_and_checked_by_the_best_probe(
     config: Callable[..., dict[str, Any]], pictures: Pictures, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rounding import rounding
+from tiers import tiers
 
 from models import scratch_keras, scratch_pillow
 from models.export import raw_pictures
@@ -56,7 +57,7 @@ def test_an_unknown_filter_names_the_valid_ones() -> None:
         raw_pictures(model, resize_filter="nearest")
 
 
-@pytest.mark.parametrize("family", ["scratch_keras", "scratch_pillow"])
+@pytest.mark.parametrize("family", tiers(("scratch_keras", "scratch_pillow"), "scratch_keras"))
 def test_the_file_loads_in_safe_mode_without_this_project(family: str, tmp_path: Path) -> None:
     chosen = config(family)
     if family == "scratch_keras":

@@ -46,7 +46,11 @@ def double() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("backbone", "alpha", "count"),
-    [("MobileNet", 0.25, 27), ("MobileNetV2", 0.35, 52), ("MobileNetV3Small", 0.75, 34)],
+    [
+        ("MobileNet", 0.25, 27),
+        pytest.param("MobileNetV2", 0.35, 52, marks=pytest.mark.slow),
+        pytest.param("MobileNetV3Small", 0.75, 34, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.usefixtures("double")
 def test_a_folded_network_is_the_same_function_with_the_same_gradients(backbone: str, alpha: float, count: int) -> None:

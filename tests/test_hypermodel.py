@@ -6,6 +6,7 @@ from typing import Any
 import keras_tuner
 import numpy as np
 import pytest
+from tiers import tiers
 
 from search.studies.hypermodel import FamilyHyperModel
 
@@ -32,9 +33,8 @@ def fitted(tuner: Any, **arguments: Any) -> Any:
     return tuner.get_best_models(1)[0]
 
 
-# What differs between families is their space and their pictures, which the tests of these look at: one goes through
-# each tuner in the first tier.
-@pytest.mark.parametrize("family", ["scratch_pillow", pytest.param("scratch_keras", marks=pytest.mark.slow)])
+# What differs between families is their space and their pictures, which the tests of these look at.
+@pytest.mark.parametrize("family", tiers(("scratch_pillow", "scratch_keras"), "scratch_keras"))
 def test_random_search_goes_through_mixed_image_sizes(family: str, tmp_path: Path) -> None:
     tuner = keras_tuner.RandomSearch(
         hypermodel(family), objective="val_accuracy", max_trials=3, seed=3, directory=tmp_path, project_name="random"
@@ -46,10 +46,8 @@ def test_random_search_goes_through_mixed_image_sizes(family: str, tmp_path: Pat
     assert best.predict(PICTURES, verbose=0).shape == (16, 2)
 
 
-@pytest.mark.parametrize(
-    "family",
-    ["mobilenet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("scratch_pillow", "scratch_keras"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["mobilenet", "scratch_pillow", "scratch_keras"])
 def test_hyperband_runs_every_family(family: str, tmp_path: Path) -> None:
     trunks: dict[str, Any] = {"weights": {("MobileNet", 0.25): None}} if family == "mobilenet" else {}
     tuner = keras_tuner.Hyperband(

@@ -294,6 +294,7 @@ def test_the_documents_have_sections_of_their_own(run: Path) -> None:
     assert "Average precision by label" in page
 
 
+@pytest.mark.slow
 def test_the_card_carries_the_thresholds_and_its_code_works(run: Path) -> None:
     model = read_rows(run / "trials.jsonl").model("mobilenet")
     assert model is not None
@@ -352,6 +353,7 @@ def test_runs_of_several_labels_are_compared(run: Path, tmp_path: Path) -> None:
     assert "+0.0 points" in page
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_the_page_draws_all_of_it_without_an_error(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "report.html"

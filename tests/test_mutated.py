@@ -17,6 +17,7 @@ def outcome(main: Any, out: Path, *options: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_mutated_pictures_are_read_rightly_or_left_out_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -26,6 +27,7 @@ def test_mutated_pictures_are_read_rightly_or_left_out_by_name(
     assert "formats and modes" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_mutated_runs_are_reported_truly_or_refused_in_one_line(tmp_path: Path) -> None:
     found = outcome(mutated_runs.main, tmp_path / "found.json", "--count", "24", "--seed", "3", "--no-models")
     assert (found["crashes"], found["hangs"], found["folders"]) == (0, 0, 24)

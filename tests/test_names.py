@@ -98,6 +98,7 @@ def test_the_checkout_is_run_from_a_folder_with_such_names(theirs: Path, tmp_pat
     assert (told.returncode, told.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_module_called_models_is_the_users(site: Path, theirs: Path, drawn: Path, cache_dir: Path) -> None:
     told = run(["-m", "pedigree", "search", *small(drawn, cache_dir, "build")], theirs, site)
     assert told.returncode == 2

@@ -621,6 +621,7 @@ def test_the_setting_is_called_from_run_in_python(old: Path, tmp_path: Path) -> 
 # --- both models on the same pictures --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_earlier_model_names_the_new_test_pictures(
     again: Path, grown: Path, tmp_path: Path, cache_dir: Path
 ) -> None:

@@ -234,6 +234,7 @@ def test_a_picture_is_read_as_it_was_for_training(tmp_path: Path) -> None:
             pixels_of(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_card_classify_a_jpeg_without_this_project(trained_run: Path, tmp_path: Path) -> None:
     path, _ = pictures_of(trained_run, 1)[0]
     Image.open(path).convert("RGB").save(tmp_path / "picture.jpg", quality=98)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from clouds import clouds
+from tiers import tiers
 
 from models.sizes import PARAMETERS, is_probe, parameters, sources, work
 from search.data.pictures import Pictures
@@ -124,7 +125,7 @@ def test_a_final_scores_the_fold_that_is_left_out(pictures: Pictures) -> None:
     assert (whole["accuracy"], whole["loss"]) == (row["validation_accuracy"], row["validation_loss"])
 
 
-@pytest.mark.parametrize("config", [CONFIG, PAIR])
+@pytest.mark.parametrize("config", tiers([CONFIG, PAIR], CONFIG))
 def test_the_model_says_what_the_features_say(config: dict[str, Any], pictures: Pictures) -> None:
     found, _ = rows_of(config, pictures.joined())
     model = found.exported()

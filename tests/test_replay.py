@@ -247,6 +247,7 @@ def test_the_recorded_tables_are_whole(name: str) -> None:
     assert replay.table_path(name).stat().st_size < 200_000
 
 
+@pytest.mark.slow
 def test_the_command_compares_all_contestants(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, plot = tmp_path / "out.json", tmp_path / "plot.html"
     replay.main(
@@ -271,6 +272,7 @@ def test_contestants_repeat_themselves_with_their_seed(table: Path) -> None:
         assert first != other
 
 
+@pytest.mark.slow
 def test_a_configuration_is_trained_and_recorded(
     pictures: Pictures, config: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from rounding import rounding
+from tiers import tiers
 
 from search.data.pictures import Pictures
 from search.record.journal import Journal
@@ -34,7 +35,7 @@ def probabilities_of(outcome: Outcome) -> Any:
         return file["probabilities"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", tiers(FAMILIES, "scratch_keras"))
 def test_the_model_handed_over_is_the_one_scored(
     family: str, config: Config, pictures: Pictures, tmp_path: Path
 ) -> None:
@@ -76,7 +77,7 @@ def refitted(family: str, config: dict[str, Any], pictures: Pictures, **training
     return refit(family, config, pictures, seed=3, **given)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", tiers(FAMILIES, "mobilenet"))
 def test_a_refit_learns_every_picture(family: str, config: Config, pictures: Pictures, tmp_path: Path) -> None:
     found = refitted(family, config(family, image_size=48), pictures)
     sides = (pictures.train, pictures.validation, pictures.test)

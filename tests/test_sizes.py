@@ -22,6 +22,7 @@ def drawn(family: str, number: int, image_sizes: tuple[int, ...]) -> list[Config
     return [SPACES[family](TrialHyperParameters(study.ask()), image_sizes=image_sizes) for _ in range(number)]
 
 
+@pytest.mark.slow
 def test_parameters_of_scratch_networks_are_those_of_the_built_ones() -> None:
     corners = list(product(["flatten", "average"], [True, False], [0, 64]))
     drawn_ones = [

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiers import tiers
 
 from search.data.pictures import Pictures
 from search.settings import FAMILIES
@@ -54,7 +55,7 @@ def test_a_row_per_epoch(family: str, config: Config, pictures: Pictures) -> Non
     assert result.exported().count_params() == rows[0]["parameters"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", tiers(FAMILIES, "scratch_keras"))
 def test_the_seed_decides(family: str, config: Config, pictures: Pictures) -> None:
     values = {"dropout": 0.3} | ({"augmentation": "light", "unfrozen_blocks": 2} if family == "mobilenet" else {})
     one, same, other = (
@@ -89,7 +90,7 @@ def test_a_checkpoint_is_made_whenever_so_much_time_has_gone_by(
     assert said == expected
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", tiers(FAMILIES, "mobilenet"))
 def test_a_checkpoint_goes_on_as_if_nothing_had_happened(family: str, config: Config, pictures: Pictures) -> None:
     values: dict[str, Any] = {"dropout": 0.3, "schedule": "cosine"}
     values |= {"augmentation": "light", "unfrozen_blocks": 2} if family == "mobilenet" else {}
@@ -105,6 +106,7 @@ def test_a_checkpoint_goes_on_as_if_nothing_had_happened(family: str, config: Co
     np.testing.assert_allclose(figures(again), figures(rows[2:]), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_damaged_or_of_another_training_is_none(config: Config, pictures: Pictures) -> None:
     kept: list[bytes] = []
     common: dict[str, Any] = {"epochs": 2, "planned": 2, "most_views": 2, "threads": 1}
@@ -157,6 +159,7 @@ def test_a_batch_larger_than_the_training_set(config: Config, pictures: Pictures
     assert math.isfinite(rows[0]["train_loss"])
 
 
+@pytest.mark.slow
 def test_so_deep_a_cut_trains_the_joined_model(config: Config, pictures: Pictures, tmp_path: Path) -> None:
     alone = replace(pictures, cache=tmp_path)
     values = {"unfrozen_blocks": 19, "augmentation": "strong"}

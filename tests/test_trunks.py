@@ -14,6 +14,7 @@ import pytest
 from keras.src.applications.convnext import ConvNeXt
 from keras.src.legacy.saving import legacy_h5_format
 from rounding import rounding
+from tiers import tiers
 
 from models import mobilenet
 from models.backbones import BACKBONES, file_of, walked
@@ -32,13 +33,9 @@ from search.training.trial import train
 from search.training.weights import identify
 
 RANDOM = np.random.default_rng(0)
-# The two that are built soonest; the others belong to the second tier.
+# The two that are built soonest.
 SMALLEST = ("MobileNetV3Small", "EfficientNetV2B0")
-EVERY = [
-    name if name in SMALLEST else pytest.param(name, marks=pytest.mark.slow)
-    for name in BACKBONES
-    if name not in ("MobileNet", "MobileNetV2")
-]
+EVERY = tiers((name for name in BACKBONES if name not in ("MobileNet", "MobileNetV2")), SMALLEST[0])
 HEAD: dict[str, Any] = {
     "alpha": 1.0, "image_size": 32, "head": "trained", "trunk_rate": 0.1, "augmentation": "none", "normalize": True,
     "units": 0, "dropout": 0.0, "label_smoothing": 0.0, "optimizer": "adam", "learning_rate": 1e-3,

@@ -814,6 +814,7 @@ planned.journal.close()
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_tries_the_same_in_the_same_order(tmp_path: Path) -> None:
     here = Path(__file__).resolve().parent
     found = []
@@ -897,6 +898,7 @@ def searched(_ray: None, pictures: Pictures, tmp_path_factory: pytest.TempPathFa
     return journal, study, said, mirrored(settings.folder / "optuna.log", "troubled/scratch_keras")
 
 
+@pytest.mark.slow
 def test_every_trial_ends_as_it_went(searched: Searched) -> None:
     journal, _, said, _ = searched
     records = list(journal.records.values())
@@ -908,6 +910,7 @@ def test_every_trial_ends_as_it_went(searched: Searched) -> None:
     assert said[0] == "scratch_keras-001 failed: ValueError: optimizer must be one of adam, adamw, sgd, got 'lion'"
 
 
+@pytest.mark.slow
 def test_optuna_and_the_rows_agree(searched: Searched) -> None:
     journal, study, _, _ = searched
     trials = study.study.trials
@@ -951,6 +954,7 @@ def by_point(pair: tuple[dict[str, Any], TrialState]) -> str:
     return json.dumps(pair[0], sort_keys=True)
 
 
+@pytest.mark.slow
 def test_no_trial_stays_running_where_a_third_fails(ray_cluster: None, pictures: Pictures, tmp_path: Path) -> None:
     def trial(config: dict[str, Any], pictures: Pictures, setup: Setup) -> None:
         job = config["job"]

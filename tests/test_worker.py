@@ -191,6 +191,7 @@ def test_a_checkpoint_comes_after_the_rows_of_its_epochs(
     assert [words for words in said if words != "traffic"] == [[1], "checkpoint", [2], "checkpoint", [3]]
 
 
+@pytest.mark.slow
 def test_a_child_that_gives_no_sign_of_life_is_ended(pictures: Pictures, config: Config) -> None:
     worker = Worker(replace(SETUP, timeout=60.0), pictures)
     assert worker.run(job(config("scratch_keras"), epochs=1), lambda rows: None) == ("finished", None)
@@ -214,6 +215,7 @@ def test_lack_of_memory_is_told_apart(worker: Worker, config: Config) -> None:
     assert reason.startswith("out of memory: ")
 
 
+@pytest.mark.slow
 def test_a_child_past_the_memory_bound_is_replaced(pictures: Pictures, config: Config) -> None:
     worker = Worker(replace(SETUP, memory=0.01), pictures)
     first = pid(worker)
@@ -222,6 +224,7 @@ def test_a_child_past_the_memory_bound_is_replaced(pictures: Pictures, config: C
     stop(worker)
 
 
+@pytest.mark.slow
 def test_the_child_ends_with_its_parent(pictures: Pictures, tmp_path: Path) -> None:
     (tmp_path / "pictures").write_bytes(pickle.dumps(pictures))
     command = [sys.executable, "-c", PARENT, str(tmp_path / "pictures")]

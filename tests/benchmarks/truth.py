@@ -72,12 +72,13 @@ def outer_accuracy(model: Path, test: Sequence[tuple[Path, int]]) -> float:
     return right / len(test)
 
 
-def pooled(files: Sequence[Path], weights: Path) -> NDArray[np.float32]:
-    """MobileNet's pooled features (2, n, 1024), of pictures and of their mirror images, each of length 1."""
+def pooled(files: Sequence[Path], weights: Path, backbone: str = "MobileNet") -> NDArray[np.float32]:
+    """A MobileNet's pooled features (2, n, width), of pictures and of their mirror images, each of length 1."""
     import keras
     from PIL import Image
 
-    trunk = keras.applications.MobileNet(input_shape=(SIDE, SIDE, 3), include_top=False, weights=None, pooling="avg")
+    build = getattr(keras.applications, backbone)
+    trunk = build(input_shape=(SIDE, SIDE, 3), include_top=False, weights=None, pooling="avg")
     trunk.load_weights(str(weights))
     found: list[list[NDArray[np.float32]]] = [[], []]
     for first in range(0, len(files), BATCH):
