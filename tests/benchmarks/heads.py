@@ -1,9 +1,9 @@
 """What do linear heads reach over many divisions of one folder, beside a plain logistic regression?
 
 `truth` judges a whole command, ten minutes for each division. A handful of divisions cannot tell a gain of half a
-point. Here the features of both MobileNets are computed once, and each division takes seconds: 30 % of each class are the
-outer test, 80 % of the rest are what the plain regression (C = 30, MobileNet at 224 pixels, picture and mirror image)
-and the heads learn from; `all` learns the whole rest, as the delivered model does.
+point. Here the features of both MobileNets are computed once, and each division takes seconds. 30 % of each class are
+the outer test. 80 % of the rest are what the plain regression (C = 30, MobileNet at 224 pixels, picture and mirror
+image) and the heads learn from. `all` learns the whole rest, as the delivered model does.
 
     python -m tests.benchmarks.heads DATA --weights WEIGHTS --seeds 40
 
