@@ -32,13 +32,15 @@ def find_label_mistakes(
     probabilities: Any,
     thresholds: Any,
     learnt: Indices,
+    until: float | None = None,
 ) -> dict[str, bytes]:
     """The files of `mistakes/`, as `search.training.mistakes.find_mistakes` has them.
 
     A mistake in the record has the place of its picture in the test list of split.json, the labels that were `missed`
     and those that were `added`, each with its probability, and the nearest training picture with its labels. The
     pictures come first whose wrong labels are furthest beyond their `thresholds` (labels,). `where` is bright where
-    covering the picture took most from the surest label that was added.
+    covering the picture took most from the surest label that was added. After `until` (`time.monotonic`) none is
+    covered.
     """
     truth = pictures.labels[pictures.test] > 0
     said = probabilities >= thresholds
@@ -72,7 +74,9 @@ def find_label_mistakes(
                     "similarity": float(similar[number]),
                 },
             }
-            if told["added"] and number < LOOKED_AT and time.monotonic() - began < BOUND:
+            now = time.monotonic()
+            in_time = now - began < BOUND and (until is None or now < until)
+            if told["added"] and number < LOOKED_AT and in_time:
                 surest = int(max(told["added"], key=lambda one: one[1])[0])
                 mistake["where"] = f"{name}-where.jpg"
                 files[mistake["where"]] = thumbnail(lit(pixels[row], occlusion(model, pixels[row], surest)))

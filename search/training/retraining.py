@@ -223,7 +223,9 @@ def retrain(
     took = latency(raw, pixels[pictures.test[:BATCH]], threads)
     until = training.get("until")
     if pictures.multilabel:
-        mistakes = find_label_mistakes(family, trained, model, pictures, pixels, probabilities, cuts, learnt.train)
+        mistakes = find_label_mistakes(
+            family, trained, model, pictures, pixels, probabilities, cuts, learnt.train, until
+        )
         return Outcome(row, packed.getvalue(), content, model.count_params(), took, mistakes, note, doubt)
     mistakes = find_mistakes(family, trained, model, pictures, pixels, probabilities, learnt.train, until)
     doubts: dict[str, bytes] = {}
