@@ -1,6 +1,7 @@
 """What is known of a backbone before it is built, in plain numbers, and which of them a search takes."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ from typing import Any
 import h5py
 import pytest
 from optuna.distributions import IntDistribution
+from written_run import write_run
 
 from models.backbones import BACKBONES, called, file_of, known, names, walked
 from models.sizes import DEEPEST, PARAMETERS, features, forward, parameters, sources, stored, work
+from results.analysis import verdict
 from results.analysis.verdict import probe
+from results.pages.document import write_report
 from search.parsing import options, parser
 from search.run import trunks
 from search.settings import Settings
@@ -268,3 +272,17 @@ def test_the_table_of_the_guide_has_every_trunk() -> None:
     assert rows["EfficientNetV2S"].startswith("| `EfficientNetV2S` | 20.3 | ")
     assert "| 19 of 42 | 1,280 | 384 | " in rows["EfficientNetV2S"]
     assert rows["Xception"].endswith("`xception_weights_tf_dim_ordering_tf_kernels_notop.h5` |")
+
+
+def test_the_report_calls_a_trunk_by_its_name(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", families=("mobilenet",))
+    rows = (run / "trials.jsonl").read_text()
+    (run / "trials.jsonl").write_text(re.sub(r'"backbone": ?"MobileNet(V2)?"', '"backbone": "EfficientNetV2B0"', rows))
+    write_report(run)
+    summary = json.loads((run / "results.json").read_text())
+    told = (run / "report.md").read_text()
+    best = summary["families"]["mobilenet"]
+    assert best["best"]["config"]["backbone"] == "EfficientNetV2B0"
+    assert verdict.headline(summary).startswith("EfficientNetV2B0 ")
+    assert "## EfficientNetV2B0" in told
+    assert verdict.model_title("mobilenet", {"best": None}) == "MobileNet"

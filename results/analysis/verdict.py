@@ -36,6 +36,14 @@ def title(family: str) -> str:
     return TITLES.get(family, family.replace("_", " "))
 
 
+def model_title(family: str, record: dict[str, Any]) -> str:
+    """The name of a family's best model in print: of a trunk that is no MobileNet its own name."""
+    backbone = ((record["best"] or {}).get("config") or {}).get("backbone")
+    if family != "mobilenet" or not isinstance(backbone, str) or backbone.startswith("MobileNet"):
+        return title(family)
+    return backbone
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """A share as a percentage; a dash where it is not known."""
     return NOT_KNOWN if share is None else f"{100 * share:.{digits}f} %"
@@ -215,11 +223,12 @@ def headline(summary: dict[str, Any]) -> str:
     if winner is None:
         return "No family has a trial to choose from yet."
     record = summary["families"][winner]
+    name = model_title(winner, record)
     test = record["test"]
     doubt = against_usual(summary, winner) if record["above_commonest"] is False else ""
     if test is None:
         return (
-            f"{title(winner)} leads with {standing(record['metric'], record['best'])}; "
+            f"{name} leads with {standing(record['metric'], record['best'])}; "
             f"it has not been scored on the test pictures.{doubt}"
         )
     spread = "" if test["low"] is None else f" (95 % interval {100 * test['low']:.1f} to {percent(test['high'])})"
@@ -232,8 +241,8 @@ def headline(summary: dict[str, Any]) -> str:
             rightly = f"all labels of {share} of them are right{spread}"
         what = f"{called(record['metric'])} on {pictures} is {scored(test)}"
         verb = " wins" if wins else ""
-        return f"{title(winner)}{verb}: its {what}; {rightly}.{doubt}"
-    told = f"{title(winner)}{wins} names {percent(test['accuracy'])} of {pictures} rightly{spread}."
+        return f"{name}{verb}: its {what}; {rightly}.{doubt}"
+    told = f"{name}{wins} names {percent(test['accuracy'])} of {pictures} rightly{spread}."
     return told + doubt
 
 
@@ -282,7 +291,7 @@ def caveats(summary: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the table, most important first."""
     said = [line for line in (several(summary["data"]), imbalance(summary["data"]), weighted(summary)) if line]
     for family, record in summary["families"].items():
-        name = title(family)
+        name = model_title(family, record)
         if record["above_commonest"] is False:
             test, best = record["test"], record["best"]
             reached = f"{interval(test)} on test" if test else f"{percent(best['validation_accuracy'])} on validation"
@@ -422,7 +431,7 @@ def probe(config: dict[str, Any]) -> str:
     # Only MobileNets come in several widths.
     trunks = [f"{backbone}-{config.get('alpha')}" if backbone.startswith("MobileNet") else backbone]
     trunks += [str(config["beside"])] if config.get("beside", "none") != "none" else []
-    mirrored = ", the mirror image averaged in" if config.get("mirror") else ""
+    mirrored = ", learnt from mirror images too" if config.get("mirrored") else ""
     return (
         f"a linear probe (logistic regression on the pooled features of {' and '.join(trunks)} at "
         f"{config.get('image_size')} pixels{mirrored})"

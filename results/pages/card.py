@@ -16,7 +16,7 @@ def card(summary: dict[str, Any], family: str) -> str:
     """A family's model in one page of Markdown: what it is, its figures, its data, its limits and how to load it."""
     record, data = summary["families"][family], summary["data"]
     best, test, model = record["best"], record["test"], record["model"]
-    lines = [f"# {cell(verdict.title(family))} of run {cell(summary['name'])}", ""]
+    lines = [f"# {cell(verdict.model_title(family, record))} of run {cell(summary['name'])}", ""]
     said = verdict.scored(test)
     lines += [
         f"A classifier of pictures into {len(data['classes']):,} classes, found by Pedigree: trial "

@@ -242,8 +242,9 @@ def _card(family: str, record: dict[str, Any], accent: str, won: bool) -> str:
         ("Fit", verdict.NOT_KNOWN if best is None else verdict.FIT[best["fit"]]),
     ]
     tag = '<span class="tag">winner</span>' if won else ""
+    name = verdict.model_title(family, record)
     return (
-        f'<article class="sheet card family" style="--accent:{accent}"><h3>{text(verdict.title(family))}{tag}</h3>'
+        f'<article class="sheet card family" style="--accent:{accent}"><h3>{text(name)}{tag}</h3>'
         f'<p class="big">{text(big)}</p><p class="of">{text(of)}</p>{strip}'
         f"<dl>{''.join(f'<dt>{text(key)}</dt><dd>{text(fact)}</dd>' for key, fact in facts)}</dl></article>"
     )

@@ -14,7 +14,7 @@ def label_card(summary: dict[str, Any], family: str) -> str:
     best, test, model = record["best"], record["test"], record["model"]
     found = (test or {}).get("labels")
     lines = [
-        f"# {cell(verdict.title(family))} of run {cell(summary['name'])}",
+        f"# {cell(verdict.model_title(family, record))} of run {cell(summary['name'])}",
         "",
         f"A model that says which of {len(data['classes']):,} labels a picture has, none, one or several, found by "
         f"Pedigree: trial {cell(best['trial'])}, trained again on the training and validation pictures with seed "

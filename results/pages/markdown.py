@@ -62,7 +62,7 @@ def markdown(summary: dict[str, Any], rows: Rows, plates: Sequence[tuple[str, st
         lines += ["", "Before you believe it:", "", *(f"- {cell(line)}" for line in said)]
     lines += predecessor.markdown_lines(summary)
     for family, record in summary["families"].items():
-        lines += ["", f"## {cell(verdict.title(family))}", "", cell(verdict.paragraph(family, record))]
+        lines += ["", f"## {cell(verdict.model_title(family, record))}", "", cell(verdict.paragraph(family, record))]
         hints = verdict.advice(family, record)
         if hints:
             lines += ["", "What the next search should change:", "", *(f"- {cell(hint)}" for hint in hints)]
