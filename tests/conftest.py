@@ -31,6 +31,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if named else min(PROCESSES, os.cpu_count() or 1)
 
 
+# Files whose tests of the second tier start searches, clusters or programs that are timed.
+ALONE = {
+    "aims", "benchmarks", "bring_your_own", "cluster", "dashboard", "demo_trunk", "deploy", "faults", "interface",
+    "label_guide", "layouts", "metrics", "names", "nodes", "offsite", "predecessor", "run", "slurm", "storage",
+    "submit", "trackers", "tuning",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What the two runs of the second tier are told apart by."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in ALONE:
+            item.add_marker(pytest.mark.alone)
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of all processes of one pytest, for what is dear and that no test changes."""

@@ -192,6 +192,23 @@ def test_models_of_deep_trunks_take_longer_to_be_built(kept: Callable[..., Kept]
     assert run.pace.overhead("mobilenet") == pytest.approx(9.0 * 368 / 120 + 5)
 
 
+def test_time_is_kept_for_what_may_come_to_lead(kept: Callable[..., Kept]) -> None:
+    run = kept(families=("mobilenet",))
+    probe = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 224, "head": "probe", "beside": "none"}
+    probe |= {"unfrozen_blocks": 0}
+    first = run.trial(1, 4.0, 0.9, family="mobilenet", config=probe, status=FINISHED, until=0.0)
+    first.waited = 100.0
+    # A picture takes 100 s of 1,250 of them; 300 are looked at.
+    alone = run.pace.overhead("mobilenet")
+    assert alone == pytest.approx(9 + 5 + 300 * 100 / 1250)
+    other = run.trial(2, math.inf, family="mobilenet", config={**probe, "backbone": "MobileNetV2"})
+    assert run.pace.overhead("mobilenet") == alone
+    other.started = True
+    # Once it is under way, it may lead by itself or beside the first.
+    both = 1 + 2 * forward("MobileNetV2", 1.0, 224) / forward("MobileNet", 1.0, 224)
+    assert run.pace.overhead("mobilenet") == pytest.approx(9 + 5 + 300 * both * 100 / 1250)
+
+
 def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) -> None:
     run = kept(families=("mobilenet",))
     probe = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 224, "head": "probe", "beside": "none"}

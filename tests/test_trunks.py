@@ -237,6 +237,7 @@ def test_a_network_that_is_trained_whole(pictures: Pictures) -> None:
     assert 0 <= rows[0]["validation_accuracy"] <= 1
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_whole_search_with_trunks_of_a_folder(ray_cluster: None, drawn: Path, tmp_path: Path) -> None:
     for name in SMALLEST:

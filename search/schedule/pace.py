@@ -199,17 +199,25 @@ class Pace:
     def _looking(self, family: str) -> float:
         """Seconds of a picture through the exported model of a family's leader; 0 where there is none.
 
-        Of trunks those of a trial that is under way count too, since it may come to lead.
+        Of trunks those of a trial that is under way count too, and of probes any two that were tried: they may come to
+        lead.
         """
         leader = self.leader(family)
         if leader is None:
             return 0.0
         if family == TRANSFER:
             costs = self._computed()[1]
-            tried = [leader, *(record for record in self.journal.of(TRANSFER, RUNNING) if record.started)]
-            return max(
-                sum(self._passing(one[0], costs) * forward(*one) for one in sources(record.config)) for record in tried
-            )
+
+            def cost(source: Source) -> float:
+                return self._passing(source[0], costs) * forward(*source)
+
+            running = [record for record in self.journal.of(TRANSFER, RUNNING) if record.started]
+            found = [sum(map(cost, sources(record.config))) for record in (leader, *running)]
+            if is_probe(leader.config):
+                tried = [*running, *(record for record in self.journal.of(TRANSFER) if record.values)]
+                probed = {one for record in tried if is_probe(record.config) for one in sources(record.config)}
+                found.append(sum(sorted(map(cost, probed))[-2:]))
+            return max(found)
         # A third of what training takes.
         return leader.fastest / 3 / self.pictures / passes(family, leader.config, self.pictures)
 
