@@ -48,7 +48,8 @@ def probes(
 ) -> tuple[dict[str, Any], ...]:
     """The points of all linear probes: of each trunk, and of each two side by side, at each size.
 
-    Where `weighted`, for imbalanced data, each of them with every power of the class counts: the features are the same.
+    Where `weighted`, for imbalanced data, each of them with every power of the class counts, one after the other: the
+    features are the same.
 
     The largest size comes first, that of the pictures that the trunks were trained on: of photographs of dogs 224
     pixels were better than 160, and 256 and 288 no better than 224. One trunk at two sizes side by side was no better
@@ -58,20 +59,19 @@ def probes(
     widest = max((alpha for _, alpha in backbones), default=0.0)
     names = [called(*one) for one in sorted(backbones, key=lambda one: -one[1])]
     wide = sum(alpha == widest for _, alpha in backbones)
+    powers = weighting.POWERS if weighted else (0.0,)
     found: list[dict[str, Any]] = []
     for size in sorted(image_sizes, reverse=True):
-        for power in weighting.POWERS if weighted else (0.0,):
-            more: dict[str, Any] = {"class_weight_power": power} if power else {}
-            plain: list[dict[str, Any]] = []
-            for number, name in enumerate(names):
-                point = {"head": "probe", "backbone": name, "image_size": size, **more}
-                plain += [point, *({**point, "beside": other} for other in names[:number])]
-            # Of the first trunks, and of these two by two.
-            first, rest = plain[: wide * (wide + 1) // 2], plain[wide * (wide + 1) // 2 :]
-            for points in (first, rest):
-                both = sorted(points, key=lambda point: "beside" not in point)
-                found += [*points, *({**point, "mirrored": True} for point in both)]
-    return tuple(found)
+        plain: list[dict[str, Any]] = []
+        for number, name in enumerate(names):
+            point = {"head": "probe", "backbone": name, "image_size": size}
+            plain += [point, *({**point, "beside": other} for other in names[:number])]
+        # Of the first trunks, and of these two by two.
+        first, rest = plain[: wide * (wide + 1) // 2], plain[wide * (wide + 1) // 2 :]
+        for points in (first, rest):
+            both = sorted(points, key=lambda point: "beside" not in point)
+            found += [*points, *({**point, "mirrored": True} for point in both)]
+    return tuple({**point, **({"class_weight_power": power} if power else {})} for point in found for power in powers)
 
 
 def leading(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
