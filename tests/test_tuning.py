@@ -924,6 +924,7 @@ def test_optuna_and_the_rows_agree(searched: Searched) -> None:
     assert list(trials[3].intermediate_values) == list(range(1, 13))
 
 
+@pytest.mark.slow
 def test_the_mirror_says_what_optuna_was_told(searched: Searched) -> None:
     journal, study, _, shown = searched
     for trial, copy, record in zip(study.study.trials, shown, journal.records.values(), strict=True):
@@ -932,6 +933,7 @@ def test_the_mirror_says_what_optuna_was_told(searched: Searched) -> None:
         assert copy.user_attrs == {"trial": record.name, "reason": record.reason}
 
 
+@pytest.mark.slow
 def test_failures_do_not_end_the_search(searched: Searched) -> None:
     journal, _, _, _ = searched
     assert Counter(row["event"] for row in journal.rows) == {
