@@ -375,6 +375,11 @@ def test_one_probe_stands_for_all_of_them() -> None:
     assert (best_trial(rows_of(*rows.records, {**start, "config": pair}, *rest), "a") or {})["trial"] == "a-004"
     start, *rest = probe("a-004", 0.925, 0.19)
     assert (best_trial(rows_of(*rows.records, {**start, "config": pair}, *rest), "a") or {})["trial"] == "a-001"
+    # Rare classes are weighed where that is clearly better.
+    for reached, chosen in ((0.952, "a-001"), (0.975, "a-004")):
+        start, *rest = probe("a-004", reached, 0.1)
+        weighs = {**start, "config": {"head": "probe", "class_weight_power": 0.5}}
+        assert (best_trial(rows_of(*rows.records, weighs, *rest), "a") or {})["trial"] == chosen
     both = rows_of(*rows.records, *full("a-003", 0.94))
     assert [record["trial"] for record in contenders(both, "a", 9, 100)] == ["a-001", "a-003"]
     # What was trained by epochs is best where it is clearly above: by 1.9 points on a fifth of 900 pictures.

@@ -264,6 +264,10 @@ def _finished(rows: Rows, family: str) -> list[Trial]:
         # A penalty that is too weak for its cross-entropy costs no accuracy: it does not tell probes apart.
         most = max(_sees(probes[place][0].config) for place in near)
         near = [place for place in near if _sees(probes[place][0].config) == most]
+        # Nor are rare classes weighed where that shows no gain: chosen by the score alone it lost 0.7 points of macro-F1
+        # on five cuts of photographs.
+        least = min(_power(probes[place][0].config) for place in near)
+        near = [place for place in near if _power(probes[place][0].config) == least]
         chosen = probes[near[clear_best([told[place] for place in near], held, [errors[place] for place in near])]]
         place = ranked.index(probes[0])
         ranked.remove(chosen)
@@ -288,6 +292,11 @@ def _sees(config: Mapping[str, Any]) -> tuple[float, float, bool]:
     if beside != "none":
         widths.append(float(beside.partition("-")[2] or 1.0))
     return sum(widths), float(config.get("image_size") or 0.0), bool(config.get("mirrored"))
+
+
+def _power(config: Mapping[str, Any]) -> float:
+    """By what power of the class counts rare classes count more."""
+    return float(config.get("class_weight_power") or 0.0)
 
 
 def is_probe(config: Mapping[str, Any]) -> bool:
