@@ -264,8 +264,8 @@ def _finished(rows: Rows, family: str) -> list[Trial]:
         # A penalty that is too weak for its cross-entropy costs no accuracy: it does not tell probes apart.
         most = max(_sees(probes[place][0].config) for place in near)
         near = [place for place in near if _sees(probes[place][0].config) == most]
-        # Nor are rare classes weighed where that shows no gain: chosen by the score alone it lost 0.7 points of macro-F1
-        # on five cuts of photographs.
+        # Nor are rare classes weighed where that shows no gain: chosen by the score alone it lost 0.8 points of
+        # macro-F1 on five cuts of photographs.
         least = min(_power(probes[place][0].config) for place in near)
         near = [place for place in near if _power(probes[place][0].config) == least]
         chosen = probes[near[clear_best([told[place] for place in near], held, [errors[place] for place in near])]]

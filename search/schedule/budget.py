@@ -156,16 +156,20 @@ class Budget:
         """Seconds of the clock before retraining and report are due."""
         return self.remaining() + REPORT_SECONDS - self.reserve()
 
-    def patience(self, family: str) -> float | None:
+    def patience(self, record: Record) -> float | None:
         """Seconds after which a trial that begins now is ended, whatever it is at; None where there is no limit."""
         if not self.limited:
             return None
-        found = self.ahead()
-        if self.pace.leader(family) is None:
-            # Nobody knows what its retraining will take: at least that of its model, and of a trunk, whose passes are
-            # what a probe waits for, that it looks at so many pictures more.
+        if not any(self.pace.leader(family) for family in self.settings.families):
+            # Nothing could be handed over yet: that comes before the time to retrain it.
+            found = self.remaining()
+        else:
+            found = self.ahead()
+            found -= self.pace.overhead(record.family) if self.pace.leader(record.family) is None else 0.0
+        if self.pace.leader(record.family) is None and record.family == TRANSFER:
+            # Of what waits for a trunk's passes the retraining looks at so many pictures more.
             looked = (self.pace.test + LOOKED_AT) / (self.pace.pictures * self.pace.growth)
-            found = (found - self.pace.overhead(family)) / (1 + looked * (family == TRANSFER))
+            found /= 1 + looked * (work(record.family, record.config) <= HEAD)
         return max(0.0, found)
 
     def free(self) -> float:

@@ -157,7 +157,7 @@ class Course:
         return name, replace(
             job, epochs=record.planned, planned=record.planned, rungs=rungs, kept=kept, measured=measured,
             last=kept and self.budget.limited,
-            within=self.budget.patience(record.family),
+            within=self.budget.patience(record),
         )  # fmt: skip
 
     def _job(self, kind: str, family: str, config: dict[str, Any], seed: int) -> Job:
