@@ -1,6 +1,5 @@
 """A folder of class folders, listed: names, labels, a digest of every file, and what was left out and why."""
 
-import gc
 import hashlib
 import json
 import os
@@ -9,7 +8,6 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +15,7 @@ from pathlib import Path
 from results.delivery.files import OTHER_FILES
 from results.delivery.files import printable as _printable
 from search.data import label_sets
+from search.data.collecting import without_circles
 from search.data.layout import (
     CLUTTER,
     TEST,
@@ -187,7 +186,7 @@ def read_folder(
         raise ValueError(f"{option} needs a folder of pictures, and `{root}` is a table, which has the classes itself")
     reading = _Reading(images or (root if table is None else root.parent), own, label_from, resplit, columns)
     try:
-        with _without_circles():
+        with without_circles():
             if table is not None:
                 reading.list_table({None: read_table(table, columns)})
             elif is_brought(root):
@@ -199,21 +198,6 @@ def read_folder(
             return _chosen(reading, classes, exclude, min_pictures, rare)
     except ValueError as error:
         raise ValueError(with_notes(_printable_lines(str(error)), reading.told())) from error
-
-
-@contextmanager
-def _without_circles() -> Iterator[None]:
-    """Makes hundreds of thousands of records, none of which leads back to itself, without looking for circles in them.
-
-    Python would look through all that there are again and again: a fifth of the time.
-    """
-    usual = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if usual:
-            gc.enable()
 
 
 def _check_images(root: Path, images: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.collecting import without_circles
 from search.data.grouped import divide, shuffled
 from search.data.label_sets import check_sides
 from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, leave_out, listed
@@ -32,6 +33,7 @@ class Split:
     removed: Indices  # copies taken out of the user's own sides, because another side holds them too
 
 
+@without_circles()
 def split_pictures(
     labels: NDArray[np.integer],
     groups: NDArray[np.integer],
