@@ -78,7 +78,6 @@ def test_a_trial_whose_time_is_up_ends_within_its_epoch_with_the_rows_that_it_ha
             said.append((kind, content))
 
         def recv(self) -> str:
-            # Beside a row that waits for the next one, the time runs out.
             return "go on"
 
     endless = replace(job(config("scratch_keras"), epochs=10_000), within=3.0)

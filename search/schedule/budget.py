@@ -160,16 +160,15 @@ class Budget:
         """Seconds after which a trial that begins now is ended, whatever it is at; None where there is no limit."""
         if not self.limited:
             return None
-        if not any(self.pace.leader(family) for family in self.settings.families):
-            # Nothing could be handed over yet: that comes before the time to retrain it.
-            found = self.remaining()
-        else:
-            found = self.ahead()
-            found -= self.pace.overhead(record.family) if self.pace.leader(record.family) is None else 0.0
-        if self.pace.leader(record.family) is None and record.family == TRANSFER:
-            # Of what waits for a trunk's passes the retraining looks at so many pictures more.
-            looked = (self.pace.test + LOOKED_AT) / (self.pace.pictures * self.pace.growth)
-            found /= 1 + looked * (work(record.family, record.config) <= HEAD)
+        family = record.family
+        if self.pace.leader(family) is not None:
+            return max(0.0, self.ahead())
+        # As long as nothing could be handed over, that comes before the time to retrain it.
+        others = any(self.pace.leader(other) is not None for other in self.settings.families)
+        found = self.ahead() - self.pace.overhead(family) if others else self.remaining()
+        if family == TRANSFER and work(family, record.config) <= HEAD:
+            # What waits for a trunk's passes: the retraining looks at so many pictures more.
+            found /= 1 + (self.pace.test + LOOKED_AT) / (self.pace.pictures * self.pace.growth)
         return max(0.0, found)
 
     def free(self) -> float:

@@ -12,7 +12,6 @@ that of the plain regression, in points, with the 95 % interval of their mean ov
 """
 
 import argparse
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,9 +23,8 @@ from numpy.typing import NDArray
 from results.analysis.numbers import mean_interval
 from results.delivery.files import pictures_below
 from search.training.probes import solve_once
-from search.training.weights import find_weights
 from tests.benchmarks.measuring import show
-from tests.benchmarks.truth import OUTER, STRENGTH, pooled
+from tests.benchmarks.truth import OUTER, STRENGTH, pooled, weights_of
 
 Array = NDArray[np.float32]
 LEARNT = 0.8  # of the pictures that are not outer test
@@ -70,15 +68,6 @@ def one_division(features: Mapping[str, Array], labels: NDArray[np.int64], seed:
     return found
 
 
-def features_of(files: Sequence[Path], weights: str) -> dict[str, Array]:
-    """The pooled features (2, n, width) of each trunk, of pictures and of their mirror images, each of length 1."""
-    paths = {item.backbone: item.path for item in find_weights(weights, seed=0) if item.alpha == 1.0}
-    missing = [name for name in TRUNKS if paths.get(name) is None]
-    if missing:
-        raise ValueError(f"needs weights of {' and '.join(TRUNKS)} of width 1, and `{weights}` lacks {missing[0]}")
-    return {name: pooled(files, path, name) for name in TRUNKS if (path := paths[name]) is not None}
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     from threadpoolctl import threadpool_limits
 
@@ -86,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folders = [path for path in sorted(options.data.iterdir()) if path.is_dir()]
     files = [sorted(pictures_below(folder)) for folder in folders]
     labels = np.repeat(np.arange(len(files)), [len(found) for found in files])
-    features = features_of([file for found in files for file in found], options.weights)
+    every = [file for found in files for file in found]
+    paths = [weights_of(options.weights, name) for name in TRUNKS]
+    features = {name: pooled(every, path, name) for name, path in zip(TRUNKS, paths, strict=True)}
     # Threads of one small product wait for each other.
     with threadpool_limits(1):
         divisions = [one_division(features, labels, seed) for seed in range(options.seeds)]
@@ -99,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         [name, value["mean"], value["low"], value["high"]] for name, value in summary.items() if name != PLAIN
     ]
     result = {"pictures": len(labels), "cores": os.cpu_count(), "divisions": divisions, "minus_plain": summary}
-    show(json.loads(json.dumps(result)), ["head", "points above", "from", "to"], body, options.out)
+    show(result, ["head", "points above", "from", "to"], body, options.out)
     return 0
 
 

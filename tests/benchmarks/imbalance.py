@@ -45,7 +45,8 @@ def cut(data: Path, seed: int, aside: Path, fewest: int = FEWEST, step: int = ST
     for place, folder in zip(random.permutation(len(folders)).tolist(), folders, strict=True):
         files = sorted(pictures_below(folder))
         wanted = fewest + step * place
-        if len(files) <= wanted - step or len(files) < fewest:
+        lacking = wanted - len(files)
+        if lacking > 0 and (lacking >= step or place == 0):
             raise ValueError(
                 f"needs {wanted} pictures of a class that is cut to so many, got {len(files)} in `{folder}`"
             )

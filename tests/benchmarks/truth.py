@@ -94,14 +94,18 @@ def pooled(files: Sequence[Path], weights: Path, backbone: str = "MobileNet") ->
     return scaled
 
 
+def weights_of(weights: str, backbone: str) -> Path:
+    """The file of a MobileNet of width 1; raises ValueError where it is not among the weights."""
+    for item in find_weights(weights, seed=0):
+        if (item.backbone, item.alpha) == (backbone, 1.0) and item.path is not None:
+            return item.path
+    raise ValueError(f"needs weights of {backbone} of width 1, and `{weights}` has none")
+
+
 def features_of(options: argparse.Namespace) -> dict[str, NDArray[np.float32]]:
     """The pooled features of every picture of the data (2, 1024), by class folder and name: for all divisions."""
-    item = next(
-        item for item in find_weights(options.weights, seed=0) if (item.backbone, item.alpha) == ("MobileNet", 1.0)
-    )
-    assert item.path is not None
     files = [file for folder in sorted(options.data.iterdir()) if folder.is_dir() for file in pictures_below(folder)]
-    found = pooled(files, item.path)
+    found = pooled(files, weights_of(options.weights, "MobileNet"))
     return {f"{file.parent.name}/{file.name}": found[:, place] for place, file in enumerate(files)}
 
 
