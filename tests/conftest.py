@@ -17,12 +17,14 @@ from search.data.demo import draw_demo
 from search.data.pictures import Pictures, prepare
 from search.settings import Settings
 from search.studies.hyperparameters import TrialHyperParameters
-from spaces import SPACES
+from spaces import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 4  # for the whole suite, at most: each imports Keras
 # Benchmarks are imported under the name by which they are run from the root: `python -m tests.benchmarks.NAME`.
 sys.path.append(str(ROOT))
+# As `results.delivery.framework.import_keras` has it: some tests import Keras themselves, and before it.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -95,7 +97,7 @@ def config() -> Callable[..., dict[str, Any]]:
 
     def base(family: str, **values: Any) -> dict[str, Any]:
         bound: dict[str, Any] = {"backbones": (("MobileNet", 0.25),)} if family == "mobilenet" else {}
-        return {**SPACES[family](TrialHyperParameters(), image_sizes=(32,), **bound), **values}
+        return {**FAMILIES[family].space(TrialHyperParameters(), image_sizes=(32,), **bound), **values}
 
     return base
 

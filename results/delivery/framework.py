@@ -79,6 +79,9 @@ _OTHER_HOME = "mend it, or set KERAS_HOME to another folder"
 def import_keras() -> Any:
     """Imports Keras and sets what every model here is made for: called before anything else is done with it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow takes oneDNN's kernels by itself only on processors with AVX-512's newer instructions. With AVX2 alone
+    # they train small networks in half of the time and pass pictures through a trunk in two thirds of it.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ["KERAS_BACKEND"] = backend()
     os.environ["KERAS_NNX_ENABLED"] = "false"
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
