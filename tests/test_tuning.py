@@ -33,7 +33,7 @@ from search.studies.study import Study, studies_of
 from search.training.retraining import Outcome, Refitted
 from search.training.weights import Weights
 from search.training.worker import TIMING, Job, Setup
-from spaces import SPACES
+from spaces import FAMILIES
 
 WEIGHTS = (Weights("MobileNet", 0.25, None, "random-0"),)
 
@@ -674,9 +674,9 @@ def test_a_final_that_was_interrupted_goes_on_where_it_was(plan: Plan) -> None:
     name, job = first.start()
     played(first, 0.5, name, job)
     again = plan(folder="run", families=("scratch_keras",), finalists=2, final_seeds=1)
+    # That it was asked takes nothing away from it.
     assert not again.course.nothing_left()
-    other = plan(folder="run", families=("scratch_keras",), finalists=2, final_seeds=1)
-    assert other.start()[0] == "scratch_keras-000-final-1"
+    assert again.start()[0] == "scratch_keras-000-final-1"
 
 
 def test_a_few_batches_are_timed_before_the_first_trial_of_a_family(
@@ -710,7 +710,7 @@ def test_a_family_whose_batches_fail_is_searched_all_the_same(plan: Plan) -> Non
 def test_where_there_is_no_time_to_retrain_the_trial_s_own_model_is_handed_over(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0, finalists=1)
     family, config = "scratch_keras", planned.course.usual["scratch_keras"]
-    planned.course.timed.add(family)
+    planned.course.turns.timed.add(family)
     planned.course.pace.sample(family, config, 0.1)
     name, job = planned.start()
     assert (job.planned, job.last) == (9, True)
@@ -732,7 +732,7 @@ def test_where_there_is_no_time_to_retrain_the_trial_s_own_model_is_handed_over(
 
 def test_where_there_is_nothing_to_hand_over_the_retraining_is_short(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0, finalists=1)
-    planned.course.timed.add("scratch_keras")
+    planned.course.turns.timed.add("scratch_keras")
     planned.course.pace.sample("scratch_keras", planned.course.usual["scratch_keras"], 0.1)
     name, _ = planned.start()
     # No state of it has come.
@@ -750,11 +750,13 @@ def test_where_there_is_nothing_to_hand_over_the_retraining_is_short(plan: Plan)
         "no other model"
     ]
     # With a model of another family it is left.
-    assert not planned.course.delivery._other_model("scratch_keras")
+    assert not planned.course.delivery.retrainings.other_model("scratch_keras")
     planned.journal.write("model", "mobilenet-000", "mobilenet", seed=0, path="models/mobilenet.keras")
     settings = planned.course.settings
-    planned.course.delivery.settings = dataclasses.replace(settings, families=("scratch_keras", "mobilenet"))
-    assert planned.course.delivery._other_model("scratch_keras")
+    planned.course.delivery.retrainings.settings = dataclasses.replace(
+        settings, families=("scratch_keras", "mobilenet")
+    )
+    assert planned.course.delivery.retrainings.other_model("scratch_keras")
 
 
 def test_a_head_on_stored_features_is_retrained_however_little_time_is_left(plan: Plan) -> None:
@@ -852,7 +854,7 @@ TROUBLES: dict[str, dict[str, Any]] = {
 def troubled(hp: Any) -> dict[str, Any]:
     """A space some of whose configurations end badly."""
     trouble = hp.Choice("trouble", list(TROUBLES))
-    config = SPACES["scratch_keras"](hp, image_sizes=(32,))
+    config = FAMILIES["scratch_keras"].space(hp, image_sizes=(32,))
     return {**config, "flip": "none", "rotation": 0.0, "zoom": 0.0, **TROUBLES[trouble]}
 
 

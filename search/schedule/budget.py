@@ -8,23 +8,19 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from models.sizes import HEAD, is_probe, work
+from models.sizes import HEAD, is_probe
 from results.analysis.numbers import baseline_name
 from results.rows import INFEASIBLE, NO_TIME, RUNNING
 from search.record.journal import Journal, Record
-from search.schedule.pace import LOOKED_AT, TRANSFER, Pace
+from search.schedule.pace import LOOKED_AT, Pace
 from search.settings import Settings
+from spaces import family_of
+from spaces.costs import work
 
 # Epochs that a full trial may have. Between the rungs, which grow by `--reduction`, so that the time is used well.
 LADDER = (3, 6, 9, 13, 18, 27, 40, 54, 81, 120, 160, 240)
 # Where no time is given to decide by; also what the study's own configuration gets, which was trained about so long.
 EPOCHS = 9
-# A trunk that was trained already learns in few epochs what it ever will.
-MOST_EPOCHS = {"mobilenet": 27}
-# Up to so many epochs more of them are worth more than a retraining that has the validation pictures too: where time
-# is short, the trial's own model is handed over.
-RATHER_EPOCHS = {"mobilenet": 9}
-RATHER_EPOCHS_ELSE = 27
 # Of its family's share a full trial and its retraining may take so much: two or three of them, and many that are
 # stopped early.
 LARGEST = 0.6
@@ -36,7 +32,9 @@ RETRAININGS_SHARE = 0.3  # of a family's share, for the seeds beyond the first
 MOST_RESERVED = 0.5  # of a family's share: a retraining that takes longer is not worth what it would keep from others
 SHORT_RESERVED = 0.2  # where its trials are so short that more epochs are worth more than a retraining
 REPORT_SECONDS = 10.0
-HEADS_FINAL = 8.0  # of a head on stored features, in seconds, on four folds
+# Of a final of heads on stored features: its folds, and seconds of one of them beside a solved head's own, and of one
+# that is trained.
+FOLDS, SOLVED, TRAINED = 4, 1.0, 2.5
 SURE = 1.1  # what is predicted may take so many times as long
 MANY = 200  # trials, from which on what goes through all of them is computed once in a while alone
 WHILE = 1.0  # seconds
@@ -115,7 +113,7 @@ class Budget:
         for family in self.settings.families:
             one = self.retraining(family)
             seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else self.left[family]
-            short = self._epochs.get(family, math.inf) <= self._rather(family)
+            short = self._epochs.get(family, math.inf) <= family_of(family).rather_epochs
             if one > (SHORT_RESERVED if short else MOST_RESERVED) * self.share():
                 one = min(one, self._now_and_then("overhead", family, partial(self.pace.overhead, family)))
                 seeds = 1
@@ -145,7 +143,9 @@ class Budget:
         leader = self.pace.leader(family)
         if leader is None or self.settings.finalists < 2 or not self.left[family] or work(family, leader.config) > HEAD:
             return 0.0
-        return HEADS_FINAL * self.settings.finalists
+        # Of the leader it is known what solving it takes; a probe meets heads that are trained.
+        own = SOLVED + leader.fastest * _length(leader)
+        return FOLDS * (own + TRAINED * (self.settings.finalists - 1))
 
     def remaining(self) -> float:
         """Seconds of the clock before the report has to be written."""
@@ -166,7 +166,7 @@ class Budget:
         # As long as nothing could be handed over, that comes before the time to retrain it.
         others = any(self.pace.leader(other) is not None for other in self.settings.families)
         found = self.ahead() - self.pace.overhead(family) if others else self.remaining()
-        if family == TRANSFER and work(family, record.config) <= HEAD:
+        if family_of(family).transfers and work(family, record.config) <= HEAD:
             # What waits for a trunk's passes: the retraining looks at so many pictures more.
             found /= 1 + (self.pace.test + LOOKED_AT) / (self.pace.pictures * self.pace.growth)
         return max(0.0, found)
@@ -228,14 +228,11 @@ class Budget:
 
     def _longest(self, family: str, one: float, room: float) -> int:
         """The longest ladder on which a trial whose epochs take so long, and perhaps its retraining, find room."""
-        ladder = [epochs for epochs in LADDER if epochs <= MOST_EPOCHS.get(family, LADDER[-1])]
-        rather = self._rather(family)
+        known = family_of(family)
+        ladder = [epochs for epochs in LADDER if epochs <= (known.most_epochs or LADDER[-1])]
         twice = [epochs for epochs in ladder if epochs * one * (1 + self.pace.growth) <= room]
-        once = [epochs for epochs in ladder if epochs <= rather and epochs * one <= room]
+        once = [epochs for epochs in ladder if epochs <= known.rather_epochs and epochs * one <= room]
         return max([*twice, *once], default=ladder[0])
-
-    def _rather(self, family: str) -> int:
-        return RATHER_EPOCHS.get(family, RATHER_EPOCHS_ELSE)
 
     def plan(self, record: Record) -> tuple[int, str]:
         """For how many epochs a trial is planned, and what speaks against it: that it cannot be done in time."""
@@ -289,7 +286,7 @@ class Budget:
         if not self.limited or self.out_of_time():
             return self._up
         rate = self.pace.rate(family)
-        if rate is None or family in MOST_EPOCHS or not self.journal.of(family):
+        if rate is None or family_of(family).transfers or not self.journal.of(family):
             # Of a trained trunk there are always heads that cost next to nothing.
             return False
         full = self.epochs(family)

@@ -1,6 +1,5 @@
 """What is done next in a search, and what came of it; what decides stands in the files beside this one."""
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -8,7 +7,7 @@ from typing import Any
 
 import ray
 
-from models.sizes import HEAD, is_probe, work
+from models.sizes import HEAD, is_probe
 from results.rows import OUT_OF_TIME
 from search.data.pictures import Pictures
 from search.record.journal import FAILED, INFEASIBLE, RUNNING, STOPPED, Journal, Record
@@ -17,22 +16,14 @@ from search.schedule.delivery import Delivery
 from search.schedule.limits import Limits
 from search.schedule.losses import Losses
 from search.schedule.pace import Pace
+from search.schedule.turns import Turns
 from search.schedule.verdicts import Verdicts
 from search.settings import Settings
 from search.studies.aims import Aims
 from search.studies.study import Study
 from search.training.checkpoint import Checkpoints
 from search.training.worker import TIMING, Job
-
-# Trials that a family may be ahead of the others at the start: a head on cached features is the cheapest good
-# model there is, and the workers that build its activations together have it within the first minute.
-LEAD = {"mobilenet": 3}
-# Turns of the family with the best model so far for one of each other, once all have shown one: there the winner is
-# likelier to come from, and the rest of the --trials of the others follow when its own are done. With 16 workers 46 of
-# 50 replayed searches of drawn pictures came to within a point of the best, 41 with two turns and 44 with eight;
-# without hand-written points those of photographs did in 11.4 s at the median instead of 16.0. With a time budget
-# families have equal times instead: nobody is to be kept from their share by another's cost.
-LEADERS_TURNS = 4
+from spaces.costs import work
 
 Say = Callable[[str], None]
 
@@ -55,7 +46,6 @@ class Course:
         self.studies = studies
         self.journal = journal
         self.say = say
-        self.lead = LEAD
         self.interrupted = False
         for record in journal.records.values():
             # A run from before a trial's row said it.
@@ -70,23 +60,17 @@ class Course:
         usual = {family: self.pace.epoch_work(family, config) for family, config in self.usual.items()}
         self.budget = Budget(settings, journal, self.pace, usual)
         self.budget.alone = {family for family, study in studies.items() if study.size == 1 or study.recipe}
-        self.timing: dict[str, str] = {}  # by name, the family of each job that times a few batches
-        self.timed: set[str] = set()  # families for which there was one
         self.verdicts = Verdicts(settings, journal, aims)
         for record in self.verdicts.recall():
             studies[record.family].tell(record)
         self.limits = Limits(aims, journal, len(pictures.classes), say)
+        self.turns = Turns(settings, studies, journal, self.budget, self.limits, leader)
         self.losses = Losses(settings.max_failures)
         self.checkpoints = Checkpoints(settings.folder / "checkpoints", say)
         self._models: dict[str, list[str]] = {}  # by family, the trials whose own models are kept
-        self.delivery = Delivery(settings, journal, self.budget, self._job, self.checkpoints.holds, say)
-        self.delivery.leader = leader
+        self.delivery = Delivery(settings, journal, self.budget, self._job, self.checkpoints.holds, say, leader)
         # Trials to go on with: of a resumed run, and those whose worker was lost.
         self.again = [record.name for record in journal.records.values() if record.status == RUNNING]
-        self._best = {
-            family: max((record.best for record in journal.of(family)), default=-math.inf)
-            for family in settings.families
-        }
         self.workers = workers
 
     @property
@@ -108,8 +92,8 @@ class Course:
             return self._search_job(self.again.pop(0))
         if recipe := self.delivery.next_recipe():
             return recipe
-        while not self.interrupted and (family := self._next_family()) is not None:
-            if family not in self.timed and self.budget.unknown(family):
+        while not self.interrupted and (family := self.turns.next()) is not None:
+            if family not in self.turns.timed and self.budget.unknown(family):
                 return self._timing_job(family)
             record = self._drawn(family)
             objection = self._objection(record)
@@ -119,12 +103,12 @@ class Course:
             self.journal.start(record.name)
             self.journal.end(record.name, INFEASIBLE, objection)
             self._tell(record)
-        return None if self.interrupted else self.delivery.next(self._searched)
+        return None if self.interrupted else self.delivery.next(self.turns.searched)
 
     def _timing_job(self, family: str) -> tuple[str, Job]:
         name = f"{family}-{TIMING}"
-        self.timing[name] = family
-        self.timed.add(family)
+        self.turns.timing[name] = family
+        self.turns.timed.add(family)
         return name, self._job(TIMING, family, self.usual[family], self.settings.seed)
 
     def _drawn(self, family: str) -> Record:
@@ -163,43 +147,14 @@ class Course:
     def _job(self, kind: str, family: str, config: dict[str, Any], seed: int) -> Job:
         return Job(kind, family, config, seed, EPOCHS, EPOCHS, self.settings.views, kept=not is_probe(config))
 
-    def _next_family(self) -> str | None:
-        if self.budget.out_of_time():
-            return None
-        families = [family for family in self.settings.families if self._open(family)]
-        # Whose pace is being measured waits: how long its trials are hangs on it.
-        families = [family for family in families if family not in self.timing.values()]
-        leader = self.delivery.leader
-        if leader in families and not self.journal.of(leader):
-            return leader
-        if self.budget.limited:
-            return min(families, key=lambda f: (self.budget.spent(f), -self.lead.get(f, 0)), default=None)
-        if -math.inf in self._best.values():
-            return min(families, key=lambda f: self._tried(f) - self.lead.get(f, 0), default=None)
-        ahead = max(self._best, key=lambda f: self._best[f])
-        return min(families, key=lambda f: self._tried(f) / (LEADERS_TURNS if f == ahead else 1), default=None)
-
-    def _tried(self, family: str) -> int:
-        """Trials of a family; those that broke a limit were not tried."""
-        return len(self.journal.of(family)) - self.limits.infeasible[family]
-
-    def _open(self, family: str) -> bool:
-        """Whether a family has trials left to try."""
-        return self.studies[family].more and not self.limits.given_up(family) and not self.budget.closed(family)
-
-    def _searched(self, family: str) -> bool:
-        exhausted = not self._open(family) or self.budget.out_of_time()
-        exhausted = exhausted and family not in self.timing.values()
-        return exhausted and not self.journal.of(family, RUNNING)
-
     def nothing_left(self) -> bool:
         """Whether a run that is resumed had already done everything."""
-        return not self.again and self._next_family() is None and self.delivery.nothing_left()
+        return not self.again and self.turns.next() is None and self.delivery.nothing_left()
 
     def over(self) -> bool:
         """Whether every trial and retraining has been given out."""
-        searched = all(self._searched(family) for family in self.settings.families)
-        return not self.again and self._next_family() is None and searched and self.delivery.over()
+        searched = all(self.turns.searched(family) for family in self.settings.families)
+        return not self.again and self.turns.next() is None and searched and self.delivery.over()
 
     # --- what came of it ---------------------------------------------------------------------------------------------
 
@@ -215,8 +170,8 @@ class Course:
         if "died" in result:
             self.losses.reasons[name] = result["died"]
             return False
-        if name in self.timing:
-            self._paced(self.timing[name], result)
+        if name in self.turns.timing:
+            self._paced(self.turns.timing[name], result)
             return False
         if name in self.delivery.given:
             lost = self.delivery.reported(name, result)
@@ -247,7 +202,7 @@ class Course:
         # A trial begins anew where it had come to no checkpoint; the epochs that it had reported stand.
         rows = [row for row in reported if row["epoch"] not in record.values]
         self.journal.epochs(record.name, rows)
-        self._best[record.family] = max(self._best[record.family], record.best)
+        self.turns.best[record.family] = max(self.turns.best[record.family], record.best)
         if not all(self.verdicts.goes_on(record, row["epoch"], record.values[row["epoch"]]) for row in rows):
             return False
         if self.verdicts.through(record):
@@ -257,7 +212,7 @@ class Course:
             return False
         # At rungs alone: when rows come between them is chance, and the order of draws must not hang on it.
         rungs = self.verdicts.epochs(record.planned)
-        if any(row["epoch"] in rungs for row in rows) and (family := self._next_family()):
+        if any(row["epoch"] in rungs for row in rows) and (family := self.turns.next()):
             self.studies[family].draw_ahead()
         return True
 
@@ -275,8 +230,8 @@ class Course:
         reason, blamed = self.losses.reason(name, reason)
         if self.interrupted:
             return
-        if name in self.timing:
-            del self.timing[name]
+        if name in self.turns.timing:
+            del self.turns.timing[name]
             return
         if name in self.delivery.given:
             self._delivered(name, reason, blamed)
