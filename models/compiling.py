@@ -39,7 +39,7 @@ def compile_model(
     optimizer.set_rates(
         decayed=[variable for variable in model.trainable_variables if len(variable.shape) > 1],
         slowed=[variable for variable in model.trainable_variables if variable.path in trunk],
-        weight_decay=config["weight_decay"],
+        weight_decay=config.get("weight_decay", 0.0),
         trunk_rate=config.get("trunk_rate", 1.0),
     )
     # Built before the first step, so that a checkpoint finds the optimizer's variables to load into.
@@ -118,10 +118,11 @@ def _optimizer(config: Mapping[str, Any], learning_rate: Any) -> Any:
 
 
 def _loss(config: Mapping[str, Any]) -> Any:
+    smoothing = config.get("label_smoothing", 0.0)
     if config.get("loss") != "focal":
-        return keras.losses.CategoricalCrossentropy(label_smoothing=config["label_smoothing"])
+        return keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
     # Without the factor of a quarter for every class alike that Keras has by default, which is only a lower rate.
-    return keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=2.0, label_smoothing=config["label_smoothing"])
+    return keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=2.0, label_smoothing=smoothing)
 
 
 def _learning_rate(config: Mapping[str, Any], steps: int) -> Any:

@@ -23,7 +23,7 @@ def with_sigmoid(model: keras.Model) -> keras.Model:
 
 def loss(config: Mapping[str, Any]) -> keras.losses.Loss:
     """Binary cross-entropy, the mean over the labels."""
-    return keras.losses.BinaryCrossentropy(label_smoothing=config["label_smoothing"])
+    return keras.losses.BinaryCrossentropy(label_smoothing=config.get("label_smoothing", 0.0))
 
 
 def metrics() -> list[keras.metrics.Metric]:

@@ -17,8 +17,9 @@ from search import machine
 from search.data import pictures as data
 from search.data import treatment
 from search.data.cache import write_aside
-from search.data.pictures import FILTER, Pixels
+from search.data.pictures import Pixels
 from search.settings import Settings
+from spaces.family import FILTER
 
 SIDE = 128  # pixels of the packed pictures that everything but the sizes is told from
 SHEET_SIDE = 96  # pixels of a picture on a class's sheet

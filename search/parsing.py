@@ -14,7 +14,6 @@ from search.progress import duration
 from search.settings import (
     DEMO,
     DUPLICATES,
-    FAMILIES,
     LABELS_FROM,
     OBJECTIVES,
     PIXEL_RANGES,
@@ -31,6 +30,7 @@ from search.settings import (
     seconds,
 )
 from search.starting import DEMO_BUDGET, DEMO_SETTINGS, USUAL_BUDGET
+from spaces import FAMILIES
 
 DESCRIPTION = "Search image classifiers: python search/run.py [DATA] [options]"
 Number = TypeVar("Number", int, float)

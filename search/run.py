@@ -266,7 +266,7 @@ def trunks(settings: Settings, say: Callable[[str], None]) -> Any:
     """The weights of the trunks that a run searches with; none where it has no use for them."""
     from search.training.weights import find_weights
 
-    if "mobilenet" not in settings.families:
+    if not settings.transfers:
         return ()
     return find_weights(
         settings.weights, seed=settings.seed, backbones=settings.backbones, sides=settings.image_sizes, say=say

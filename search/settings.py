@@ -17,8 +17,8 @@ from models.backbones import check_sides, known
 from results.analysis.metrics import ACCURACY, METRICS
 from search.home import home, own_temporary
 from search.narrowing import rules
+from spaces import FAMILIES, family_of
 
-FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
 GROUP = "pedigree.families"  # of entry points, by which packages add theirs
 PRECISIONS = ("auto", "float32", "bfloat16")
 OBJECTIVES = ("accuracy", "latency", "size")
@@ -155,7 +155,7 @@ class Settings:
     # Folders that are classes: top: those directly below the data; parent: those that hold the pictures; path: all.
     label_from: str = "auto"
     label_pattern: str = ""  # a regular expression whose group finds the class in the name of a file
-    families: tuple[str, ...] = FAMILIES  # which kinds of model are searched
+    families: tuple[str, ...] = tuple(FAMILIES)  # which kinds of model are searched
     # Families of the user's own: `package.module:Name` or `path/to/file.py:Name`, with `FAMILY=` in front or not.
     hypermodel: tuple[str, ...] = ()
     pixel_range: str = "auto"  # of the pictures that these are fed: 0..1, 0..255, or auto: as their first layers want
@@ -233,7 +233,7 @@ class Settings:
         _check(self.image_sizes != (), "image_sizes", "at least one size", self.image_sizes)
         for size in self.image_sizes:
             _check(SMALLEST <= size <= 1024, "image_sizes", f"sides from {SMALLEST} to 1024 pixels", size)
-            _check("mobilenet" not in self.families or size >= SMALLEST_TRUNK, "image_sizes", TRUNK_RULE, size)
+            _check(not self.transfers or size >= SMALLEST_TRUNK, "image_sizes", TRUNK_RULE, size)
         self._check_backbones()
         _check(self.label_from in LABELS_FROM, "label_from", f"one of {', '.join(LABELS_FROM)}", self.label_from)
         _check_pattern(self.label_pattern)
@@ -307,9 +307,15 @@ class Settings:
         except ValueError as error:
             raise ValueError(f"`backbones` needs {error}") from None
         _check(len(set(trunks)) == len(trunks), "backbones", "each trunk once", self.backbones)
-        among = "the family mobilenet, whose trunks they are, among `families`"
-        _check(not trunks or "mobilenet" in self.families, "backbones", among, self.families)
+        whose = " or ".join(name for name, family in FAMILIES.items() if family.transfers)
+        among = f"the family {whose}, whose trunks they are, among `families`"
+        _check(not trunks or self.transfers, "backbones", among, self.families)
         check_sides(trunks, self.image_sizes)
+
+    @property
+    def transfers(self) -> bool:
+        """Whether any of the families has a pretrained trunk."""
+        return any(family_of(family).transfers for family in self.families)
 
     @property
     def folder(self) -> Path:

@@ -11,7 +11,6 @@ from typing import Any
 from search.narrowing import with_space
 from search.settings import (
     DEMO,
-    FAMILIES,
     PATHS,
     Settings,
     default_cache,
@@ -23,6 +22,7 @@ from search.settings import (
     resumed,
     saved_settings,
 )
+from spaces import FAMILIES
 
 # Enough to see every part of a search at work.
 DEMO_SETTINGS: dict[str, Any] = {"image_sizes": (64,), "weights": "demo"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from models.sizes import channels, dense, shrunk
 from spaces import weighting
 
 if TYPE_CHECKING:
@@ -90,3 +92,32 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weig
         "batch_size": batch_size,
         **(weighting.choices(hp) if weighted else {}),
     }
+
+
+# What decides how fast a network answers.
+SHAPE = ("image_size", "blocks", "filters", "growth", "kernel", "stem_stride", "batch_norm", "head", "units")
+
+
+def work(config: Mapping[str, Any]) -> float:
+    """Million multiply-adds of training on one picture: forward, and twice as many backward."""
+    total, side, before = 0.0, float(config["image_size"]), 3.0
+    for block in range(config["blocks"]):
+        side /= config["stem_stride"] if block == 0 else 1
+        filters = config["filters"] * config["growth"] ** block
+        total += side**2 * before * filters * config["kernel"] ** 2
+        before, side = filters, max(1.0, side / 2)
+    return 3 * total / 1e6
+
+
+def parameters(config: Mapping[str, Any], classes: int) -> int:
+    """The parameters of the network, as Keras counts them."""
+    total, side, before = 0, int(config["image_size"]), 3
+    for block in range(config["blocks"]):
+        filters = channels(config["filters"] * config["growth"] ** block)
+        # A batch norm has four numbers for each channel, and takes the place of the bias.
+        total += config["kernel"] ** 2 * before * filters + filters * (4 if config["batch_norm"] else 1)
+        side = -(-side // (config["stem_stride"] if block == 0 else 1))
+        side, before = max(1, side // 2), filters
+    if config["head"] == "flatten":
+        before *= (side // shrunk(side, before)) ** 2
+    return total + dense(before, config["units"], classes)

@@ -20,7 +20,7 @@ from search import run as command
 from search.data.pictures import Pictures
 from search.record.journal import FINISHED, INFEASIBLE, STOPPED, Journal, Record
 from search.schedule.course import Course
-from search.settings import FAMILIES, Settings, count, resumed
+from search.settings import Settings, count, resumed
 from search.settings import latency as seconds_of
 from search.studies.aims import Aims, size_of
 from search.studies.mirror import Mirror
@@ -29,6 +29,7 @@ from search.training.latency import latency, measure
 from search.training.weights import Weights
 from search.training.worker import Job as Work
 from search.training.worker import Setup, Worker
+from spaces import FAMILIES
 
 Config = Callable[..., dict[str, Any]]
 COST = {"parameters": 300, "bytes": 1200, "latency_one": 0.02, "latency_batch": 0.5, "batch": 32, "device": "CPU"}

@@ -12,7 +12,7 @@ from optuna.distributions import IntDistribution
 from written_run import write_run
 
 from models.backbones import BACKBONES, called, file_of, known, names, walked
-from models.sizes import DEEPEST, PARAMETERS, features, forward, parameters, sources, stored, work
+from models.sizes import DEEPEST, PARAMETERS, features, forward, sources, stored
 from results.analysis import verdict
 from results.analysis.verdict import probe
 from results.pages.document import write_report
@@ -22,6 +22,7 @@ from search.settings import Settings
 from search.studies.hyperparameters import TrialHyperParameters
 from search.training.weights import find_weights
 from spaces import mobilenet
+from spaces.costs import parameters, work
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = ROOT / "docs" / "guide" / "trunks.md"

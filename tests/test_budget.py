@@ -14,7 +14,6 @@ from search.record.journal import FINISHED, STOPPED, Journal, Record
 from search.schedule.budget import EPOCHS, Budget
 from search.schedule.pace import Pace
 from search.settings import Settings
-from spaces import SPACES
 
 KERAS = ("scratch_keras",)
 TYPICAL = 10.0
@@ -178,7 +177,6 @@ def test_a_probe_and_a_head_on_stored_features_are_never_too_dear(kept: Callable
 
     assert run.budget.plan(plain(head="probe", beside="none")) == (1, "")
     assert run.budget.plan(plain(head="trained")) == (9, "")
-    assert set(SPACES) == {"scratch_pillow", "scratch_keras", "mobilenet"}
 
 
 def test_models_of_deep_trunks_take_longer_to_be_built(kept: Callable[..., Kept]) -> None:

@@ -34,11 +34,11 @@ from results.analysis.numbers import calibration
 from results.rows import Rows
 from results.run import Run
 from search.data.pictures import Pictures
-from search.settings import FAMILIES
 from search.training.doubt import classes_left_out, held_out, wrong_labels
 from search.training.probes import Probed, Solved, solve
 from search.training.retraining import retrain
 from search.training.trial import MATERIALS, Clock
+from spaces import FAMILIES
 
 CONFIG = {
     **{"backbone": "MobileNet", "alpha": 0.25, "image_size": 32, "head": "probe", "beside": "none"},

@@ -12,10 +12,10 @@ from PIL import Image
 from rounding import rounding
 from tiers import tiers
 
-from models import scratch_keras, scratch_pillow
+from models import scratch_keras, scratch_pillow, treatment
 from models.export import raw_pictures
 from search.studies.hyperparameters import TrialHyperParameters
-from spaces import SPACES
+from spaces import FAMILIES
 
 # Keras 3.15 reads TensorFlow's variables in a way of which NumPy 2 warns.
 pytestmark = pytest.mark.filterwarnings(
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def config(family: str, **values: Any) -> dict[str, Any]:
-    drawn = partial(SPACES[family], image_sizes=(32,))(TrialHyperParameters(values=values))
+    drawn = partial(FAMILIES[family].space, image_sizes=(32,))(TrialHyperParameters(values=values))
     assert isinstance(drawn, dict)
     return drawn
 
@@ -63,7 +63,7 @@ def test_the_file_loads_in_safe_mode_without_this_project(family: str, tmp_path:
     if family == "scratch_keras":
         model = scratch_keras.build(chosen, 4, seed=0)
     else:
-        model = scratch_pillow.with_treatment(scratch_pillow.build(chosen, 4, seed=0), chosen)
+        model = treatment.with_treatment(scratch_pillow.build(chosen, 4, seed=0), chosen)
     exported = raw_pictures(model)
     exported.save(tmp_path / "model.keras")
     np.save(tmp_path / "pictures.npy", PICTURES)

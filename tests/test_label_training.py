@@ -30,11 +30,12 @@ from search.data.drawn_labels import LABELS, write
 from search.data.label_sets import judged
 from search.data.pictures import Pictures, prepare
 from search.record.journal import FINISHED, Journal, Record
-from search.settings import FAMILIES, Settings
+from search.settings import Settings
 from search.training.label_probes import solve_labels
 from search.training.retraining import play, retrain
 from search.training.trial import Inputs, train
 from search.training.trial import predict as probabilities_of
+from spaces import FAMILIES
 from tests.test_document import needs_chromium, opened
 
 Config = Callable[..., dict[str, Any]]

@@ -9,7 +9,7 @@ import pytest
 from clouds import clouds
 from tiers import tiers
 
-from models.sizes import PARAMETERS, is_probe, parameters, sources, work
+from models.sizes import PARAMETERS, is_probe, sources
 from search.data.pictures import Pictures
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
 from search.training.latency import measure
@@ -17,6 +17,7 @@ from search.training.probes import STRENGTHS, Solved, _weakest, solve
 from search.training.retraining import play, retrain
 from search.training.trial import Inputs, predict, score, train
 from spaces import mobilenet
+from spaces.costs import parameters, work
 
 CONFIG = {
     **{"backbone": "MobileNet", "alpha": 0.25, "image_size": 32, "head": "probe", "beside": "none"},

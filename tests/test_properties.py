@@ -13,9 +13,9 @@ from PIL import Image
 from results.rows import clean, parse_rows
 from search import parsing, starting
 from search.data.folder import read_folder
-from search.settings import FAMILIES, Settings
+from search.settings import Settings
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
-from spaces import SPACES
+from spaces import FAMILIES
 
 QUICK = settings(
     max_examples=40, deadline=None, derandomize=True,
@@ -126,7 +126,7 @@ def test_any_draw_makes_a_point_that_gives_the_same_configuration(family: str) -
         bound["backbones"] = (("MobileNet", 1.0), ("MobileNetV2", 0.35))
 
     def space(hp: Any) -> dict[str, Any]:
-        return SPACES[family](hp, **bound)
+        return FAMILIES[family].space(hp, **bound)
 
     @QUICK
     @given(st.randoms(use_true_random=False))

@@ -15,7 +15,7 @@ from PIL import Image
 from written_run import end_row, epoch_row, start_row, write_rows
 
 from models.export import raw_pictures
-from models.scratch_pillow import with_treatment
+from models.treatment import with_treatment
 from results.__main__ import main
 from results.delivery import quantized
 from results.delivery.formats import export, root_of

@@ -13,9 +13,9 @@ from tiers import tiers
 
 from search.data.pictures import Pictures
 from search.record.journal import Journal
-from search.settings import FAMILIES
 from search.training.retraining import Outcome, Refitted, refit, retrain
 from search.training.trial import score
+from spaces import FAMILIES
 
 Config = Callable[..., dict[str, Any]]
 

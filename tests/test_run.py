@@ -27,7 +27,8 @@ from results.__main__ import main as write_again
 from results.rows import read_rows
 from search import parsing, starting
 from search import run as command
-from search.settings import FAMILIES, Settings
+from search.settings import Settings
+from spaces import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models import scratch_keras, scratch_pillow
+from models import scratch_keras, scratch_pillow, treatment
 from models.sizes import LARGEST_FLATTENED
 from search.data.treatment import treat
 from search.studies.hyperparameters import TrialHyperParameters
-from spaces import SPACES
+from spaces import FAMILIES
 
 Pixels = NDArray[np.uint8]
 
 
 def config(family: str = "scratch_pillow", size: int = 32, **values: Any) -> dict[str, Any]:
-    drawn = partial(SPACES[family], image_sizes=(size,))(TrialHyperParameters(values=values))
+    drawn = partial(FAMILIES[family].space, image_sizes=(size,))(TrialHyperParameters(values=values))
     assert isinstance(drawn, dict)
     return drawn
 
@@ -98,21 +98,21 @@ CHECKS = [
 @pytest.mark.parametrize("number", range(len(CHECKS)))
 def test_equalize_is_pillows(number: int) -> None:
     pictures = CHECKS[number]
-    ours = np.asarray(scratch_pillow.equalize(pictures.astype(np.float32)))
+    ours = np.asarray(treatment.equalize(pictures.astype(np.float32)))
     np.testing.assert_array_equal(ours, treat(pictures, False, False, True, threads=1))
 
 
 @pytest.mark.parametrize("number", range(len(CHECKS)))
 def test_auto_contrast_is_pillows_to_one_level(number: int) -> None:
     pictures = CHECKS[number]
-    ours = np.asarray(scratch_pillow.auto_contrast(pictures.astype(np.float32)))
+    ours = np.asarray(treatment.auto_contrast(pictures.astype(np.float32)))
     np.testing.assert_allclose(ours, treat(pictures, False, True, False, threads=1), atol=1)
 
 
 @pytest.mark.parametrize("number", range(len(CHECKS)))
 def test_whitening_is_that_of_the_treatment_to_one_level(number: int) -> None:
     pictures = CHECKS[number]
-    ours = np.asarray(scratch_pillow.whiten(pictures.astype(np.float32)))
+    ours = np.asarray(treatment.whiten(pictures.astype(np.float32)))
     theirs = treat(pictures, True, False, False, threads=1)
     np.testing.assert_allclose(ours, theirs, atol=1)
     assert (ours != theirs).mean() < 0.01
@@ -125,6 +125,6 @@ def test_the_treatment_inside_gives_the_probabilities_of_treated_pictures(
     chosen = config(whitening=whitening, auto_contrast=auto_contrast, equalize=equalize)
     model = scratch_pillow.build(chosen, 4, seed=0)
     pictures = np.concatenate(CHECKS)
-    inside = scratch_pillow.with_treatment(model, chosen).predict(pictures, verbose=0)
+    inside = treatment.with_treatment(model, chosen).predict(pictures, verbose=0)
     treated = model.predict(treat(pictures, whitening, auto_contrast, equalize, threads=1), verbose=0)
     np.testing.assert_allclose(inside, treated, atol=0.01)

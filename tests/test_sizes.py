@@ -7,11 +7,12 @@ import keras
 import optuna
 import pytest
 
-from models import mobilenet, scratch_keras, scratch_pillow
-from models.sizes import architecture, features, parameters
+from models import mobilenet, scratch_keras, scratch_pillow, treatment
+from models.sizes import features
 from models.trunk import Trunk
 from search.studies.hyperparameters import TrialHyperParameters
-from spaces import SPACES
+from spaces import FAMILIES
+from spaces.costs import architecture, parameters
 
 Config = dict[str, Any]
 
@@ -19,7 +20,7 @@ Config = dict[str, Any]
 def drawn(family: str, number: int, image_sizes: tuple[int, ...]) -> list[Config]:
     """Configurations drawn at random from the space of a scratch family."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    return [SPACES[family](TrialHyperParameters(study.ask()), image_sizes=image_sizes) for _ in range(number)]
+    return [FAMILIES[family].space(TrialHyperParameters(study.ask()), image_sizes=image_sizes) for _ in range(number)]
 
 
 @pytest.mark.slow
@@ -36,7 +37,7 @@ def test_parameters_of_scratch_networks_are_those_of_the_built_ones() -> None:
         assert parameters("scratch_keras", config, 7) == model.count_params(), config
         keras.backend.clear_session()
     (treated,) = drawn("scratch_pillow", 1, (32,))
-    joined = scratch_pillow.with_treatment(scratch_pillow.build(treated, 3, seed=0), treated)
+    joined = treatment.with_treatment(scratch_pillow.build(treated, 3, seed=0), treated)
     assert parameters("scratch_pillow", treated, 3) == joined.count_params()
 
 

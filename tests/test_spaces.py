@@ -11,13 +11,11 @@ import optuna
 import pytest
 
 from search.studies.hyperparameters import Space, TrialHyperParameters, defaults, distributions, values_to_point
-from spaces import SPACES, STARTS
-
-FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
+from spaces import FAMILIES
 
 
 def family_space(family: str) -> Space:
-    space = partial(SPACES[family], image_sizes=(96, 160, 224))
+    space = partial(FAMILIES[family].space, image_sizes=(96, 160, 224))
     backbones = (("MobileNet", 1.0), ("MobileNetV2", 1.0), ("MobileNet", 0.25))
     return partial(space, backbones=backbones) if family == "mobilenet" else space
 
@@ -98,7 +96,7 @@ def test_a_head_alone_unfreezes_nothing() -> None:
 
 
 def test_the_backbone_is_the_first_that_has_weights_without_mobilenet() -> None:
-    space = partial(SPACES["mobilenet"], image_sizes=(96,), backbones=(("MobileNetV2", 1.4),))
+    space = partial(FAMILIES["mobilenet"].space, image_sizes=(96,), backbones=(("MobileNetV2", 1.4),))
     config = space(TrialHyperParameters())
     assert (config["backbone"], config["alpha"]) == ("MobileNetV2", 1.4)
 
@@ -117,13 +115,13 @@ def test_a_space_pickles(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_start_is_a_point_of_its_space(family: str) -> None:
-    for start in STARTS[family]:
+    for start in FAMILIES[family].starts:
         point = values_to_point(family_space(family), start)
         assert {name: point[name] for name in start} == start
 
 
 def test_the_first_start_of_mobilenet_is_the_cheap_head() -> None:
-    assert STARTS["mobilenet"][0]["fine_tune"] is False
+    assert FAMILIES["mobilenet"].starts[0]["fine_tune"] is False
 
 
 @pytest.mark.filterwarnings("ignore:Argument .* is an experimental feature:optuna.exceptions.ExperimentalWarning")

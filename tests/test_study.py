@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from models.sizes import work
 from search.record.journal import FAILED, FINISHED, INFEASIBLE, STOPPED, Record
-from search.settings import FAMILIES, Settings
+from search.settings import Settings
 from search.studies.aims import Aims
 from search.studies.sampler import BLIND, BLIND_WHEN_STALE
 from search.studies.study import Study, studies_of
 from search.training.weights import Weights
+from spaces import FAMILIES
+from spaces.costs import work
 
 WEIGHTS = tuple(Weights(name, 1.0, Path(f"{name}.h5"), name) for name in ("MobileNet", "MobileNetV2"))
 

@@ -13,8 +13,8 @@ import pytest
 from tiers import tiers
 
 from search.data.pictures import Pictures
-from search.settings import FAMILIES
 from search.training.trial import PARTS, Clock, Diverged, Inputs, Trained, predict, score, train
+from spaces import FAMILIES
 
 Config = Callable[..., dict[str, Any]]
 Row = dict[str, Any]

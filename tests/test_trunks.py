@@ -21,7 +21,6 @@ from models.backbones import BACKBONES, file_of, walked
 from models.export import raw_pictures
 from models.folding import FoldedConvolution, folded
 from models.own_model import multiply_adds
-from models.sizes import parameters
 from models.trunk import Trunk, _measure_norms, plain, pooled_features, turn_colours
 from results.rows import read_rows
 from search import run as command
@@ -31,6 +30,7 @@ from search.training.latency import measure
 from search.training.retraining import refit, retrain
 from search.training.trial import train
 from search.training.weights import identify
+from spaces.costs import parameters
 
 RANDOM = np.random.default_rng(0)
 # The two that are built soonest.

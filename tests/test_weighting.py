@@ -20,11 +20,10 @@ from search.studies.hyperparameters import TrialHyperParameters, distributions
 from search.studies.study import spaces_of, studies_of
 from search.training.probes import solve
 from search.training.weights import Weights
-from spaces import SPACES, mobilenet
+from spaces import FAMILIES, mobilenet
 from tests.benchmarks import imbalance
 
 WEIGHTS = (Weights("MobileNet", 0.25, None, "random-0"),)
-FAMILIES = ("scratch_pillow", "scratch_keras", "mobilenet")
 
 
 def test_the_power_says_how_much_a_rare_class_counts() -> None:
@@ -59,7 +58,7 @@ def test_only_the_spaces_of_imbalanced_data_have_something_to_weigh(family: str)
     bound: dict[str, Any] = {"image_sizes": (64,)} | (
         {"backbones": (("MobileNet", 1.0),)} if family == "mobilenet" else {}
     )
-    plain, other = (partial(SPACES[family], **bound, **more) for more in ({}, {"weighted": True}))
+    plain, other = (partial(FAMILIES[family].space, **bound, **more) for more in ({}, {"weighted": True}))
     base, weighed = plain(TrialHyperParameters()), other(TrialHyperParameters())
     assert weighed == {**base, "class_weight_power": 0.0, "loss": "crossentropy"}
     assert set(distributions(other, {})) - set(distributions(plain, {})) == {"class_weight_power", "loss"}

@@ -7,14 +7,8 @@ from results.analysis import numbers
 from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.records import SIDES
 from results.rows import NO_TIME
+from spaces import family_of
 
-TITLES = {"scratch_pillow": "Pillow from scratch", "scratch_keras": "Keras from scratch", "mobilenet": "MobileNet"}
-# What the notebook study found on the ten best-represented Stanford Dogs breeds, in validation accuracy.
-STUDY = {
-    "scratch_pillow": "unusable: every loss rose",
-    "scratch_keras": "about 35 %",
-    "mobilenet": "92 %, overfitted",
-}
 OBJECTIVES = {"latency": "latency of one picture", "size": "parameters"}
 FIT = {
     "overfitted": "overfitted",
@@ -33,15 +27,20 @@ MINUS = "\N{MINUS SIGN}"
 
 def title(family: str) -> str:
     """The name of a family in print."""
-    return TITLES.get(family, family.replace("_", " "))
+    return family_of(family).title or family.replace("_", " ")
 
 
 def model_title(family: str, record: dict[str, Any]) -> str:
     """The name of a family's best model in print: of a trunk that is no MobileNet its own name."""
     backbone = ((record["best"] or {}).get("config") or {}).get("backbone")
-    if family != "mobilenet" or not isinstance(backbone, str) or backbone.startswith("MobileNet"):
+    if not family_of(family).transfers or not isinstance(backbone, str) or backbone.startswith("MobileNet"):
         return title(family)
     return backbone
+
+
+def study(family: str) -> str:
+    """What the notebook study found of a family; a dash where it had none of the kind."""
+    return family_of(family).notebook or NOT_KNOWN
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 from results.analysis import verdict
 from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.rows import FAILED, FINISHED, Trial
+from spaces import family_of
 
 # Mid tones that stand out on white and on near-black alike, so that a figure need not know the theme.
-COLOURS = {"scratch_pillow": "#c2700e", "scratch_keras": "#7a64e8", "mobilenet": "#0c958a"}
 SPARE_COLOURS = ("#d1477a", "#3b82d6", "#6b9a1e")
 SPENT_COLOURS = {
     **{"waiting": "#d9a13b", "building": "#b0628f", "training": "#3b82d6", "validating": "#6fb3a8"},
@@ -108,9 +108,9 @@ def _width(text: str) -> float:
 
 def colour(family: str, families: Sequence[str] = ()) -> str:
     """The accent colour of a family."""
-    if family in COLOURS:
-        return COLOURS[family]
-    strangers = [name for name in families if name not in COLOURS]
+    if own := family_of(family).colour:
+        return own
+    strangers = [name for name in families if not family_of(name).colour]
     return SPARE_COLOURS[strangers.index(family) % len(SPARE_COLOURS)] if family in strangers else SPARE_COLOURS[0]
 
 

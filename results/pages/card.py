@@ -5,6 +5,7 @@ from typing import Any
 from results.analysis import verdict
 from results.pages.doubts import card_lines as doubt_lines
 from results.pages.tables import MOST_FILES, cell, cost_cells, cost_heads, table
+from spaces import family_of
 
 STANFORD_DOGS = (
     "Stanford Dogs (Khosla, Jayadevaprakash, Yao and Fei-Fei 2011), made of ImageNet pictures: for research and "
@@ -83,7 +84,7 @@ def card(summary: dict[str, Any], family: str) -> str:
     lines += [f"- Licence of the data: {licence}"]
     lines += [f"- {cell(line)}" for line in [verdict.imbalance(data)] if line]
     lines += [f"- Classes: {cell(', '.join(map(str, data['classes'])))}.", "", "## Limits", ""]
-    if summary["overlap"] and family == "mobilenet":
+    if summary["overlap"] and family_of(family).transfers:
         lines += [
             "- Stanford Dogs is part of ImageNet's training set: on new photographs expect less than these figures."
         ]

@@ -230,7 +230,7 @@ def _card(family: str, record: dict[str, Any], accent: str, won: bool) -> str:
     if test is not None and test["commonest"] is not None:
         of += f"; the commonest class alone {verdict.percent(test['commonest'])}"
     facts = [
-        ("In the study", verdict.STUDY.get(family, verdict.NOT_KNOWN)),
+        ("In the study", verdict.study(family)),
         ("Baseline, validation", verdict.percent(baseline and baseline["validation_accuracy"])),
         ("Best, validation", verdict.percent(best and best["validation_accuracy"])),
         ("Commonest, validation", verdict.percent(record["commonest"]["validation"])),

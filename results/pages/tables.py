@@ -40,7 +40,7 @@ def family_cells(family: str, record: dict[str, Any]) -> list[str]:
     return [
         verdict.title(family),
         *([] if metric == ACCURACY else judged),
-        verdict.STUDY.get(family, verdict.NOT_KNOWN),
+        verdict.study(family),
         verdict.percent(baseline and baseline["validation_accuracy"]),
         verdict.percent(best and best["validation_accuracy"]),
         verdict.points(gain) if metric == ACCURACY else verdict.apart(metric, gain),

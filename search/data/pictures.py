@@ -30,12 +30,13 @@ from search.data.stanford_dogs import HOME, fetch_stanford_dogs
 from search.data.table import Columns, is_table
 from search.narrowing import sizes
 from search.settings import DEMO, STANFORD_DOGS, Settings, is_remote, is_set
+from spaces import family_of
+from spaces.family import FILTER
 
 Indices = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, str]  # side in pixels, resize filter
 
-FILTER = "bilinear"  # what Keras's Resizing does, so that the exported model sees what training saw
 MOST_LOST = 0.03  # share of the training pictures that copies may cost without a warning
 MOST_NAMED = 8  # pictures of the largest group that the log names
 # Part of every key below: raise it when the same input would give other arrays.
@@ -199,7 +200,8 @@ def one_hot(labels: Indices, classes: int) -> NDArray[np.float32]:
 
 def shapes_needed(settings: Settings) -> list[Shape]:
     """Every (size, filter) that the spaces of a run can ask for."""
-    filters = [FILTER, "lanczos"] if "scratch_pillow" in settings.families else [FILTER]
+    asked = [name for family in settings.families for name in family_of(family).filters]
+    filters = list(dict.fromkeys([FILTER, *asked]))
     left = sizes(settings.set, settings.families, settings.image_sizes)
     return [(size, name) for size in left for name in filters]
 

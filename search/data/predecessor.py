@@ -31,6 +31,7 @@ from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, leave_out, l
 from search.data.rare import RareClassError
 from search.data.split import FRACTIONS, NEARLY, SAME_GROUP, Split, split_pictures
 from search.settings import Settings, own_families, placed, saved_settings
+from spaces import family_of
 
 Indices = NDArray[np.int64]
 
@@ -507,7 +508,7 @@ def read_predecessor(folder: Path) -> Predecessor:
     size = trial.config.get("image_size") if trial else None
     if trial is None or not isinstance(size, int) or not 1 <= size <= LARGEST:
         raise ValueError(f"--from needs the configuration of the delivered model, and no row of `{folder}` has it")
-    resize_filter = str(trial.config.get("resize_filter")) if family == "scratch_pillow" else "bilinear"
+    resize_filter = family_of(family).filter(trial.config)
     answers = _answers(folder, split, rows, family, model)
     return Predecessor(folder.resolve(), settings, split, rows, family, model, size, resize_filter, answers)
 

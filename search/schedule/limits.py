@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models.sizes import architecture
 from results.rows import NO_TIME
 from search.record.journal import INFEASIBLE, Journal, Record
 from search.studies.aims import Aims, Cost, size_of
+from spaces.costs import architecture
 
 # Configurations in a row that break a limit of the run, after which a family is given up: where one in thirty keeps to
 # the limits, random draws alone miss it so often once in a thousand times.

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from models.sizes import HEAD, Source, convolutions, forward, is_probe, passes, sources, stored, work
+from models.sizes import HEAD, Source, convolutions, forward, is_probe, sources, stored
 from results.rows import RUNNING
 from search.record.journal import Journal, Record
 from search.training.activations import view_name, views
+from spaces import family_of
+from spaces.costs import passes, work
 
 RECENT = 15  # trials of a family by which the next one's cost is predicted
 # Of one retraining beyond its epochs, in seconds: building, exporting and timing, and in a family with probes the check
@@ -20,8 +22,6 @@ CONVOLUTIONS = 120
 # A multiply-add of a trunk that nobody has run yet takes at most so many times one of the quickest: MobileNetV2 took
 # nearly twice what MobileNet did, whose work is less scattered.
 UNLIKE = 2.0
-
-TRANSFER = "mobilenet"  # the family that trains on stored features
 
 Part = tuple[Source, str]  # features of one version of the pictures: a trunk, and the name of the version
 
@@ -106,8 +106,7 @@ class Pace:
             return 0.0
         found, costs = self._computed()
         # Those that a running trial computes are shared by whoever else asks for them.
-        running = [record for record in self.journal.of(TRANSFER, RUNNING) if record.started]
-        found = found.union(*(self._parts(TRANSFER, record.config) for record in running))
+        found = found.union(*(self._parts(record.family, record.config) for record in self._under_way()))
         return sum(
             self._passing(source[0], costs) * forward(*source) * self.pictures * self.growth
             for source, version in wanted
@@ -118,13 +117,13 @@ class Pace:
         """Seconds that solving a probe takes beyond its features; 0 where none was solved yet."""
         if not is_probe(config):
             return 0.0
-        solved = [record for record in self.journal.of(TRANSFER) if record.values and is_probe(record.config)]
+        solved = [record for record in self._transfers() if record.values and is_probe(record.config)]
         wide = [record.fastest / _size(record.config) for record in solved]
         return median(wide) * _size(config) if wide else 0.0
 
     def _parts(self, family: str, config: Mapping[str, Any], epochs: int | None = None) -> list[Part]:
         """The features that a configuration needs, those of so many epochs where they are given."""
-        if family != TRANSFER or not stored(config):
+        if not family_of(family).transfers or not stored(config):
             return []
         if is_probe(config):
             names = [view_name("none", 0), *([view_name("flip", 1)] if config.get("mirrored") else [])]
@@ -136,11 +135,11 @@ class Pace:
 
     def _computed(self) -> tuple[set[Part], dict[str, float]]:
         """The features that are there, and by backbone the seconds of a multiply-add of one picture, in millions."""
-        for record in self.journal.of(TRANSFER):
+        for record in self._transfers():
             if record.name in self._read or record.status == RUNNING:
                 continue
             self._read.add(record.name)
-            parts = self._parts(TRANSFER, record.config, len(record.values)) if record.values else []
+            parts = self._parts(record.family, record.config, len(record.values)) if record.values else []
             backbones = {source[0] for source, _ in parts}
             if len(backbones) == 1:
                 # Those who wait for the same features compute them together: all that they waited is what it took.
@@ -158,7 +157,16 @@ class Pace:
         if costs:
             return UNLIKE * min(costs.values())
         # Nobody has run one yet: training is about as quick.
-        return self.sampled.get(TRANSFER, 0.0) / self.pictures
+        rates = [rate for family, rate in self.sampled.items() if family_of(family).transfers]
+        return max(rates, default=0.0) / self.pictures
+
+    def _transfers(self) -> list[Record]:
+        """The trials of the families that train on stored features."""
+        return [one for family in self.families if family_of(family).transfers for one in self.journal.of(family)]
+
+    def _under_way(self) -> list[Record]:
+        """Those of them that a worker has begun and not ended."""
+        return [record for record in self._transfers() if record.status == RUNNING and record.started]
 
     # --- retrainings ------------------------------------------------------------------------------------------------
 
@@ -188,7 +196,7 @@ class Pace:
 
     def _building(self, family: str) -> float:
         """Seconds that the largest model of a family that was tried takes to be built, exported, timed and checked."""
-        if family != TRANSFER:
+        if not family_of(family).transfers:
             return RETRAINING_OVERHEAD
         tried = [convolutions(record.config) for record in self.journal.of(family) if record.values]
         # Labels are checked by the family's best probe.
@@ -205,16 +213,16 @@ class Pace:
         leader = self.leader(family)
         if leader is None:
             return 0.0
-        if family == TRANSFER:
+        if family_of(family).transfers:
             costs = self._computed()[1]
 
             def cost(source: Source) -> float:
                 return self._passing(source[0], costs) * forward(*source)
 
-            running = [record for record in self.journal.of(TRANSFER, RUNNING) if record.started]
+            running = self._under_way()
             found = [sum(map(cost, sources(record.config))) for record in (leader, *running)]
             if is_probe(leader.config):
-                tried = [*running, *(record for record in self.journal.of(TRANSFER) if record.values)]
+                tried = [*running, *(record for record in self._transfers() if record.values)]
                 probed = {one for record in tried if is_probe(record.config) for one in sources(record.config)}
                 found.append(sum(sorted(map(cost, probed))[-2:]))
             return max(found)

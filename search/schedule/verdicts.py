@@ -2,13 +2,15 @@
 
 from collections import defaultdict
 
-from models.sizes import HEAD, work
+from models.sizes import HEAD
 from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.analysis.numbers import baseline_name
 from search.record.journal import FINISHED, INFEASIBLE, RUNNING, STOPPED, Journal, Record
 from search.schedule.rungs import Rungs, rung_epochs
 from search.settings import Settings
 from search.studies.aims import Aims
+from spaces import family_of
+from spaces.costs import work
 
 # Of a full trial so many epochs: where it is long, one epoch tells nothing, and trials are first compared at three.
 LONG = 27
@@ -92,7 +94,7 @@ class Verdicts:
         return ended
 
     def _rungs_of(self, record: Record) -> Rungs:
-        tuned = record.family == "mobilenet" and record.config["unfrozen_blocks"] > 0
+        tuned = family_of(record.family).transfers and record.config["unfrozen_blocks"] > 0
         group = record.family, tuned, record.blind
         if group not in self.rungs:
             self.rungs[group] = Rungs(self.epochs(record.planned), self.settings.reduction)

@@ -6,9 +6,9 @@ from typing import Any
 
 from optuna.study import StudyDirection
 
-from models.sizes import parameters
 from results.analysis.metrics import ACCURACY
 from search.settings import Settings
+from spaces.costs import parameters
 
 # What a configuration's model costs, under the names of a `cost` row: `parameters`, `bytes` of its weights, and where
 # latency is asked for `latency_one` and `latency_batch` in seconds, `batch` and `device`.

@@ -13,12 +13,13 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from models import mobilenet, scratch_keras, scratch_pillow
+from models import mobilenet, network
 from models.compiling import compile_model
 from models.export import raw_pictures
+from models.treatment import with_treatment
 from models.trunk import Trunk
 from search.data.treatment import training_copies
-from spaces import SPACES
+from spaces import FAMILIES
 
 
 class FamilyHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
@@ -28,12 +29,12 @@ class FamilyHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     treatment and augmentation inside. Tuners take `objective="val_accuracy"`.
 
     Args:
-        family: a name of `spaces.SPACES`.
+        family: a name of `spaces.FAMILIES`.
         classes: how many there are.
         image_sizes: sides in pixels that the space may choose.
         pictures: how many a model will be fitted on, for the learning rate's schedule.
         epochs: of a full training, for the same.
-        weights: for `mobilenet`, the weights file of each (backbone, alpha) to be searched; None for random weights.
+        weights: of a family with a trunk, the file of each (backbone, alpha) to be searched; None for random ones.
         seed: of initial weights, augmentation and dropout.
     """
 
@@ -49,35 +50,32 @@ class FamilyHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         seed: int = 0,
     ) -> None:
         super().__init__(name=family)
-        if family not in SPACES:
-            raise ValueError(f"family must be one of {', '.join(SPACES)}, got {family!r}")
-        if family == "mobilenet" and not weights:
-            raise ValueError(f"mobilenet needs the backbones to search, got weights={weights!r}")
-        self.family = family
+        if family not in FAMILIES:
+            raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
+        self.family = FAMILIES[family]
+        if self.family.transfers and not weights:
+            raise ValueError(f"{family} needs the backbones to search, got weights={weights!r}")
         self.classes = classes
         self.pictures = pictures
         self.epochs = epochs
         self.weights = dict(weights or {})
         self.seed = seed
-        self.space = partial(SPACES[family], image_sizes=image_sizes)
-        if family == "mobilenet":
-            self.space = partial(self.space, backbones=tuple(self.weights))
+        bound = {"backbones": tuple(self.weights)} if self.family.transfers else {}
+        self.space = partial(self.family.space, image_sizes=image_sizes, **bound)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         config = self.space(hp)
         trunk: list[str] = []
-        if self.family == "mobilenet":
+        if self.family.transfers:
             key = (config["backbone"], config["alpha"])
             frozen = Trunk(*key, config["image_size"], self.weights[key], seed=self.seed)
             tail = mobilenet.build_tail(config, self.classes, seed=self.seed, trunk=frozen)
             trunk = mobilenet.trunk_variables(tail)
             model = mobilenet.join(tail, config, seed=self.seed, trunk=frozen, augment=True)
-        elif self.family == "scratch_keras":
-            model = scratch_keras.build(config, self.classes, seed=self.seed)
         else:
-            model = scratch_pillow.build(config, self.classes, seed=self.seed)
-            model = scratch_pillow.with_treatment(model, config)
-        model = raw_pictures(model, resize_filter=config.get("resize_filter", "bilinear"), augmented=True)
+            model = network(self.family.name).build(config, self.classes, seed=self.seed)
+            model = with_treatment(model, config) if self.family.treated else model
+        model = raw_pictures(model, resize_filter=self.family.filter(config), augmented=True)
         steps = math.ceil(self.pictures / config["batch_size"])
         compile_model(model, config, steps=steps, epochs=self.epochs, trunk=trunk)
         return model
@@ -90,9 +88,9 @@ class FamilyHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         y: NDArray[np.float32],
         **kwargs: Any,
     ) -> Any:
-        """Fits with the batch size of the configuration and, for `scratch_pillow`, its mirrored and turned copies."""
+        """Fits with the batch size of the configuration and, on treated pictures, their mirrored and turned copies."""
         config = self.space(hp)
-        if self.family == "scratch_pillow":
+        if self.family.treated:
             pictures = len(x)
             x = training_copies(x, config["transpose"], config["rotation"], threads=1)
             y = np.tile(y, (len(x) // pictures, 1))

@@ -11,13 +11,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from search.narrowing import Rule, number, of_family, rules
 from search.studies.hyperparameters import TrialHyperParameters, contains, defaults, nearest, values_to_point
-from spaces import REMARKS, mobilenet
+from spaces import REMARKS, family_of
 
 Space = Callable[[Any], dict[str, Any]]
 Met = dict[str, list[BaseDistribution]]  # by name what a space asks for; under conditions it may ask for several things
 
 WORDS = {True: ("true", "yes", "on"), False: ("false", "no", "off")}
-AT_ZERO: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {"mobilenet": mobilenet.AT_ZERO}
 # Configurations that are looked at for names. Each one of a hypermodel is a `build`, which may take a second.
 MOST_LOOKED_AT = 400
 MOST_BUILT = 60
@@ -146,7 +145,7 @@ def word(value: Any) -> str:
 def rules_of(texts: Sequence[str], family: str, families: Sequence[str]) -> dict[str, Rule]:
     """The rules that a family's space keeps, with what follows from them; raises ValueError where two contradict."""
     found = of_family(texts, family, families)
-    for name, (at_zero, above) in AT_ZERO.get(family, {}).items():
+    for name, (at_zero, above) in family_of(family).at_zero.items():
         if name not in found:
             continue
         asked = found.pop(name)
@@ -360,7 +359,7 @@ def check(texts: Sequence[str], spaces: Mapping[str, Space], own: Collection[str
                     raise ValueError(_refused(family, name, asked.get(written, said), str(error), spaces)) from None
             idle[written] = idle.get(written, 0) + (name in met)
         # Depth 0 is a depth also where nothing is fine-tuned.
-        for name in AT_ZERO.get(family, {}):
+        for name in family_of(family).at_zero:
             for written in (f"{family}.{name}", name):
                 idle[written] = idle.get(written, 0) + (written in asked and asked[written].admits(0))
         left = _narrowed(family, space, met, of_family(texts, family, list(spaces)))
@@ -397,7 +396,7 @@ def _apart(space: Space) -> Space:
 
 
 def _refused(family: str, name: str, asked: Rule, allowed: str, spaces: Collection[str]) -> str:
-    if name in AT_ZERO.get(family, {}):
+    if name in family_of(family).at_zero:
         allowed = allowed.replace("values from 1 to", "values from 0 to")
     if name == "image_size":
         allowed += " (--image-sizes)"
@@ -412,7 +411,7 @@ def _narrowed(family: str, space: Narrowed, met: Met, asked: Mapping[str, Rule])
     """Each parameter that the rules name or that follows from them, what is left of it, and of what."""
     found = []
     for name in dict.fromkeys((*asked, *space.rules)):
-        if name in AT_ZERO.get(family, {}) and name in asked:
+        if name in family_of(family).at_zero and name in asked:
             deepest = [one.high for one in met.get(name, []) if isinstance(one, IntDistribution)]
             said, fixed = asked[name].said.replace("..", " to ").replace(",", ", "), len(set(asked[name].values)) == 1
             of = f"0 to {max(deepest)}" if deepest else ""

@@ -151,7 +151,7 @@ def advice(error: str) -> str:
 
 
 class OwnSpace:
-    """The space of one hypermodel: configurations from an `hp`, like those of `spaces.SPACES`, by running its `build`.
+    """The space of one hypermodel: configurations from an `hp`, like those of `Family.space`, by running its `build`.
 
     A `build` that fails gives a configuration too: the trial that gets it fails for the same reason, and says so.
     The way of every build is remembered, so that no point costs two.

@@ -23,6 +23,7 @@ from search.settings import Settings, own_families
 from search.studies.own_spaces import OwnSpaces
 from search.studies.warm_start import WARM_START, Prior, Space, project, read_earlier
 from search.training.predecessor import FROM, answer
+from spaces import family_of
 
 
 def run_before(settings: Settings) -> Predecessor | None:
@@ -97,7 +98,7 @@ def with_recipes(prior: Prior, run: Predecessor, settings: Settings, spaces: Map
         if best is None or not points.get(best["trial"]):
             told.append(f"{run.name} has no configuration of {family} to begin with")
             continue
-        if family == "mobilenet" and (run.settings.weights == "none") != (settings.weights == "none"):
+        if family_of(family).transfers and (run.settings.weights == "none") != (settings.weights == "none"):
             told.append(f"{run.name} had mobilenet with other weights: its configuration is not begun with")
             continue
         point, refused = project(space, points[best["trial"]])

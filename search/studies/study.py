@@ -14,16 +14,17 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from models.sizes import HEAD, is_probe, work
+from models.sizes import HEAD, is_probe
 from search.record.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, Journal, Record
-from search.settings import FAMILIES, Settings
+from search.settings import Settings
 from search.studies.aims import Aims, Cost
 from search.studies.hyperparameters import TrialHyperParameters, distributions, values_to_point
 from search.studies.narrowed import Narrowed, every_point, moved, rules_of, whole
 from search.studies.sampler import BLIND, BLIND_WHEN_STALE, PartlyBlind
 from search.studies.warm_start import Prior
 from search.training.weights import Weights
-from spaces import SPACES, STARTS, mobilenet
+from spaces import FAMILIES, family_of
+from spaces.costs import work
 
 Space = Callable[[Any], dict[str, Any]]
 
@@ -111,7 +112,8 @@ class Study:
         # The defaults of the space are the study's own configuration: it always comes first. Behind it stand the
         # probes of the widest trunks, and behind the starts the others.
         probes = [values for values in probes if fits(space, values)]
-        early = mobilenet.leading(probes)
+        leading = family_of(family).leading
+        early = leading(probes) if leading else []
         points: list[dict[str, Any]] = []
         for values in ({}, *early, *starts, *probes):
             if (point := moved(space, values)) is not None and point not in points:
@@ -407,21 +409,22 @@ def spaces_of(
     """
     spaces: dict[str, tuple[Space, Sequence[Mapping[str, Any]]]] = {}
     for family in settings.families:
-        if family not in SPACES and family not in (own or {}):
+        known = family_of(family)
+        if family not in FAMILIES and family not in (own or {}):
             continue
         bound: dict[str, Any] = {"image_sizes": settings.image_sizes}
         bound |= {"weighted": True} if weighted else {}
-        starts = STARTS.get(family, ())
-        if family == "mobilenet":
+        starts: Sequence[Mapping[str, Any]] = known.starts
+        if known.transfers:
             bound["backbones"] = backbones_of(weights)
             bound["pretrained"] = all(item.path for item in weights)
             # What is known to be good of a trained trunk says nothing of a random one.
             starts = starts if bound["pretrained"] else ()
             bound["probed"] = True
-        elif family in STARTS:
+        elif starts:
             # First on the smallest pictures, where as much time makes the most epochs.
             starts = ({**starts[0], "image_size": min(settings.image_sizes)}, *starts)
-        space: Space = own[family] if own and family in own else partial(SPACES[family], **bound)
+        space: Space = own[family] if own and family in own else partial(known.space, **bound)
         rules = rules_of(settings.set, family, settings.families)
         spaces[family] = Narrowed(space, rules) if rules else space, starts
     return spaces
@@ -449,21 +452,21 @@ def studies_of(
     `weighted` is that of `spaces_of`.
     """
     studies = {}
-    known = list(dict.fromkeys((*FAMILIES, *settings.families)))
+    order = list(dict.fromkeys((*FAMILIES, *settings.families)))
     for family, (space, starts) in spaces_of(settings, weights, own, weighted=weighted).items():
         earlier = journal.of(family) if journal else []
         observations = prior.observations.get(family, ()) if prior else ()
         first = prior.first.get(family, ()) if prior else ()
         # Seeds of their own, or families that share a space would draw the same points; and not the seed of a run that
         # is resumed or learnt from either, which would draw again what has been tried.
-        seed = settings.seed + 1000 * known.index(family) + 10_000 * (len(earlier) + len(observations))
-        transfer = family == "mobilenet"
+        seed = settings.seed + 1000 * order.index(family) + 10_000 * (len(earlier) + len(observations))
+        known = family_of(family)
         aims = Aims.of(settings)
         trunks = backbones_of(weights)
-        points = mobilenet.probes(settings.image_sizes, trunks, weighted=weighted) if transfer else ()
+        points = known.probes(settings.image_sizes, trunks, weighted=weighted) if known.probes else ()
         studies[family] = Study(
             family, space, (*first, *starts), trials=settings.trials, seed=seed,
             earlier=earlier, observations=observations, aims=aims, probes=points if probed else (),
-            given=mobilenet.GIVEN if transfer else None, recipe=prior.recipes.get(family) if prior else None,
+            given=known.given, recipe=prior.recipes.get(family) if prior else None,
         )  # fmt: skip
     return studies

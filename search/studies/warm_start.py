@@ -21,6 +21,7 @@ from search.record.journal import Record
 from search.settings import Settings
 from search.studies.aims import Aims, size_of
 from search.studies.hyperparameters import TrialHyperParameters, contains
+from spaces import family_of
 
 WARM_START = "warm_start.json"  # what earlier runs gave, in a run folder
 FIRST = 3  # configurations of earlier runs that a family tries right after its base
@@ -186,7 +187,7 @@ def prior_of(
             if trial.family not in spaces:
                 unused["are of families that are not searched here"] += 1
                 continue
-            if trial.family == "mobilenet" and (run.settings.weights == "none") != (settings.weights == "none"):
+            if family_of(trial.family).transfers and (run.settings.weights == "none") != (settings.weights == "none"):
                 there = "without" if run.settings.weights == "none" else "with"
                 unused[f"are of mobilenet {there} trained weights"] += 1
                 continue

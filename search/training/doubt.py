@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from results.analysis.doubt import at_temperature, auroc, thresholds
 from results.analysis.multilabel import fitted_thresholds
 from search.data.folds import folds
-from search.data.pictures import FILTER, Indices, Pictures
+from search.data.pictures import Indices, Pictures
 from search.training.mistakes import place_of, thumbnail
 from search.training.probes import FOLDS, LARGEST, TEMPERATURES, Probed, probabilities_of, solve_once
+from spaces.family import FILTER
 
 # How far from 1 a temperature is thought to be before a picture is seen, in its logarithm: a handful of pictures that
 # are all named rightly would else make a model as sure as can be.

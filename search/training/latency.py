@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models import network
 from models.sizes import is_probe
-from search.data.pictures import FILTER, Pictures, Pixels
+from search.data.pictures import Pictures, Pixels
+from spaces import FAMILIES, family_of
 
 if TYPE_CHECKING:
     import keras
@@ -25,8 +28,7 @@ def measure(family: str, config: Mapping[str, Any], pictures: Pictures, threads:
     from models.export import raw_pictures
 
     model = MODELS[family](config, pictures)
-    # Of a user's hypermodel a parameter of that name may be anything.
-    resize_filter = str(config["resize_filter"]) if family == "scratch_pillow" else FILTER
+    resize_filter = family_of(family).filter(config)
     raw = raw_pictures(model, resize_filter=resize_filter)
     some = pictures.pixels(config["image_size"], resize_filter)[pictures.train[:BATCH]]
     return {
@@ -85,21 +87,15 @@ def _compiled(model: "keras.Model", shape: tuple[int, ...]) -> Callable[[Pixels]
     return lambda batch: forward(tf.constant(batch)).numpy()
 
 
-def _scratch_keras(config: Mapping[str, Any], pictures: Pictures) -> "keras.Model":
-    from models import scratch_keras
-
-    return scratch_keras.build(config, len(pictures.classes), seed=0)
-
-
-def _scratch_pillow(config: Mapping[str, Any], pictures: Pictures) -> "keras.Model":
-    from models import scratch_pillow
+def _network(family: str, config: Mapping[str, Any], pictures: Pictures) -> "keras.Model":
     from models.augmentation import without_augmentation
+    from models.treatment import with_treatment
 
-    network = without_augmentation(scratch_pillow.build(config, len(pictures.classes), seed=0))
-    return scratch_pillow.with_treatment(network, config)
+    model = without_augmentation(network(family).build(config, len(pictures.classes), seed=0))
+    return with_treatment(model, config) if family_of(family).treated else model
 
 
-def _mobilenet(config: Mapping[str, Any], pictures: Pictures) -> "keras.Model":
+def _transfer(config: Mapping[str, Any], pictures: Pictures) -> "keras.Model":
     from models import mobilenet
     from search.training.activations import load_trunk
     from search.training.probes import probe_model
@@ -113,7 +109,5 @@ def _mobilenet(config: Mapping[str, Any], pictures: Pictures) -> "keras.Model":
 
 
 MODELS: dict[str, Callable[[Mapping[str, Any], Pictures], "keras.Model"]] = {
-    "scratch_pillow": _scratch_pillow,
-    "scratch_keras": _scratch_keras,
-    "mobilenet": _mobilenet,
+    name: _transfer if family.transfers else partial(_network, name) for name, family in FAMILIES.items()
 }

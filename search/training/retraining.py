@@ -18,7 +18,7 @@ from results.analysis.metrics import ACCURACY, SEVERAL, judged, tie_loss
 from results.analysis.metrics import score as scored
 from results.analysis.multilabel import HALF, decided, exact
 from search.data.cache import write_aside
-from search.data.pictures import FILTER, Pictures
+from search.data.pictures import Pictures
 from search.record.journal import Journal
 from search.training.doubt import find_doubts, held_out, label_thresholds
 from search.training.label_mistakes import find_label_mistakes
@@ -26,6 +26,7 @@ from search.training.latency import BATCH, latency
 from search.training.mistakes import find_mistakes
 from search.training.probes import calibrated, features_of, probabilities_of
 from search.training.trial import Inputs, Report, Trained, predict, score, train
+from spaces import family_of
 
 if TYPE_CHECKING:
     import keras
@@ -193,7 +194,7 @@ def retrain(
     model = trained.exported()
     if trained.probed is None and "temperature" in doubt:
         model = with_temperature(model, doubt["temperature"])
-    resize_filter = _filter(family, config)
+    resize_filter = family_of(family).filter(config)
     # The figure is that of the model handed over: raw pictures in.
     pixels = pictures.pixels(config["image_size"], resize_filter)
     probabilities = _probabilities(trained, model, pictures, pixels)
@@ -276,14 +277,9 @@ def refit(
     model = trained.exported()
     if trained.probed is None and held and "temperature" in held:
         model = with_temperature(model, held["temperature"])
-    resize_filter = _filter(family, config)
+    resize_filter = family_of(family).filter(config)
     content, note = _saved(raw_pictures(model, resize_filter=resize_filter))
     return Refitted({**row, "parameters": model.count_params()}, content, trained.train_accuracy, note)
-
-
-def _filter(family: str, config: Mapping[str, Any]) -> str:
-    # Of a user's hypermodel a parameter of that name may be anything.
-    return str(config["resize_filter"]) if family == "scratch_pillow" else FILTER
 
 
 def _probabilities(trained: Trained, model: "keras.Model", pictures: Pictures, pixels: Any) -> Any:

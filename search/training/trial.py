@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models import network
 from models.sizes import EPOCH_PICTURES, is_probe
 from models.weighting import of_pictures
 from results.analysis import multilabel
@@ -17,6 +19,7 @@ from results.analysis.metrics import ACCURACY, judged
 from search.data.pictures import Indices, Pictures, one_hot
 from search.training.activations import Source, check_time, views
 from search.training.checkpoint import pack, restore
+from spaces import FAMILIES, family_of
 
 if TYPE_CHECKING:
     import keras
@@ -307,57 +310,55 @@ def headed(model: "keras.Model", pictures: Pictures) -> "keras.Model":
     return with_sigmoid(model) if pictures.multilabel else model
 
 
-def _scratch_keras(
-    config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
+def _network(
+    family: str,
+    config: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    seed: int,
+    most_views: int,
+    threads: int,
+    clock: Clock,
 ) -> Material:
-    from models import scratch_keras
+    """A network that is trained whole, on pictures as they are stored or on treated ones and their copies."""
     from models.augmentation import without_augmentation
     from models.folding import folded
+    from models.treatment import with_treatment
 
-    pixels = pictures.pixels(config["image_size"])
-    with clock("building"):
-        model = headed(scratch_keras.build(config, len(pictures.classes), seed=seed), pictures)
-        trained = folded(model)
-    return Material(
-        trained,
-        lambda epoch: Inputs(pixels, pictures.train),
-        pictures.labels[pictures.train],
-        Inputs(pixels, pictures.validation) if len(pictures.validation) else None,
-        lambda: without_augmentation(model),
-        model.count_params(),
-    )
-
-
-def _scratch_pillow(
-    config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
-) -> Material:
-    from models import scratch_pillow
-    from models.augmentation import without_augmentation
-    from models.folding import folded
-
-    size, resize_filter = config["image_size"], config["resize_filter"]
-    steps = {name: bool(config[name]) for name in ("whitening", "auto_contrast", "equalize")}
+    known, size, labels = family_of(family), config["image_size"], pictures.labels[pictures.train]
+    resize_filter = known.filter(config)
     with clock("waiting"):
-        treated = pictures.treated(size, resize_filter, threads=threads, **steps)
-        copies = pictures.copies(
-            size, resize_filter, transpose=config["transpose"], rotation=config["rotation"], threads=threads, **steps
-        )
+        if known.treated:
+            steps = {name: bool(config[name]) for name in ("whitening", "auto_contrast", "equalize")}
+            pixels = pictures.treated(size, resize_filter, threads=threads, **steps)
+            turned = {"transpose": config["transpose"], "rotation": config["rotation"]}
+            seen = Inputs(pictures.copies(size, resize_filter, **turned, threads=threads, **steps))
+            labels = np.concatenate([labels] * (len(seen) // len(labels)))
+        else:
+            pixels = pictures.pixels(size, resize_filter)
+            seen = Inputs(pixels, pictures.train)
     with clock("building"):
-        model = headed(scratch_pillow.build(config, len(pictures.classes), seed=seed), pictures)
+        model = headed(network(family).build(config, len(pictures.classes), seed=seed), pictures)
         trained = folded(model)
+
+    def exported() -> "keras.Model":
+        plain = without_augmentation(model)
+        return with_treatment(plain, config) if known.treated else plain
+
     return Material(
         trained,
-        lambda epoch: Inputs(copies),
-        np.concatenate([pictures.labels[pictures.train]] * (len(copies) // len(pictures.train))),
-        Inputs(treated, pictures.validation) if len(pictures.validation) else None,
-        lambda: scratch_pillow.with_treatment(without_augmentation(model), config),
+        lambda epoch: seen,
+        labels,
+        Inputs(pixels, pictures.validation) if len(pictures.validation) else None,
+        exported,
         model.count_params(),
     )
 
 
-def _mobilenet(
+def _transfer(
     config: Mapping[str, Any], pictures: Pictures, *, seed: int, most_views: int, threads: int, clock: Clock
 ) -> Material:
+    """A pretrained trunk below a cut, its activations stored where that is worth it, under what is trained."""
     from models import mobilenet
     from models.folding import folded
 
@@ -434,7 +435,5 @@ def _in_memory(array: Array, most: int = 2**28) -> Array:
 
 
 MATERIALS: dict[str, Callable[..., Material]] = {
-    "scratch_pillow": _scratch_pillow,
-    "scratch_keras": _scratch_keras,
-    "mobilenet": _mobilenet,
+    name: _transfer if family.transfers else partial(_network, name) for name, family in FAMILIES.items()
 }

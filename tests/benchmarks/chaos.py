@@ -82,7 +82,7 @@ class Search:
 
     def go_on(self) -> None:
         """Starts the driver, with `--resume` where there is a run to go on with."""
-        options, families = self.options, ",".join(seeded.FAMILIES)
+        options, families = self.options, ",".join(seeded.SEEDED)
         if (self.run / "settings.json").exists():
             command = ["--resume", str(self.run)]
         else:
@@ -329,7 +329,7 @@ def measure(place: Path, options: argparse.Namespace) -> dict[str, Any]:
     result = disturb(folder, options, plan(options.seed, options.faults, rows))
     if undisturbed and (folder / "runs/chaos/results.json").exists():
         asha = options.reduction <= options.trials
-        wrong, differing = compare(summary(folder / "runs/chaos", seeded.FAMILIES), undisturbed, asha=asha)
+        wrong, differing = compare(summary(folder / "runs/chaos", seeded.SEEDED), undisturbed, asha=asha)
         result["violations"] += wrong
         result["epochs_with_another_value"] = differing
     if len(result["faults"]) < options.faults:
@@ -347,7 +347,7 @@ def _undisturbed(place: Path, options: argparse.Namespace) -> dict[str, Any]:
         begun = disturb(aside, options, ())
         if begun["violations"]:
             raise RuntimeError(f"the undisturbed search is wrong already: {'; '.join(begun['violations'])}")
-        kept.write_text(json.dumps({**summary(aside / "runs/chaos", seeded.FAMILIES), "seconds": begun["seconds"]}))
+        kept.write_text(json.dumps({**summary(aside / "runs/chaos", seeded.SEEDED), "seconds": begun["seconds"]}))
     found: dict[str, Any] = json.loads(kept.read_text())
     return found
 

@@ -19,7 +19,7 @@ from typing import Any
 from search.data.pictures import Pictures
 from search.settings import Settings
 from search.studies.hyperparameters import TrialHyperParameters
-from spaces import SPACES
+from spaces import FAMILIES
 from tests.benchmarks.measuring import Row, folder_aside, follow, ready_pictures
 
 Item = dict[str, Any]  # "family" and "config"
@@ -74,7 +74,7 @@ def standard_list(size: int, backbones: Sequence[tuple[str, float]], *, every: i
             more = {"backbones": tuple(backbones)}
             values = {"backbone": f"{name}-{alpha}", **values}
         hp = TrialHyperParameters(values=values)
-        items.append({"family": family, "config": SPACES[family](hp, image_sizes=(size,), **more)})
+        items.append({"family": family, "config": FAMILIES[family].space(hp, image_sizes=(size,), **more)})
     return items[::every]
 
 

@@ -27,7 +27,7 @@ from PIL import Image
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
 from search.studies.study import fits
 from search.training.weights import find_weights
-from spaces import SPACES, STARTS
+from spaces import FAMILIES
 
 Array = NDArray[Any]
 Backbones = dict[tuple[str, float], str | None]  # weights file by name and alpha; None for random weights
@@ -58,7 +58,7 @@ def suggest(trial: Any, families: Sequence[str], size: int, backbones: Sequence[
     more = {"backbones": tuple(backbones)} if family == "mobilenet" else {}
     # One study for all families: the same name with another range would be refused.
     with hp.name_scope(family):
-        return {"config": SPACES[family](hp, image_sizes=(size,), **more)}
+        return {"config": FAMILIES[family].space(hp, image_sizes=(size,), **more)}
 
 
 def start_points(families: Sequence[str], size: int, weights: Backbones) -> list[dict[str, Any]]:
@@ -66,11 +66,11 @@ def start_points(families: Sequence[str], size: int, weights: Backbones) -> list
     points: dict[str, list[dict[str, Any]]] = {}
     for family in families:
         bound: dict[str, Any] = {"image_sizes": (size,)}
-        starts = STARTS[family]
+        starts = FAMILIES[family].starts
         if family == "mobilenet":
             bound |= {"backbones": tuple(weights), "pretrained": all(weights.values())}
             starts = starts if bound["pretrained"] else ()
-        space = partial(SPACES[family], **bound)
+        space = partial(FAMILIES[family].space, **bound)
         points[family] = [
             {"family": family, **{f"{family}/{name}": value for name, value in values_to_point(space, values).items()}}
             for values in ({}, *starts)

@@ -28,15 +28,15 @@ from typing import Any
 import numpy as np
 import optuna
 
-from models.sizes import work
 from search.data.pictures import Indices, Pictures
 from search.parsing import names, sizes
-from search.settings import DEMO, FAMILIES, Settings
+from search.settings import DEMO, Settings
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
 from search.studies.study import Space, fits
 from search.training import devices
 from search.training.weights import find_weights
-from spaces import STARTS
+from spaces import FAMILIES
+from spaces.costs import work
 from tests.benchmarks.measuring import Row, ready_pictures
 from tests.benchmarks.recorded import spaces_of
 
@@ -49,9 +49,9 @@ _pictures: Pictures | None = None
 
 def points(family: str, space: Space, *, seed: int, most_work: float) -> Iterator[dict[str, Any]]:
     """Points of a space without end: its base, its hand-written points, then draws; none of more than `most_work`."""
-    starts = [values_to_point(space, values) for values in ({}, *STARTS[family]) if fits(space, values)]
+    starts = [values_to_point(space, values) for values in ({}, *FAMILIES[family].starts) if fits(space, values)]
     yield from (point for point in starts if work(family, space(TrialHyperParameters(values=point))) <= most_work)
-    sampler = optuna.samplers.RandomSampler(seed=seed + FAMILIES.index(family))
+    sampler = optuna.samplers.RandomSampler(seed=seed + list(FAMILIES).index(family))
     study = optuna.create_study(sampler=sampler)
     while True:
         for _ in range(DRAWS):
@@ -165,7 +165,7 @@ def train_all(options: argparse.Namespace, header: Row, pictures: Pictures, spac
 
 def pack(header: Row, rows: Sequence[Row], place: Path) -> None:
     """Writes the table: the header, and the rows in their planned order."""
-    ordered = sorted(rows, key=lambda row: (row["number"], FAMILIES.index(row["family"])))
+    ordered = sorted(rows, key=lambda row: (row["number"], list(FAMILIES).index(row["family"])))
     text = json.dumps({**header, "configurations": ordered}, separators=(",", ":"))
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(lzma.compress(text.encode(), preset=9))
@@ -229,7 +229,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("data", metavar="DATA", help="a folder of class folders, or `demo`")
     command.add_argument("--title", default="", help="what the table calls the data")
     command.add_argument("--weights", default="none", help="none, a weights file, or a folder of them (default: none)")
-    command.add_argument("--families", type=names, default=FAMILIES, help="default: all")
+    command.add_argument("--families", type=names, default=tuple(FAMILIES), help="default: all")
     command.add_argument("--image-sizes", type=sizes, default=(48, 64), help="sides in pixels (default: 48,64)")
     command.add_argument("--train", type=int, metavar="N", help="train on N pictures of each class (default: on all)")
     command.add_argument("--count", type=int, default=300, help="configurations of all families (default: 300)")

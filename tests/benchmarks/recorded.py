@@ -39,7 +39,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from search.studies.hyperparameters import TrialHyperParameters
 from search.studies.study import Space
 from search.training.weights import Backbone
-from spaces import SPACES
+from spaces import FAMILIES
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -101,7 +101,7 @@ def spaces_of(families: Sequence[str], image_sizes: Sequence[int], backbones: Se
     spaces: dict[str, Space] = {}
     for family in families:
         more = {"backbones": tuple(backbones)} if family == "mobilenet" else {}
-        spaces[family] = partial(SPACES[family], image_sizes=tuple(image_sizes), **more)
+        spaces[family] = partial(FAMILIES[family].space, image_sizes=tuple(image_sizes), **more)
     return spaces
 
 

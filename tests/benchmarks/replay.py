@@ -54,7 +54,7 @@ from search.settings import Settings
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
 from search.studies.study import Space, Study, fits, studies_of
 from search.training.weights import Weights
-from spaces import STARTS
+from spaces import FAMILIES
 from tests.benchmarks.measuring import names_from, show
 from tests.benchmarks.recorded import TABLES, Curve, Forest, Nearest, OneTree, Table, fit, read_table
 
@@ -333,7 +333,7 @@ def start_points(spaces: Mapping[str, Space]) -> list[tuple[str, dict[str, Any]]
     found = [
         (place, family, values_to_point(space, values))
         for family, space in spaces.items()
-        for place, values in enumerate(({}, *STARTS[family]))
+        for place, values in enumerate(({}, *FAMILIES[family].starts))
         if fits(space, values)
     ]
     return [(family, point) for _, family, point in sorted(found, key=lambda item: item[0])]
@@ -467,7 +467,7 @@ class Pedigree(Contestant):
         pictures = sleeping_pictures(1, Path(self._folder.name))
         self.course = Course(settings, studies, self.journal, workers, pictures, lambda line: None)
         if not cheap:
-            self.course.lead = {}
+            self.course.turns.lead = {}
             for study in studies.values():
                 study.ahead = 1
 

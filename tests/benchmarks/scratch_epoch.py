@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from models.sizes import work
 from search.data.pictures import Pictures, one_hot
 from search.settings import Settings
 from search.studies.hyperparameters import TrialHyperParameters
-from spaces import SPACES
+from spaces import FAMILIES
+from spaces.costs import work
 from tests.benchmarks.measuring import ROOT, folder_aside, names_from, ready_pictures, show
 
 FAMILY = "scratch_keras"
@@ -45,7 +45,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 def configuration(network: str, size: int) -> dict[str, Any]:
     """A network's whole configuration at a picture size."""
-    return SPACES[FAMILY](TrialHyperParameters(values=NETWORKS[network]), image_sizes=(size,))
+    return FAMILIES[FAMILY].space(TrialHyperParameters(values=NETWORKS[network]), image_sizes=(size,))
 
 
 def own(config: Mapping[str, Any], found: Pictures, epochs: int, threads: int) -> list[float]:

@@ -9,12 +9,13 @@ hand-written points as trials, so a search that was disturbed tries what one tha
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from search import run
-from spaces import STARTS
+from spaces import FAMILIES
 
-FAMILIES = ("scratch_keras", "scratch_pillow")
+SEEDED = ("scratch_keras", "scratch_pillow")
 
 
 def points(family: str, number: int, seed: int) -> list[dict[str, Any]]:
@@ -38,8 +39,8 @@ def points(family: str, number: int, seed: int) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str]) -> int:
     number, seed, *more = arguments
-    for family in FAMILIES:
-        STARTS[family] = tuple(points(family, int(number), int(seed)))
+    for family in SEEDED:
+        FAMILIES[family] = replace(FAMILIES[family], starts=tuple(points(family, int(number), int(seed))))
     return run.main(more, called=f"python -m tests.benchmarks.seeded {number} {seed}")
 
 
