@@ -30,6 +30,7 @@ from results.rows import (
     smoothed,
     tied_by,
 )
+from spaces import family_of
 
 # A fitted line that changes by less than this share of its mean over the whole curve is called flat.
 FLAT = 0.05
@@ -59,12 +60,6 @@ DOUBT = ("temperature", "thresholds", "held_out", "told_by", "label_thresholds")
 SPENT = ("waiting", "building", "training", "validating")
 
 Z95 = 1.959964
-# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; beyond, the last, wider one is kept.
-T95 = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 
 
 def loss_trend(losses: Sequence[float | None]) -> dict[str, Any]:
@@ -393,6 +388,13 @@ def choose_winner(best: dict[str, dict[str, Any] | None]) -> str | None:
     return min(known, key=rank, default=(None, None))[0]
 
 
+def t95(freedom: float) -> float:
+    """Half of the width of a 95 % interval by Student's t with so many degrees of freedom, in standard errors."""
+    from scipy.special import stdtrit  # takes a tenth of a second to be imported
+
+    return float(stdtrit(freedom, 0.975))
+
+
 def wilson(accuracy: float, pictures: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a share seen on so many pictures (Wilson 1927)."""
     share = Z95**2 / pictures
@@ -418,7 +420,7 @@ def accuracy_interval(accuracies: Sequence[float], pictures: int) -> tuple[float
             high,
             f"95 % Wilson score interval on {pictures} test pictures; one seed, so its spread is not covered",
         )
-    half = T95[min(seeds - 1, len(T95)) - 1] * statistics.stdev(accuracies) / math.sqrt(seeds)
+    half = t95(seeds - 1) * statistics.stdev(accuracies) / math.sqrt(seeds)
     method = (
         f"95 % interval: Wilson score on {pictures} test pictures and Student's t over {seeds} seeds, "
         "joined by square-and-add (MOVER); assumes that test pictures are independent and seeds exchangeable"
@@ -679,7 +681,7 @@ def overlap(split: dict[str, Any], settings: dict[str, Any], families: dict[str,
 
     The data is known by its title or by three class folders or more that carry a WordNet number, as ImageNet's own do.
     """
-    if "mobilenet" not in families or settings.get("weights") in ("none", "demo"):
+    if not any(family_of(family).transfers for family in families) or settings.get("weights") in ("none", "demo"):
         return False
     title = f"{split.get('title') or ''} {split.get('data') or ''}".lower().replace("-", " ").replace("_", " ")
     folders = {
@@ -833,7 +835,7 @@ def mean_interval(values: Sequence[float]) -> dict[str, Any]:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return {"trials": len(values), "mean": mean, "low": None, "high": None}
-    half = T95[min(len(values) - 1, len(T95)) - 1] * statistics.stdev(values) / math.sqrt(len(values))
+    half = t95(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return {"trials": len(values), "mean": mean, "low": mean - half, "high": mean + half}
 
 

@@ -5,17 +5,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from results.analysis.numbers import T95, mean_interval, observations
+from results.analysis.numbers import mean_interval, observations, t95
 from results.rows import Trial
-
-# What counts as off, by family and setting; any other value is on.
-OFF: dict[str, dict[str, Any]] = {
-    "scratch_pillow": {
-        **{"whitening": False, "auto_contrast": False, "equalize": False, "transpose": False, "rotation": 0},
-    },
-    "scratch_keras": {"flip": "none", "rotation": 0, "zoom": 0, "translation": 0, "contrast": 0},
-    "mobilenet": {"augmentation": "none"},
-}
+from spaces import family_of
 
 
 def switches(family: str, trials: Sequence[Trial]) -> list[dict[str, Any]]:
@@ -27,7 +19,7 @@ def switches(family: str, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """
     seen = observations(trials)
     found = []
-    for key, off in OFF.get(family, {}).items():
+    for key, off in family_of(family).off.items():
         sides: dict[bool, list[float]] = {True: [], False: []}
         for config, accuracy in seen:
             if key in config:
@@ -45,7 +37,7 @@ def switches(family: str, trials: Sequence[Trial]) -> list[dict[str, Any]]:
 
 
 def welch(one: Sequence[float], other: Sequence[float]) -> tuple[float | None, float | None]:
-    """The 95 % interval of the difference of two means (Welch 1947), its degrees of freedom rounded down."""
+    """The 95 % interval of the difference of two means (Welch 1947)."""
     if len(one) < 2 or len(other) < 2:
         return None, None
     parts = [statistics.variance(side) / len(side) for side in (one, other)]
@@ -53,5 +45,5 @@ def welch(one: Sequence[float], other: Sequence[float]) -> tuple[float | None, f
     if sum(parts) == 0:
         return difference, difference
     freedom = sum(parts) ** 2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, (one, other), strict=True))
-    half = T95[min(max(1, math.floor(freedom)), len(T95)) - 1] * math.sqrt(sum(parts))
+    half = t95(freedom) * math.sqrt(sum(parts))
     return difference - half, difference + half
