@@ -11,7 +11,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from written_run import end_row, epoch_row, start_row, write_rows, write_run
 
-from models.sizes import HEAD, work
+from models.sizes import HEAD
 from results.analysis import verdict
 from results.analysis.numbers import importance, summarise
 from results.pages.document import summary_of
@@ -32,7 +32,8 @@ from search.studies.narrowed import Narrowed, check, every_point, lines, look, m
 from search.studies.study import Study, spaces_of, studies_of
 from search.studies.warm_start import project
 from search.training.weights import Weights
-from spaces import SPACES
+from spaces import FAMILIES
+from spaces.costs import work
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = tuple(Weights(name, 1.0, Path(f"{name}.h5"), name) for name in ("MobileNet", "MobileNetV2"))
@@ -248,10 +249,10 @@ def test_names_and_values_that_no_space_has_are_refused_with_those_that_it_has(t
         checked(*texts)
 
 
-@pytest.mark.parametrize("family", SPACES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_name_under_a_condition_is_known(family: str) -> None:
     bound: dict[str, Any] = {"backbones": (("MobileNet", 1.0), ("MobileNetV2", 1.0)), "probed": True}
-    met = look(partial(SPACES[family], image_sizes=(96, 160), **(bound if family == "mobilenet" else {})), 400)
+    met = look(partial(FAMILIES[family].space, image_sizes=(96, 160), **(bound if family == "mobilenet" else {})), 400)
     assert "weight_decay" in met
     if family == "mobilenet":
         assert {"beside", "unfrozen_blocks", "trunk_rate"} <= set(met)
