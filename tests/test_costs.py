@@ -168,9 +168,9 @@ def test_a_treatment_on_against_off() -> None:
     assert found["treatment"] == "whitening"
     assert found["difference"] == pytest.approx(0.10)
     assert (found["on"]["trials"], found["on"]["mean"]) == (2, pytest.approx(0.32))
-    # Both variances are 0.0008: the standard error is sqrt(0.0008), with 2 degrees of freedom t is 4.303.
-    assert found["low"] == pytest.approx(0.10 - 4.303 * 0.0008**0.5)
-    assert found["high"] == pytest.approx(0.10 + 4.303 * 0.0008**0.5)
+    # Both variances are 0.0008: the standard error is sqrt(0.0008), with 2 degrees of freedom t is 4.302653.
+    assert found["low"] == pytest.approx(0.10 - 4.302653 * 0.0008**0.5)
+    assert found["high"] == pytest.approx(0.10 + 4.302653 * 0.0008**0.5)
 
 
 def test_a_single_trial_has_no_interval() -> None:

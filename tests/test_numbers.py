@@ -224,10 +224,10 @@ def test_effects_are_means_with_intervals() -> None:
         *(start_row("a-0", flip=True), epoch_row("a-0", 1, 0.4), start_row("a-1", flip=True), epoch_row("a-1", 1, 0.6)),
         *(start_row("a-2", flip=False), epoch_row("a-2", 1, 0.3)),
     )
-    # Student's t with one degree of freedom: 12.706 * 0.1414 / sqrt(2) = 1.2706.
+    # Student's t with one degree of freedom, 12.70620, times 0.141421 / sqrt(2).
     assert effects(rows.of("a"))["flip"] == [
         {"level": False, "trials": 1, "mean": 0.3, "low": None, "high": None},
-        {"level": True, "trials": 2, "mean": 0.5, "low": pytest.approx(-0.7706), "high": pytest.approx(1.7706)},
+        {"level": True, "trials": 2, "mean": 0.5, "low": pytest.approx(-0.770620), "high": pytest.approx(1.770620)},
     ]
 
 

@@ -59,7 +59,7 @@ def recompute(run: Path) -> dict[str, dict[str, Any]]:
         z, n = 1.959964, len(truth)
         low, high = sorted(np.roots([1 + z * z / n, -2 * mean - z * z / n, mean * mean]).real)
         accuracies = [float(shot.mean()) for shot in shots]
-        t = {2: 12.706, 3: 4.303}[len(shots)]
+        t = {2: 12.706205, 3: 4.302653}[len(shots)]
         half = t * float(np.std(accuracies, ddof=1)) / math.sqrt(len(shots))
         found[family] = {
             **{"trial": top["trial"], "validation": top["validation_accuracy"], "epoch": top["epoch"]},

@@ -40,6 +40,7 @@ SURROUNDINGS: tuple[Colour, ...] = (
 EARS = ("prick", "drop", "button", "bat", "long")
 TAILS = ("curl", "sabre", "flag", "stub", "whip")
 PATTERNS = ("plain", "saddle", "patches", "spots", "bicolour", "mask", "brindle", "blaze")
+SHAGGY = (0.0, 0.025, 0.045)  # roughness of the outline of breeds that are drawn by chance
 POSES = (5, 2, 2, 2)  # how often a dog stands, sits, lies, and looks out of a portrait
 
 PLACES = (
@@ -450,7 +451,7 @@ def chance_breed(name: str) -> Breed:
         second,
         chance.choice(PATTERNS),
         round(chance.uniform(0.4, 0.8), 2),
-        chance.choice((0.0, 0.025, 0.045)),
+        chance.choice(SHAGGY),
     )
 
 
