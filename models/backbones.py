@@ -118,7 +118,12 @@ class Backbone:
     @property
     def mobile(self) -> bool:
         """Whether it is one of the MobileNets, which are searched unless others are named."""
-        return self.name.startswith("MobileNet")
+        return is_mobile(self.name)
+
+
+def is_mobile(backbone: str) -> bool:
+    """Whether a backbone is one of the MobileNets: they alone come in several widths, and are called by theirs."""
+    return backbone.startswith("MobileNet")
 
 
 def multiple(value: float) -> int:

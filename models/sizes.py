@@ -32,7 +32,7 @@ Source = tuple[str, float, int]  # backbone, alpha, and the side in pixels of th
 
 
 def is_probe(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is solved in one go, and not trained by epochs."""
+    """Whether a configuration is a linear probe: solved in one go, with one optimum and no luck in its training."""
     return config.get("head") == PROBE
 
 

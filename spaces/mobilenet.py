@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from models.backbones import walked
+from models.backbones import is_mobile, walked
 from models.sizes import PARAMETERS, dense, features, frozen_blocks, stored
 from spaces import weighting
 from spaces.family import Family
@@ -33,7 +33,7 @@ STARTS: tuple[dict[str, Any], ...] = (
 
 def called(backbone: str, alpha: float) -> str:
     """What a trunk is called in the space: a MobileNet with its width, `MobileNet-1.0`, any other by its name alone."""
-    return f"{backbone}-{alpha}" if backbone.startswith("MobileNet") else backbone
+    return f"{backbone}-{alpha}" if is_mobile(backbone) else backbone
 
 
 def probes(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from models.sizes import is_probe
 from results.analysis import metrics, per_label
 from results.analysis.metrics import ACCURACY, METRICS, SEVERAL
 from results.records import SIDES, broken_records, read_probabilities, read_record, truth_of
@@ -285,11 +286,6 @@ def _rather(config: Mapping[str, Any]) -> tuple[float, float, bool, float]:
         widths.append(float(beside.partition("-")[2] or 1.0))
     side, power = float(config.get("image_size") or 0.0), float(config.get("class_weight_power") or 0.0)
     return sum(widths), side, bool(config.get("mirrored")), -power
-
-
-def is_probe(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is a linear probe, which has one optimum and no luck in its training."""
-    return config.get("head") == "probe"
 
 
 def clearly_above(score: float, probe: float, pictures: int, error: float | None = None) -> bool:

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+from models.backbones import is_mobile
 from results.analysis import numbers
 from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.records import SIDES
 from results.rows import NO_TIME
 from spaces import family_of
+from spaces.mobilenet import called as trunk_called
 
 OBJECTIVES = {"latency": "latency of one picture", "size": "parameters"}
 FIT = {
@@ -33,7 +35,7 @@ def title(family: str) -> str:
 def model_title(family: str, record: dict[str, Any]) -> str:
     """The name of a family's best model in print: of a trunk that is no MobileNet its own name."""
     backbone = ((record["best"] or {}).get("config") or {}).get("backbone")
-    if not family_of(family).transfers or not isinstance(backbone, str) or backbone.startswith("MobileNet"):
+    if not family_of(family).transfers or not isinstance(backbone, str) or is_mobile(backbone):
         return title(family)
     return backbone
 
@@ -427,8 +429,7 @@ def front(found: dict[str, Any]) -> str:
 def probe(config: dict[str, Any]) -> str:
     """What a linear probe is, in words; a damaged row may lack any of it."""
     backbone = str(config.get("backbone"))
-    # Only MobileNets come in several widths.
-    trunks = [f"{backbone}-{config.get('alpha')}" if backbone.startswith("MobileNet") else backbone]
+    trunks = [trunk_called(backbone, config.get("alpha") or 1.0)]
     trunks += [str(config["beside"])] if config.get("beside", "none") != "none" else []
     mirrored = ", learnt from mirror images too" if config.get("mirrored") else ""
     return (
