@@ -806,6 +806,27 @@ def test_time_that_is_left_makes_the_figure_surer(plan: Plan) -> None:
     assert planned.course.over()
 
 
+def test_a_refit_stands_back_for_that_of_a_better_family(plan: Plan) -> None:
+    families = ("scratch_pillow", "scratch_keras")
+    planned = plan(families=families, trials=1, time_budget=3000.0, final_seeds=1, refit="all")
+    for _ in families:
+        name, job = planned.start()
+        planned.report(name, *[0.6 if job.family == "scratch_keras" else 0.4] * 3, seconds=100.0)
+        planned.course.ended(name, "")
+    retrainings = planned.course.delivery.retrainings
+    for family in families:
+        retrainings.plan(family)
+        retrainings.waiting[family].clear()
+    assert retrainings.best_first() == ["scratch_keras", "scratch_pillow"]
+    # There is time for one of them and not for two.
+    room = 1.5 * retrainings._cost(retrainings.refits["scratch_keras"])
+    planned.journal.began -= planned.course.budget.remaining() - room
+    for family, fits in (("scratch_keras", True), ("scratch_pillow", False)):
+        job = retrainings.refits.pop(family)
+        assert retrainings.in_time(family, refit=job) == fits
+        retrainings.refits[family] = job
+
+
 SEARCHED = """
 import json, sys
 from pathlib import Path

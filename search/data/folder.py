@@ -1,12 +1,11 @@
 """A folder of class folders, listed: names, labels, a digest of every file, and what was left out and why."""
 
 import hashlib
-import json
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -23,7 +22,6 @@ from search.data.layout import (
     VALIDATION,
     check_folders,
     common_subfolders,
-    is_system,
     leave_out,
     listed,
     no_classes,
@@ -36,6 +34,7 @@ from search.data.layout import (
 from search.data.library import is_brought, read_set
 from search.data.rare import DROP, HANDFUL, REFUSE, dropped, told
 from search.data.table import SUFFIXES, Columns, Labels, Table, is_table, match, read_table
+from search.data.walking import PICTURE_FILES, LeftOut, Notes, Walk, counted
 
 SIDES = (TRAIN, VALIDATION, TEST)
 
@@ -45,23 +44,10 @@ AT_ONCE = 32  # files that one of them reads
 AT_ONCE_BYTES = 1 << 22  # and of one of these
 READERS = 8  # Hashing waits for the disk more than for the processor.
 
-PICTURE_FILES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".ppm", ".heic"}
-)
-# Hidden folders in which programs keep what is theirs; any other hidden folder with pictures is told.
-# fmt: off
-HIDDEN_FOLDERS = frozenset({
-    ".appledb", ".appledesktop", ".appledouble", ".cache", ".comments", ".dvc", ".fseventsd", ".git", ".hg", ".idea",
-    ".ipynb_checkpoints", ".picasaoriginals", ".pytest_cache", ".spotlight-v100", ".svn", ".temporaryitems",
-    ".thumbnails", ".trash", ".trashes", ".venv", ".vscode", ".xvpics",
-})
-# fmt: on
 BELOW = "files in folders below {count} class folders count as those classes: {names}"
 EMPTY = "{count} folders hold no pictures and are no classes: {names}"
-RUN_FIELDS = ("families", "image_sizes", "trials")  # of the settings.json that a search writes
 INNER = ("parent", "path")  # of `label_from`: the classes are not the folders directly below the data
 MOST_NOTES = 12  # that are told with a refusal
-MOST_ALIKE = 5  # notes that differ in a name alone
 
 
 @dataclass(frozen=True)
@@ -75,14 +61,6 @@ class Picture:
     digest: str  # blake2b of the file's bytes, hexadecimal
     group: str = ""  # what a table says that it belongs to, such as a patient; empty for a picture by itself
     labels: tuple[int, ...] | None = None  # of several labels a picture; None where it has one class
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """One file that is not used."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -197,7 +175,7 @@ def read_folder(
                 reading.list_folder()
             return _chosen(reading, classes, exclude, min_pictures, rare)
     except ValueError as error:
-        raise ValueError(with_notes(_printable_lines(str(error)), reading.told())) from error
+        raise ValueError(with_notes(_printable_lines(str(error)), reading.notes.told())) from error
 
 
 def _check_images(root: Path, images: Path) -> None:
@@ -253,20 +231,14 @@ class _Reading:
         self.sides: dict[str, str] = {}  # how each side is called where the data is already split
         self.from_table = False
         self.resplit = resplit
-        self.hidden: dict[str, LeftOut] = {}
+        self.notes = Notes()
+        self.walk = Walk(root, own, self.notes)
+        self._name = self.walk.name
         self._label_from = label_from
         self.columns = columns
         self._matched: dict[Path, Labels] = {}  # what a table that lies there says of the pictures
         self._checked = False  # whether the folders have to look like classes
         self._place = root  # where the class folders lie, of train where there are sides
-        self._own = {os.path.realpath(path) for path in own}
-        # By kind: what is said of one, and what is said of many with the names that it is said of.
-        self._notes: dict[str, tuple[str, dict[str, None]]] = {}
-
-    def note(self, line: str, of: str = "", many: str = "") -> None:
-        """Says a line once; where `many` lines of a kind differ in a name alone, they become one."""
-        kind = many or line
-        self._notes.setdefault(kind, (many, {}))[1].setdefault(line if not many else f"{line}\0{of}")
 
     def order(self, presplit: bool) -> Callable[[_File], tuple[str, str]]:
         """By what files are sorted: their names in class folders, those that they would have there elsewhere."""
@@ -276,16 +248,6 @@ class _Reading:
             f"{file.side if presplit else ''}/{file.class_folder}/{file.name.rpartition('/')[2]}",
             file.name,
         )
-
-    def told(self) -> list[str]:
-        """All notes in their order."""
-        lines = []
-        for many, found in self._notes.values():
-            if many and len(found) > MOST_ALIKE:
-                lines.append(many.format(count=len(found), names=listed([line.split("\0")[1] for line in found], 3)))
-            else:
-                lines += [line.split("\0")[0] for line in found]
-        return lines
 
     def list_folder(self) -> None:
         """Lists the pictures of class folders, of sides, or of a table that lies there."""
@@ -303,7 +265,7 @@ class _Reading:
             self._list_classes(folder, side)
         if sides:
             self.sides = {side: self._name(folder) for side, folder in sides.items()}
-            for path in self._entries(self.root):
+            for path in self.walk.entries(self.root):
                 if not path.is_dir():
                     self.left_out.append(LeftOut(self._name(path), OUTSIDE))
         else:
@@ -315,7 +277,7 @@ class _Reading:
                     self.files.clear()
                     self.left_out.clear()
                     for kind in (BELOW, EMPTY):
-                        self._notes.pop(kind, None)
+                        self.notes.forget(kind)
                     self.list_table(tables)
                     return
             self._find_inner_sides()
@@ -325,11 +287,11 @@ class _Reading:
             self._tell_joined()
         for name in sorted({file.class_folder for file in self.files}):
             if CLUTTER.fullmatch(name):
-                self.note(
+                self.notes.say(
                     f"`{name}` is clutter by its name and is searched as a class; {leave_out([name])} leaves it out"
                 )
         if self.resplit and self.sides:
-            self.note(f"--resplit: {', '.join(self.sides.values())} are put together and cut anew")
+            self.notes.say(f"--resplit: {', '.join(self.sides.values())} are put together and cut anew")
 
     def check(self, files: Sequence[_File]) -> None:
         """Raises ValueError where the folders of these files are rather something else than classes."""
@@ -347,7 +309,7 @@ class _Reading:
         """Lists the pictures that one table names, or several, one for each side."""
         self.from_table = True
         there = {}
-        for path in self._walk(self.root):
+        for path in self.walk.files(self.root):
             name = self._name(path)
             if path.suffix.lower() not in OTHER_FILES:
                 there[name] = path
@@ -361,7 +323,7 @@ class _Reading:
             found = before or match(table, names, root=self.root, side=side)
             groups |= found.groups
             for line in found.notes:
-                self.note(_printable(line))
+                self.notes.say(_printable(line))
             self.left_out += [LeftOut(name, _printable(reason)) for name, reason in found.left_out.items()]
             for name, label in found.classes.items():
                 of = found.sides.get(name)
@@ -388,24 +350,24 @@ class _Reading:
         known = {name.rpartition("/")[0] for name in labelled}
         aside = Counter(name.partition("/")[0] for name in rest if name.rpartition("/")[0] not in known)
         for folder, count in sorted(aside.items()):
-            self.note(
-                f"no picture in `{folder}` has a row in the table, and they are not used: {_files(count)}",
+            self.notes.say(
+                f"no picture in `{folder}` has a row in the table, and they are not used: {counted(count)}",
                 folder,
                 "pictures in {count} folders have no row in the table and are not used: {names}",
             )
         lacking = [name for name in rest if name.rpartition("/")[0] in known]
         self.left_out += [LeftOut(name, "no row of the table names it") for name in lacking]
         if lacking:
-            self.note(f"no row of the table names {_files(len(lacking))}, first `{lacking[0]}`")
+            self.notes.say(f"no row of the table names {counted(len(lacking))}, first `{lacking[0]}`")
         if self.resplit and told:
-            self.note(f"--resplit: {', '.join(self.sides)} of the table are put together and cut anew")
+            self.notes.say(f"--resplit: {', '.join(self.sides)} of the table are put together and cut anew")
 
     def list_set(self) -> None:
         """Lists the pictures of a set that a library has, of which a file tells classes and sides."""
         self.from_table = True
         notes, told = read_set(self.root)
         for line in notes:
-            self.note(_printable(line))
+            self.notes.say(_printable(line))
         self.files = [
             _File(name, self.root / name, _printable(label), "", _printable(label), side, group)
             for name, label, side, group in told
@@ -413,15 +375,19 @@ class _Reading:
         sides = {file.side for file in self.files}
         self.sides = {side: side for side in SIDES if side in sides}
         if self.resplit and self.sides:
-            self.note(f"--resplit: {', '.join(self.sides)} of the set are put together and cut anew")
+            self.notes.say(f"--resplit: {', '.join(self.sides)} of the set are put together and cut anew")
 
     def _find_tables(self) -> dict[str | None, Table]:
         """The table of labels that lies beside pictures, or one for each side; empty where none can be read."""
-        places = [self.root, *self._folders(self.root)]
-        paths = [path for place in places for path in self._entries(place) if is_table(path.name) and path.is_file()]
+        places = [self.root, *self.walk.folders(self.root)]
+        paths = [
+            path for place in places for path in self.walk.entries(place) if is_table(path.name) and path.is_file()
+        ]
         if not paths:
             return {}
-        names = sorted(self._name(path) for path in self._walk(self.root) if path.suffix.lower() not in OTHER_FILES)
+        names = sorted(
+            self._name(path) for path in self.walk.files(self.root) if path.suffix.lower() not in OTHER_FILES
+        )
         found: dict[Path, Table] = {}
         unread = []
         for path in paths:
@@ -436,7 +402,7 @@ class _Reading:
                 unread.append(_printable(f"`{shown}` is not read: {error}"))
         if not found:
             for line in unread:
-                self.note(line)
+                self.notes.say(line)
             return {}
         by_side: dict[str | None, Table] = {}
         for side, stems in sides_among(path.stem for path in found).items():
@@ -453,7 +419,7 @@ class _Reading:
 
     def _find_sides(self) -> dict[str, Path]:
         """The folders of a folder that is already split, by side; empty where it is not split."""
-        folders = self._folders(self.root)
+        folders = self.walk.folders(self.root)
         by_name = {path.name: path for path in folders}
         found = sides_among(by_name)
         if not found or (len(found) == 1 and len(folders) > 1):
@@ -461,36 +427,38 @@ class _Reading:
         sides: dict[str, Path] = {}
         flat: list[Path] = []
         for side in SIDES:
-            places = [(name, self._unwrapped(by_name[name])) for name in found.get(side, ())]
-            with_classes = [(name, place) for name, place in places if self._folders(place)]
+            places = [(name, self.walk.unwrapped(by_name[name])) for name in found.get(side, ())]
+            with_classes = [(name, place) for name, place in places if self.walk.folders(place)]
             if len(with_classes) > 1:
                 both = " and ".join(f"`{name}`" for name, _ in with_classes)
                 raise ValueError(f"needs one folder for {side}, got {both} in `{self.root}`: rename or join them")
             if with_classes:
                 sides[side] = with_classes[0][1]
-            flat += [place for _, place in places if not self._folders(place)]
+            flat += [place for _, place in places if not self.walk.folders(place)]
         if TRAIN not in sides:
             return {}
-        classes = {path.name for path in self._folders(sides[TRAIN])}
+        classes = {path.name for path in self.walk.folders(sides[TRAIN])}
         for side in (VALIDATION, TEST):
-            names = [path.name for path in self._folders(sides[side])] if side in sides else []
+            names = [path.name for path in self.walk.folders(sides[side])] if side in sides else []
             if len(names) == 1 and names[0] not in classes and self._label_from not in INNER:
-                self.note(
+                self.notes.say(
                     f"`{self._name(sides[side])}/` holds only `{_printable(names[0])}`, which is no class of "
-                    f"`{self._name(sides[TRAIN])}/`: unlabelled pictures, not used: {_files(self._count(sides[side]))}"
+                    f"`{self._name(sides[TRAIN])}/`: unlabelled pictures, not used: {self.walk.counted(sides[side])}"
                 )
                 del sides[side]
-        tables = [self._name(path) for path in self._entries(self.root) if is_table(path.name)]
+        tables = [self._name(path) for path in self.walk.entries(self.root) if is_table(path.name)]
         for folder in flat:
             own = [name for name in tables if side_of(name.rpartition(".")[0]) == side_of(folder.name)]
             unread = f"; {listed(own)} is not read, since the folders of train are the classes" if own else ""
-            self.note(
-                f"`{self._name(folder)}/` has no class folders and is not used: {_files(self._count(folder))}{unread}"
+            self.notes.say(
+                f"`{self._name(folder)}/` has no class folders and is not used: {self.walk.counted(folder)}{unread}"
             )
         used = {name for names in found.values() for name in names}
         beside = [name for name in by_name if name not in used]
         if beside:
-            self.note(f"the folder is already split; not used beside it: {', '.join(_printable(n) for n in beside)}")
+            self.notes.say(
+                f"the folder is already split; not used beside it: {', '.join(_printable(n) for n in beside)}"
+            )
         return sides
 
     def _find_inner_sides(self) -> None:
@@ -511,20 +479,20 @@ class _Reading:
             replace(file, side=side[file.below.partition("/")[0]]) for file in self.files if file not in outside
         ]
         self.sides = {of: names[0] for of, names in found.items()}
-        self._notes.pop(BELOW, None)
-        self.note(f"every class folder is already split into {', '.join(side)}")
+        self.notes.forget(BELOW)
+        self.notes.say(f"every class folder is already split into {', '.join(side)}")
 
     def _list_classes(self, folder: Path, side: str | None) -> None:
-        for path in self._entries(folder):
+        for path in self.walk.entries(folder):
             if not path.is_dir():
                 self.left_out.append(LeftOut(self._name(path), OUTSIDE))
                 continue
             if Path(os.path.realpath(self.root)).is_relative_to(os.path.realpath(path)):
-                self.note(f"`{self._name(path)}` leads back to the data folder and is not followed")
+                self.notes.say(f"`{self._name(path)}` leads back to the data folder and is not followed")
                 continue
-            if self._passed_over(path):
+            if self.walk.passed_over(path):
                 continue
-            found = [file for file in self._walk(path) if self._may_be_picture(file)]
+            found = [file for file in self.walk.files(path) if self._may_be_picture(file)]
             kept = self._without_annotations(path, found)
             below = 0
             for file in kept:
@@ -533,13 +501,13 @@ class _Reading:
                 self.files.append(_File(self._name(file), file, top, inner, self._class_of(file, folder, top), side))
                 below += file.parent != path
             if below and self._label_from not in INNER:
-                self.note(
+                self.notes.say(
                     f"files in folders below `{self._name(path)}` count as that class: {below}",
                     self._name(path),
                     BELOW,
                 )
             if not found:
-                self.note(
+                self.notes.say(
                     f"`{self._name(path)}` holds no pictures and is not a class",
                     self._name(path),
                     EMPTY,
@@ -560,7 +528,7 @@ class _Reading:
             places.setdefault(file.class_folder, set()).add(whole)
         for name, found in sorted(places.items()):
             if len(found) > 1:
-                self.note(
+                self.notes.say(
                     f"`{name}` is a folder of {listed(sorted(found), 3)}: one class; --label-from path keeps them "
                     "apart",
                     name,
@@ -574,7 +542,7 @@ class _Reading:
         group: int | str = "label" if "label" in expression.groupindex else 1
         found: list[tuple[Path, str, str]] = []
         unmatched = []
-        for path in self._walk(self.root):
+        for path in self.walk.files(self.root):
             if not self._may_be_picture(path):
                 continue
             name = self._name(path)
@@ -592,7 +560,7 @@ class _Reading:
             )
         if unmatched:
             self.left_out += [LeftOut(name, "--label-pattern finds no class in its name") for name in unmatched]
-            self.note(f"not used: {_files(len(unmatched))} in whose name --label-pattern finds no class, first "
+            self.notes.say(f"not used: {counted(len(unmatched))} in whose name --label-pattern finds no class, first "
                       f"`{unmatched[0]}`")  # fmt: skip
         tops = {name.partition("/")[0] for _, name, _ in found if "/" in name}
         side_of_top = {top: side for side, names in sides_among(tops).items() for top in names}
@@ -610,7 +578,7 @@ class _Reading:
         if not aside or not any(purpose_of(name) == "pictures" for name in inner):
             return files
         for name in aside:
-            self.note(
+            self.notes.say(
                 f"`{self._name(folder / name)}` lies beside the pictures of its class and is not used",
                 self._name(folder / name),
                 "{count} folders lie beside the pictures of their class and are not used: {names}",
@@ -623,102 +591,11 @@ class _Reading:
             return False
         return True
 
-    def _walk(self, folder: Path) -> Iterator[Path]:
-        # Links to folders among them. The listing says so without another look at each file.
-        try:
-            with os.scandir(folder) as found:
-                folders = {entry.name for entry in found if entry.is_dir()}
-        except OSError:  # As is told below.
-            folders = set()
-        for path in self._entries(folder):
-            if path.name not in folders:
-                yield path
-            elif path.is_symlink():  # It may lead in a circle, or anywhere at all.
-                self.note(f"`{self._name(path)}` is a link to a folder and is not followed")
-            elif not self._passed_over(path):
-                yield from self._walk(path)
-
-    def _entries(self, folder: Path) -> list[Path]:
-        """What lies in a folder, sorted, without hidden names; what hides pictures, or cannot be listed, is told."""
-        try:
-            names = sorted(os.listdir(folder))
-        except OSError as error:
-            if folder == self.root:
-                raise
-            self.note(f"`{self._name(folder)}` cannot be listed: {error.strerror}")
-            return []
-        for name in names:
-            if name.startswith(".") and not name.startswith("._"):
-                self._tell_hidden(folder / name)
-        return [folder / name for name in names if not name.startswith(".")]
-
-    def _tell_hidden(self, path: Path) -> None:
-        if path.name.casefold() in HIDDEN_FOLDERS or path.name.casefold().startswith(".trash-"):
-            return
-        if not path.is_dir():
-            if path.suffix.lower() in PICTURE_FILES:
-                self.hidden[self._name(path)] = LeftOut(self._name(path), "hidden: its name begins with a dot")
-            return
-        inside = [file for _, _, files in os.walk(path) for file in files]
-        count = sum(os.path.splitext(file)[1].lower() in PICTURE_FILES for file in inside)
-        if count:
-            self.note(
-                f"`{self._name(path)}` is hidden, since its name begins with a dot: not used, {_files(count)}; under "
-                "another name it counts"
-            )
-
-    def _folders(self, folder: Path) -> list[Path]:
-        return [path for path in self._entries(folder) if path.is_dir() and not self._passed_over(path)]
-
-    def _unwrapped(self, folder: Path) -> Path:
-        """The folder inside, where archives have doubled it: `train/train`, or `train/images` with the classes."""
-        inner = self._folders(folder)
-        files = [path for path in self._entries(folder) if not path.is_dir() and path.suffix.lower() not in OTHER_FILES]
-        if len(inner) != 1 or files:
-            return folder
-        name = inner[0].name
-        if name != folder.name and not side_of(name) and purpose_of(name) != "pictures":
-            return folder
-        return self._unwrapped(inner[0])
-
-    def _passed_over(self, folder: Path) -> bool:
-        """Whether a folder is what a search or the system has written; the former is told."""
-        if is_system(folder.name):
-            return True
-        if os.path.realpath(folder) in self._own:
-            self.note(f"`{self._name(folder)}` is where searches write, and is not read")
-            return True
-        if _is_run(folder):
-            self.note(
-                f"`{self._name(folder)}` was written by a search, and is not read",
-                self._name(folder),
-                "{count} folders were written by searches, and are not read: {names}",
-            )
-            return True
-        return False
-
-    def _count(self, folder: Path) -> int:
-        return sum(path.suffix.lower() not in OTHER_FILES for path in self._walk(folder))
-
-    def _name(self, path: Path) -> str:
-        return _name(path, self.root)
-
 
 def _labelled(name: str, path: Path, label: str, side: str | None, group: str) -> _File:
     """A file and what a table says of it."""
     told, labels = _printable(label_sets.read(label)), label_sets.unpacked(label)
     return _File(name, path, told, "", told, side, group, None if labels is None else tuple(map(_printable, labels)))
-
-
-def _is_run(folder: Path) -> bool:
-    """Whether a search wrote this folder: that of a run, or of an exploration."""
-    if (folder / "exploration.json").is_file() and (folder / "data.html").is_file():
-        return True
-    try:
-        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(settings, dict) and all(name in settings for name in RUN_FIELDS)
 
 
 def _chosen(
@@ -738,19 +615,19 @@ def _chosen(
             )
         gone = set().union(*by_name.values())
         files = [file for file in files if file.class_folder not in gone]
-        reading.note(f"left out by --exclude: {listed(sorted(gone))}")
+        reading.notes.say(f"left out by --exclude: {listed(sorted(gone))}")
     reading.check(files)
     counts = Counter(file.class_folder for file in files)
     if min_pictures:
         small = {name: count for name, count in sorted(counts.items()) if count < min_pictures}
         if small:
-            reading.note(_too_small(small, min_pictures))
+            reading.notes.say(_too_small(small, min_pictures))
         files = [file for file in files if file.class_folder not in small]
         counts = Counter(file.class_folder for file in files)
     if rare == DROP and reading.sides and not reading.resplit:
         few = _rare_of_sides(files, reading.sides)
         if few:
-            reading.note(dropped(few))
+            reading.notes.say(dropped(few))
         files = [file for file in files if file.class_folder not in few]
         counts = Counter(file.class_folder for file in files)
     straight = [item.name for item in reading.left_out if item.reason == OUTSIDE and "/" not in item.name]
@@ -764,7 +641,7 @@ def _chosen(
     if presplit:
         _check_sides(files, reading.sides, root)
     if len(kept) < len(counts):
-        reading.note(f"the {len(kept)} best-represented of {len(counts)} classes are kept")
+        reading.notes.say(f"the {len(kept)} best-represented of {len(counts)} classes are kept")
 
     opened, left_out = _opened(reading, files)
     pictures = [
@@ -788,7 +665,7 @@ def _chosen(
         left_out=tuple(sorted(left_out, key=lambda file: file.name)),
         digest=_digest(order, pictures, told),
         presplit=presplit,
-        notes=tuple(reading.told()),
+        notes=tuple(reading.notes.told()),
     )
 
 
@@ -804,7 +681,7 @@ def _with_labels(reading: _Reading, classes: int | None, exclude: Sequence[str],
         sets, printed, where=where, classes=classes, exclude=exclude, min_pictures=min_pictures
     )
     for line in notes:
-        reading.note(line)
+        reading.notes.say(line)
     place = {label: number for number, label in enumerate(order)}
     opened, left_out = _opened(reading, files)
     pictures = [
@@ -824,7 +701,7 @@ def _with_labels(reading: _Reading, classes: int | None, exclude: Sequence[str],
         left_out=tuple(sorted(left_out, key=lambda file: file.name)),
         digest=_digest(order, pictures, told),
         presplit=presplit,
-        notes=tuple(reading.told()),
+        notes=tuple(reading.notes.told()),
         multilabel=True,
     )
 
@@ -832,7 +709,7 @@ def _with_labels(reading: _Reading, classes: int | None, exclude: Sequence[str],
 def _opened(reading: _Reading, files: Sequence[_File]) -> tuple[list[tuple[_File, str]], list[LeftOut]]:
     """The files that can be opened with the digests of their bytes, and all that is left out."""
     opened = []
-    left_out = [*reading.left_out, *reading.hidden.values()]
+    left_out = [*reading.left_out, *reading.walk.hidden.values()]
     with ThreadPoolExecutor(READERS) as readers:
         # Handing over one file costs more than reading a small one.
         blocks = [files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE)]
@@ -936,13 +813,3 @@ def _read(path: Path) -> tuple[str, str]:
             return content.hexdigest(), ""
     except OSError as error:
         return "", f"the file cannot be opened: {error.strerror}"
-
-
-def _name(path: Path, root: Path) -> str:
-    whole, above = os.fspath(path), os.fspath(root) + os.sep
-    # What `relative_to` gives, for a tenth of its time.
-    return _printable(whole.removeprefix(above) if whole.startswith(above) else path.relative_to(root).as_posix())
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count:,} files"

@@ -57,7 +57,7 @@ class Retrainings:
         jobs = self.waiting[family]
         if family in self.refits and (self._beside(family) or self._exported(family)):
             job = replace(self.refits.pop(family), held=self.told(family, DOUBT) or None)
-            if self.in_time(family, self.budget.pace.refit(family) if is_probe(job.config) else None):
+            if self.in_time(family, refit=job):
                 return job
             self.say(f"{family}: no time left to train the delivered model on all pictures")
         if jobs and not jobs[0].export and not self.in_time(family):
@@ -196,18 +196,22 @@ class Retrainings:
             job, epochs=record.planned, planned=record.planned, export=True, own=True, kept=True, name=record.name
         )
 
-    def in_time(self, family: str, seconds: float | None = None) -> bool:
-        """Whether one more retraining of a family would be done in time, beside those that are promised theirs.
+    def in_time(self, family: str, refit: Job | None = None) -> bool:
+        """Whether one more retraining of a family, or its `refit`, would be done in time, beside what is promised.
 
-        It takes so many `seconds`, or what the budget says.
+        That is a model of every family. A refit is promised before all other seeds, and before those of families that
+        are behind: they stand back for it.
         """
         if not self.budget.limited:
             return True
-        waiting = [job for other, jobs in self.waiting.items() for job in jobs if job.export and other != family]
-        promised = sum(map(self._cost, (*waiting, *self.refits.values())))
+        jobs = [job for other, waiting in self.waiting.items() for job in waiting if job.export and other != family]
+        order = self.best_first()
+        before = order if refit is None or family not in order else order[: order.index(family)]
+        jobs += [job for other, job in self.refits.items() if other in before]
         now = self.journal.elapsed
+        promised = sum(map(self._cost, jobs))
         promised += sum(max(0.0, self._cost(job) - (now - since)) for job, since in self.under_way.values())
-        return self.budget.fits(self.budget.retraining(family) if seconds is None else seconds, promised)
+        return self.budget.fits(self.budget.retraining(family) if refit is None else self._cost(refit), promised)
 
     def _cost(self, job: Job) -> float:
         """Seconds that one of the jobs behind the final takes."""
