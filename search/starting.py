@@ -25,7 +25,7 @@ from search.settings import (
 from spaces import FAMILIES
 
 # Enough to see every part of a search at work.
-DEMO_SETTINGS: dict[str, Any] = {"image_sizes": (64,), "weights": "demo"}
+DEMO_SETTINGS: dict[str, Any] = {"image_sizes": (64, 96), "weights": "demo"}
 # Seconds of a search that is told neither how long nor how much.
 USUAL_BUDGET, DEMO_BUDGET = 1800.0, 120.0
 

@@ -3,7 +3,7 @@
     python -m search.training.demo_trunk --out models/demo_trunk.weights.h5
 
 Its weights are in the repository, as float16, so that the demo needs no download and still shows what transfer is. It
-takes ten minutes on two cores. The breeds are drawn by chance from names of their own. What is learnt is not which
+takes half an hour on two cores. The breeds are drawn by chance from names of their own. What is learnt is not which
 breed a dog is of, but what is drawn of it: its ears, tail, pattern and colours.
 """
 
