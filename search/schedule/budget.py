@@ -96,11 +96,11 @@ class Budget:
         return self._now_and_then("spent", family, spent)
 
     def retraining(self, family: str) -> float:
-        """Seconds that one retraining of the family's best trial so far will take."""
+        """Seconds that one retraining of the family's heir will take."""
 
         def retraining() -> float:
-            leader = self.pace.leader(family)
-            return 0.0 if leader is None else self.pace.retraining(family, _length(leader))
+            heir = self.pace.heir(family)
+            return 0.0 if heir is None else self.pace.retraining(family, _length(heir))
 
         return self._now_and_then("retraining", family, retraining)
 
@@ -127,9 +127,9 @@ class Budget:
         return found
 
     def _once(self, family: str) -> bool:
-        """Whether the family's best so far is a probe, which has one optimum whatever the seed."""
-        leader = self.pace.leader(family)
-        return leader is not None and is_probe(leader.config)
+        """Whether the family's heir is a probe, which has one optimum whatever the seed."""
+        heir = self.pace.heir(family)
+        return heir is not None and is_probe(heir.config)
 
     def reserve(self) -> float:
         """Seconds of the clock that retraining and report will take: no retraining is on two workers."""
@@ -140,11 +140,11 @@ class Budget:
 
     def _final(self, family: str) -> float:
         """Seconds that a final between heads on stored features takes: what costs more is held where there is time."""
-        leader = self.pace.leader(family)
-        if leader is None or self.settings.finalists < 2 or not self.left[family] or work(family, leader.config) > HEAD:
+        heir = self.pace.heir(family)
+        if heir is None or self.settings.finalists < 2 or not self.left[family] or work(family, heir.config) > HEAD:
             return 0.0
-        # Of the leader it is known what solving it takes; a probe meets heads that are trained.
-        own = SOLVED + leader.fastest * _length(leader)
+        # Of the heir it is known what solving it takes; a probe meets heads that are trained.
+        own = SOLVED + heir.fastest * _length(heir)
         return FOLDS * (own + TRAINED * (self.settings.finalists - 1))
 
     def remaining(self) -> float:

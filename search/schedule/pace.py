@@ -175,20 +175,31 @@ class Pace:
         tried = [record for record in self.journal.of(family) if record.values]
         return max(tried, key=lambda one: one.standing, default=None)
 
-    def retraining(self, family: str, epochs: int) -> float:
-        """Seconds that one retraining of a family's leader will take, of so many epochs."""
+    def heir(self, family: str) -> Record | None:
+        """The trial whose retraining is reckoned with: the leader, or the largest probe if it leads by a trained head.
+
+        The final decides between them, and among probes the larger is taken. None where no trial has shown anything.
+        """
         leader = self.leader(family)
-        if leader is None:
+        if leader is None or is_probe(leader.config) or not _stored_head(leader.config):
+            return leader
+        probes = [record for record in self.journal.of(family) if record.values and is_probe(record.config)]
+        return max(probes, key=lambda one: _size(one.config), default=leader)
+
+    def retraining(self, family: str, epochs: int) -> float:
+        """Seconds that one retraining of a family's heir will take, of so many epochs."""
+        heir = self.heir(family)
+        if heir is None:
             return 0.0
-        return leader.fastest * epochs * self.growth + self.overhead(family)
+        return heir.fastest * epochs * self.growth + self.overhead(family)
 
     def refit(self, family: str) -> float:
-        """Seconds that solving a family's leader, a probe, once more on all pictures will take."""
-        leader = self.leader(family)
-        if leader is None:
+        """Seconds that solving a family's heir, a probe, once more on all pictures will take."""
+        heir = self.heir(family)
+        if heir is None:
             return 0.0
-        versions = 2 if leader.config.get("mirrored") else 1
-        return leader.fastest * self.growth + self._building(family) + versions * self.test * self._looking(family)
+        versions = 2 if heir.config.get("mirrored") else 1
+        return heir.fastest * self.growth + self._building(family) + versions * self.test * self._looking(family)
 
     def overhead(self, family: str) -> float:
         """Seconds that a retraining takes beside its epochs, or a trial's own model to be scored and exported."""
@@ -205,13 +216,13 @@ class Pace:
         return fixed + LABELS_OVERHEAD * checked
 
     def _looking(self, family: str) -> float:
-        """Seconds of a picture through the exported model of a family's leader; 0 where there is none.
+        """Seconds of a picture through the exported model of a family's heir; 0 where there is none.
 
         Of trunks those of a trial that is under way count too, and of probes any two that were tried: they may come to
         lead.
         """
-        leader = self.leader(family)
-        if leader is None:
+        heir = self.heir(family)
+        if heir is None:
             return 0.0
         if family_of(family).transfers:
             costs = self._computed()[1]
@@ -220,14 +231,19 @@ class Pace:
                 return self._passing(source[0], costs) * forward(*source)
 
             running = self._under_way()
-            found = [sum(map(cost, sources(record.config))) for record in (leader, *running)]
-            if is_probe(leader.config):
+            found = [sum(map(cost, sources(record.config))) for record in (heir, *running)]
+            if is_probe(heir.config):
                 tried = [*running, *(record for record in self._transfers() if record.values)]
                 probed = {one for record in tried if is_probe(record.config) for one in sources(record.config)}
                 found.append(sum(sorted(map(cost, probed))[-2:]))
             return max(found)
         # A third of what training takes.
-        return leader.fastest / 3 / self.pictures / passes(family, leader.config, self.pictures)
+        return heir.fastest / 3 / self.pictures / passes(family, heir.config, self.pictures)
+
+
+def _stored_head(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is a head on a frozen trunk."""
+    return "backbone" in config and not config.get("unfrozen_blocks")
 
 
 def _size(config: Mapping[str, Any]) -> int:
