@@ -179,6 +179,23 @@ def test_a_probe_and_a_head_on_stored_features_are_never_too_dear(kept: Callable
     assert run.budget.plan(plain(head="trained")) == (9, "")
 
 
+def test_where_a_trained_head_leads_the_largest_probe_is_reckoned_with(kept: Callable[..., Kept]) -> None:
+    run = kept(families=("mobilenet",))
+    base = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 160, "unfrozen_blocks": 0, "augmentation": "none"}
+    over: dict[str, Any] = {"family": "mobilenet", "planned": 1, "status": FINISHED, "until": 0.0}
+    run.trial(1, 1.0, 0.92, config={**base, "head": "probe"}, **over)
+    assert run.pace.heir("mobilenet") is run.pace.leader("mobilenet")
+    pair = {"head": "probe", "beside": "MobileNetV2-1.0", "mirrored": True}
+    large = run.trial(2, 4.0, 0.91, config={**base, **pair}, **over)
+    head = run.trial(3, 0.1, 0.95, config={**base, "head": "trained"}, **over)
+    assert run.pace.leader("mobilenet") is head
+    assert run.pace.heir("mobilenet") is large
+    assert run.pace.retraining("mobilenet", 1) == pytest.approx(4.0 * 1.25 + run.pace.overhead("mobilenet"))
+    # What is fine-tuned and leads is retrained itself.
+    deep = run.trial(4, 30.0, 0.99, config={**base, "head": "trained", "unfrozen_blocks": 3}, **over)
+    assert run.pace.heir("mobilenet") is deep
+
+
 def test_models_of_deep_trunks_take_longer_to_be_built(kept: Callable[..., Kept]) -> None:
     run = kept(families=("mobilenet",))
     probe = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 160, "head": "probe", "beside": "MobileNetV2-1.0"}

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from search.data.folder import LeftOut, printed_name, read_folder
+from search.data.folder import printed_name, read_folder
+from search.data.walking import LeftOut
 from search.settings import Settings
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from search.data.folder import LeftOut, read_folder
+from search.data.folder import read_folder
 from search.data.table import Columns, match, read_table
+from search.data.walking import LeftOut
 
 
 def written(path: Path, text: str, encoding: str = "utf-8") -> Path:
