@@ -1,6 +1,6 @@
 """What is done next in a search, and what came of it; what decides stands in the files beside this one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -11,6 +11,7 @@ from models.sizes import HEAD, is_probe
 from results.rows import OUT_OF_TIME
 from search.data.pictures import Pictures
 from search.record.journal import FAILED, INFEASIBLE, RUNNING, STOPPED, Journal, Record
+from search.schedule import Say
 from search.schedule.budget import EPOCHS, Budget
 from search.schedule.delivery import Delivery
 from search.schedule.limits import Limits
@@ -24,8 +25,6 @@ from search.studies.study import Study
 from search.training.checkpoint import Checkpoints
 from search.training.worker import TIMING, Job
 from spaces.costs import work
-
-Say = Callable[[str], None]
 
 
 class Course:

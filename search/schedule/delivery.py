@@ -18,6 +18,7 @@ from results.analysis.numbers import (
 )
 from results.rows import Row
 from search.record.journal import RUNNING, Journal
+from search.schedule import Say
 from search.schedule.budget import Budget
 from search.schedule.finals import Finals
 from search.schedule.retrainings import Retrainings
@@ -31,8 +32,6 @@ LATENCY = ("latency_one", "latency_batch", "batch", "device")
 LATE = 15.0  # seconds before the report from which on a probe's retraining looks at nothing more
 RECIPE_SHARE = 0.3  # of a family's share, for the score of the recipe of the run that is gone on from
 MOST_SEEDS = 9  # retrainings of one configuration, however much time is left
-
-Say = Callable[[str], None]
 
 
 class Delivery:
@@ -139,8 +138,7 @@ class Delivery:
     def _give(self, family: str, job: Job) -> tuple[str, Job]:
         best = best_trial(self.journal.read(), family)
         assert best is not None
-        name = f"{family}-{job.kind}-{job.seed}"
-        self.retrainings.under_way[name] = job, self.journal.elapsed
+        name = self.retrainings.begin(job)
         if self.budget.limited and work(family, job.config) > HEAD:
             job = replace(job, within=max(0.0, self.budget.remaining() - self.budget.pace.overhead(family)))
         elif self.budget.limited and is_probe(job.config):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from results.analysis.numbers import contenders, final_error, final_score
 from search.record.journal import Journal
+from search.schedule import Say
 from search.schedule.budget import Budget
 from search.settings import Settings
 from search.training.worker import FINAL, Job
@@ -14,8 +15,6 @@ FINAL_FOLDS = (1, 2)
 # And all that there are, where that takes no more of a family's share: two folds of a few hundred pictures tell little.
 ALL_FOLDS, ALL_SHARE = (1, 2, 3, 4), 0.1
 FINAL_SHARE = 0.25  # of a family's share, that the final may take
-
-Say = Callable[[str], None]
 
 
 class Finals:

@@ -181,10 +181,13 @@ class Pace:
         The final decides between them, and among probes the larger is taken. None where no trial has shown anything.
         """
         leader = self.leader(family)
-        if leader is None or is_probe(leader.config) or not _stored_head(leader.config):
+        if leader is None or is_probe(leader.config) or work(family, leader.config) > HEAD:
             return leader
-        probes = [record for record in self.journal.of(family) if record.values and is_probe(record.config)]
-        return max(probes, key=lambda one: _size(one.config), default=leader)
+        return max(self._probes(family), key=lambda one: _size(one.config), default=leader)
+
+    def _probes(self, family: str) -> list[Record]:
+        """The probes of a family that were solved."""
+        return [record for record in self.journal.of(family) if record.values and is_probe(record.config)]
 
     def retraining(self, family: str, epochs: int) -> float:
         """Seconds that one retraining of a family's heir will take, of so many epochs."""
@@ -211,7 +214,7 @@ class Pace:
             return RETRAINING_OVERHEAD
         tried = [convolutions(record.config) for record in self.journal.of(family) if record.values]
         # Labels are checked by the family's best probe.
-        checked = any(record.values and is_probe(record.config) for record in self.journal.of(family))
+        checked = bool(self._probes(family))
         fixed = RETRAINING_OVERHEAD * max(1.0, max(tried, default=0) / CONVOLUTIONS)
         return fixed + LABELS_OVERHEAD * checked
 
@@ -239,11 +242,6 @@ class Pace:
             return max(found)
         # A third of what training takes.
         return heir.fastest / 3 / self.pictures / passes(family, heir.config, self.pictures)
-
-
-def _stored_head(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is a head on a frozen trunk."""
-    return "backbone" in config and not config.get("unfrozen_blocks")
 
 
 def _size(config: Mapping[str, Any]) -> int:

@@ -10,12 +10,11 @@ from results.analysis.doubt import held_of
 from results.analysis.metrics import ACCURACY, METRICS, shown
 from results.analysis.numbers import DOUBT, best_trial, figure, full_trials
 from search.record.journal import INFEASIBLE, Journal
+from search.schedule import Say
 from search.schedule.budget import Budget
 from search.settings import Settings
 from search.training.worker import REFIT, RETRAIN, Job
 from spaces.costs import work
-
-Say = Callable[[str], None]
 
 
 class Retrainings:
@@ -65,6 +64,12 @@ class Retrainings:
             jobs.clear()
         self.budget.left[family] = len(jobs) + (family in self.refits)
         return jobs.pop(0) if jobs else None
+
+    def begin(self, job: Job) -> str:
+        """One is given out; its name."""
+        name = f"{job.family}-{job.kind}-{job.seed}"
+        self.under_way[name] = job, self.journal.elapsed
+        return name
 
     def ended(self, name: str, job: Job, *, again: bool) -> None:
         """One is over; what is to be tried `again` is given out next."""

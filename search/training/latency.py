@@ -10,6 +10,7 @@ import numpy as np
 from models import network
 from models.sizes import is_probe
 from search.data.pictures import Pictures, Pixels
+from search.training.trial import delivered
 from spaces import FAMILIES, family_of
 
 if TYPE_CHECKING:
@@ -88,11 +89,7 @@ def _compiled(model: "keras.Model", shape: tuple[int, ...]) -> Callable[[Pixels]
 
 
 def _network(family: str, config: Mapping[str, Any], pictures: Pictures) -> "keras.Model":
-    from models.augmentation import without_augmentation
-    from models.treatment import with_treatment
-
-    model = without_augmentation(network(family).build(config, len(pictures.classes), seed=0))
-    return with_treatment(model, config) if family_of(family).treated else model
+    return delivered(family, network(family).build(config, len(pictures.classes), seed=0), config)
 
 
 def _transfer(config: Mapping[str, Any], pictures: Pictures) -> "keras.Model":

@@ -321,9 +321,7 @@ def _network(
     clock: Clock,
 ) -> Material:
     """A network that is trained whole, on pictures as they are stored or on treated ones and their copies."""
-    from models.augmentation import without_augmentation
     from models.folding import folded
-    from models.treatment import with_treatment
 
     known, size, labels = family_of(family), config["image_size"], pictures.labels[pictures.train]
     resize_filter = known.filter(config)
@@ -340,19 +338,23 @@ def _network(
     with clock("building"):
         model = headed(network(family).build(config, len(pictures.classes), seed=seed), pictures)
         trained = folded(model)
-
-    def exported() -> "keras.Model":
-        plain = without_augmentation(model)
-        return with_treatment(plain, config) if known.treated else plain
-
     return Material(
         trained,
         lambda epoch: seen,
         labels,
         Inputs(pixels, pictures.validation) if len(pictures.validation) else None,
-        exported,
+        lambda: delivered(family, model, config),
         model.count_params(),
     )
+
+
+def delivered(family: str, model: "keras.Model", config: Mapping[str, Any]) -> "keras.Model":
+    """A network as it is handed over: without its augmentation, and on raw pictures."""
+    from models.augmentation import without_augmentation
+    from models.treatment import with_treatment
+
+    plain = without_augmentation(model)
+    return with_treatment(plain, config) if family_of(family).treated else plain
 
 
 def _transfer(
