@@ -29,6 +29,7 @@ DRAWN, SEEN = 96, 72  # pixels a side: of the pictures, as in the demo, and of t
 BREEDS, PICTURES = 800, 24  # and pictures of each, of which the last are looked at
 HELD = 2
 EPOCHS, BATCH, RATE, DECAY = 24, 64, 4e-3, 1e-3
+THREADS = 2
 # What is learnt of a dog, and the values that each may have.
 TRAITS: dict[str, tuple[object, ...]] = {
     "ears": EARS, "tail": TAILS, "pattern": PATTERNS, "coat": tuple(COATS), "second": tuple(COATS), "shaggy": SHAGGY,
@@ -89,7 +90,7 @@ def scaled(pictures: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def train_trunk(
-    out: Path, *, count: int = BREEDS, pictures: int = PICTURES, epochs: int = EPOCHS, threads: int = 2
+    out: Path, *, count: int = BREEDS, pictures: int = PICTURES, epochs: int = EPOCHS, threads: int = THREADS
 ) -> float:
     """Trains the trunk, writes its weights, and returns the mean accuracy of traits on pictures it has not seen."""
     import keras
@@ -97,7 +98,6 @@ def train_trunk(
     from models.compiling import RatedAdam
     from models.folding import folded
 
-    prepare(threads, "float32")
     keras.utils.set_random_seed(0)
     seen, traits = drawn(count, range(pictures - HELD), threads)
     held, truth = drawn(count, range(pictures - HELD, pictures), threads)
@@ -183,6 +183,7 @@ def main() -> int:
     )
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends with .weights.h5")
     given = command.parse_args()
+    prepare(THREADS, "float32")
     print(f"{given.out}: {train_trunk(given.out):.3f} of the traits of pictures that it has not seen")
     return 0
 
