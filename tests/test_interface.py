@@ -1,5 +1,6 @@
 """Pedigree from Python: settings by the names of the command line, and a run as an object."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ from PIL import Image
 from results.run import Run
 from search import interface, parsing, starting
 from search.interface import options
+from search.training.own_models import find
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_settings_mean_what_they_mean_on_the_command_line(tmp_path: Path) -> None:
@@ -41,7 +45,7 @@ def test_settings_mean_what_they_mean_on_the_command_line(tmp_path: Path) -> Non
         ({"time_budget": "soon"}, ValueError, "time_budget: "),
         ({"resplit": 1}, ValueError, "resplit needs True or False, got 1"),
         ({"trials": True}, ValueError, "trials needs a value as on the command line, got True"),
-        ({"hypermodel": 3}, ValueError, "hypermodel needs a class or a function, got int"),
+        ({"hypermodel": 3}, ValueError, "hypermodel needs a class, an instance with a `build` or a function, got int"),
     ],
 )
 def test_what_the_command_line_would_refuse_is_refused_in_its_words(
@@ -59,15 +63,45 @@ def test_data_that_is_not_there_is_an_exception(tmp_path: Path) -> None:
         interface.open_run(tmp_path)
 
 
-def test_a_hypermodel_is_named_by_where_it_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert interface.reference(Run) == "results.run:Run"
+def test_a_hypermodel_is_named_by_where_it_can_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert interface.reference(Run, tmp_path) == "results.run:Run"
+    assert interface.reference(Run.export, tmp_path) == "results.run:Run.export"
     monkeypatch.setattr(test_data_that_is_not_there_is_an_exception, "__module__", "__main__")
-    named = interface.reference(test_data_that_is_not_there_is_an_exception)
+    named = interface.reference(test_data_that_is_not_there_is_an_exception, tmp_path)
     assert named == f"{Path(__file__)}:test_data_that_is_not_there_is_an_exception"
+    assert list(tmp_path.iterdir()) == []
+    given = options({"hypermodel": {"mine": Run, "theirs": "a.b:C"}})
+    assert given == parsing.options(["demo", "--hypermodel", "mine=results.run:Run,theirs=a.b:C"]) | given
+    assert given["hypermodel"] == ("mine=results.run:Run", "theirs=a.b:C")
+    assert options({"hypermodel": "a:B,c:D"}) == options({"hypermodel": ["a:B", "c:D"]})
+
+
+def test_a_hypermodel_of_a_session_is_written_into_a_file(tmp_path: Path) -> None:
     session: dict[str, Any] = {"__name__": "__main__"}
-    exec("def build(hp): return hp", session)
-    with pytest.raises(ValueError, match="write it into a file"):
-        interface.reference(session["build"])
+    exec("width = 3\ndef double(x): return 2 * x\ndef build(hp): return double(width) + hp", session)
+    named = interface.reference(session["build"], tmp_path / "runs")
+    assert re.fullmatch(re.escape(f"{tmp_path}/runs/build_") + "[0-9a-f]{12}[.]py:build", named)
+    # In a process that has nothing of the session.
+    program = f"from search.training.own_models import find; print(find({named!r})(1))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True).stdout == "7\n"
+
+    class Local:
+        def __init__(self, base: int) -> None:
+            self.base = base
+
+        def build(self, hp: Any) -> Any:
+            return self.base * hp
+
+    given = options({"hypermodel": [Local, Local(5)], "runs_dir": tmp_path / "mine"})["hypermodel"]
+    assert [find(text)(2).build(3) if number == 0 else find(text).build(3) for number, text in enumerate(given)] == [
+        *(6, 15)
+    ]
+    assert len(list((tmp_path / "mine" / "hypermodels").iterdir())) == 2
+    session["double"] = (one for one in "generators cannot be pickled")
+    with pytest.raises(ValueError, match=r"it cannot be taken out of this session .*write it into a file"):
+        interface.reference(session["build"], tmp_path)
+    with pytest.raises(ValueError, match="needs a function with a name, got <lambda>"):
+        interface.reference(lambda hp: hp, tmp_path)
 
 
 def test_a_run_is_frames_a_report_and_a_model(trained_run: Path, drawn: Path) -> None:
@@ -114,10 +148,16 @@ def test_a_search_is_called_from_python(drawn: Path, tmp_path: Path) -> None:
     program = (
         "import pedigree\n"
         "assert 'ray' not in __import__('sys').modules\n"
+        "def build(hp, classes):\n"
+        "    import keras\n"
+        "    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(classes, 'softmax')])\n"
+        "    model.compile(keras.optimizers.Adam(hp.Float('rate', 1e-4, 1e-2)), 'categorical_crossentropy')\n"
+        "    return model\n"
         f"run = pedigree.search({str(drawn)!r}, families='mobilenet', weights='none', image_sizes=[32], trials=2,\n"
-        "    epochs=1, final_seeds=1, dashboard='off', name='called')\n"
+        "    epochs=1, final_seeds=1, dashboard='off', name='called', hypermodel={{'flat': build}})\n"
         "print(run, run.winner, len(run.trials))\n"
         "print(pedigree.open('runs/called').best['trial'])\n"
+        "print('flat' in run.families.index, run.families.loc['flat', 'trial'])\n"
         "try:\n"
         "    pedigree.search('nowhere', weights='none')\n"
         "except FileNotFoundError as error:\n"
@@ -127,4 +167,5 @@ def test_a_search_is_called_from_python(drawn: Path, tmp_path: Path) -> None:
     assert told.returncode == 0, told.stdout + told.stderr
     assert "pedigree.open('runs/called')" in told.stdout or "runs/called" in told.stdout
     assert "mobilenet-0" in told.stdout
+    assert "True flat-0" in told.stdout
     assert "refused: " in told.stdout
