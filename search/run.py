@@ -284,7 +284,7 @@ def narrowed(
     if not settings.set:
         return {}
     from search.studies.narrowed import check, lines
-    from search.studies.study import spaces_of
+    from search.studies.spaces import spaces_of
 
     spaces = {family: space for family, (space, _) in spaces_of(settings, weights, own, weighted=weighted).items()}
     unread = len(spaces) < len(settings.families)
@@ -340,7 +340,7 @@ def learnt(
         return None
     from search.data.cache import write_aside
     from search.studies.predecessor import with_recipes
-    from search.studies.study import spaces_of
+    from search.studies.spaces import spaces_of
     from search.studies.warm_start import WARM_START, Prior, prior_of, read_object
 
     if runs:

@@ -24,7 +24,8 @@ from search.settings import Settings, count, resumed
 from search.settings import latency as seconds_of
 from search.studies.aims import Aims, size_of
 from search.studies.mirror import Mirror
-from search.studies.study import Study, fronts, in_order, studies_of
+from search.studies.observed import fronts, in_order
+from search.studies.study import Study, studies_of
 from search.training.latency import latency, measure
 from search.training.weights import Weights
 from search.training.worker import Job as Work
@@ -256,7 +257,7 @@ def test_the_order_in_which_trials_are_kept() -> None:
 
 def test_tpe_goes_on_with_several_objectives_and_infeasible_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("MOST", 25), ("KEPT", 12), ("BEST", 4)):
-        monkeypatch.setattr(f"search.studies.study.{name}", value)
+        monkeypatch.setattr(f"search.studies.observed.{name}", value)
     settings = Settings(families=("scratch_keras",), image_sizes=(32,))
     space = studies_of(settings, ())["scratch_keras"]._space
     study = Study(
@@ -306,7 +307,7 @@ def test_the_mirror_tells_what_the_study_was_told(drive: Drive, tmp_path: Path) 
 
 
 def test_rungs_spare_the_front_of_several_objectives(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.studies.study.BLIND", 1.0)  # proposals have rungs of their own
+    monkeypatch.setattr("search.studies.observed.BLIND", 1.0)  # proposals have rungs of their own
     driven = drive("scratch_pillow", trials=5, objective=("accuracy", "size"), reduction=2, first_rung=1)
     names = [driven.start()[0] for _ in range(5)]
     sizes = [300, 200, 100, 100, 400]

@@ -26,7 +26,8 @@ from search.settings import Settings, own_families
 from search.studies.hyperparameters import TrialHyperParameters, defaults
 from search.studies.narrowed import Narrowed, check, lines, rules_of
 from search.studies.own_spaces import OwnSpace, OwnSpaces, advice, unused_of_fit
-from search.studies.study import Study, fits
+from search.studies.spaces import fits
+from search.studies.study import Study
 from search.training import trial
 from search.training.own_models import Code, OwnModels, foreign_code, random_weights, snapshot
 

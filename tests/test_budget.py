@@ -11,8 +11,9 @@ import pytest
 from models.sizes import forward
 from results.rows import NO_TIME
 from search.record.journal import FINISHED, STOPPED, Journal, Record
-from search.schedule.budget import EPOCHS, Budget
+from search.schedule.budget import Budget
 from search.schedule.pace import Pace
+from search.schedule.plans import EPOCHS, Plans
 from search.settings import Settings
 
 KERAS = ("scratch_keras",)
@@ -29,7 +30,8 @@ class Kept:
         self.journal = Journal(self.settings.folder / "trials.jsonl", time.monotonic())
         families = self.settings.families
         self.pace = Pace(self.journal, families, pictures=1000, test=0, growth=1.25, most_views=4)
-        self.budget = Budget(self.settings, self.journal, self.pace, dict.fromkeys(families, TYPICAL))
+        self.budget = Budget(self.settings, self.journal, self.pace)
+        self.plans = Plans(self.budget, dict.fromkeys(families, TYPICAL))
 
     def trial(self, number: int, fastest: float, *values: float, family: str = KERAS[0], **more: Any) -> Record:
         name = f"{family}-{number:03d}"
@@ -57,10 +59,10 @@ def kept(tmp_path: Path) -> Iterator[Callable[..., Kept]]:
 def test_without_time_nothing_is_limited(kept: Callable[..., Kept]) -> None:
     run = kept(time_budget=None, trials=3)
     record = run.trial(1, 1e6, 0.5)
-    assert (run.budget.limited, run.budget.epochs(KERAS[0])) == (False, EPOCHS)
-    assert run.budget.plan(record) == (9, "")
+    assert (run.budget.limited, run.plans.epochs(KERAS[0])) == (False, EPOCHS)
+    assert run.plans.plan(record) == (9, "")
     assert not run.budget.out_of_time()
-    assert not run.budget.closed(KERAS[0])
+    assert not run.plans.closed(KERAS[0])
 
 
 @pytest.mark.parametrize(
@@ -73,23 +75,23 @@ def test_a_full_trial_is_as_long_as_the_family_s_share_deserves(
     run.trial(0, seconds, 0.2, status=STOPPED, until=0.0)
     # Its epochs and those of its retraining, a quarter longer, take at most 0.6 of 1,000 s; where that would leave
     # fewer than 27 epochs, the trial alone.
-    assert run.budget.epochs(KERAS[0]) == epochs
+    assert run.plans.epochs(KERAS[0]) == epochs
 
 
 def test_a_few_batches_say_how_long_trials_are(kept: Callable[..., Kept]) -> None:
     run = kept()
-    assert run.budget.unknown(KERAS[0])
+    assert run.plans.unknown(KERAS[0])
     config = {"multiply_adds": (TYPICAL - 1) / 3}
     rate = run.pace.sample(KERAS[0], config, 8.0 / 1000)
     # Validating 250 pictures is a third of the work of training on them.
     assert rate * TYPICAL == pytest.approx(8.0 * (1 + 0.25 / 3))
-    assert not run.budget.unknown(KERAS[0])
-    assert run.budget.epochs(KERAS[0]) == 27
+    assert not run.plans.unknown(KERAS[0])
+    assert run.plans.epochs(KERAS[0]) == 27
     # Once and for all, or trials could not be compared.
     run.trial(1, 80.0, 0.2)
-    assert run.budget.epochs(KERAS[0]) == 27
-    assert not kept(epochs=3).budget.unknown(KERAS[0])
-    assert not kept(time_budget=None, trials=3).budget.unknown(KERAS[0])
+    assert run.plans.epochs(KERAS[0]) == 27
+    assert not kept(epochs=3).plans.unknown(KERAS[0])
+    assert not kept(time_budget=None, trials=3).plans.unknown(KERAS[0])
 
 
 def test_a_dear_draw_has_fewer_epochs_and_one_that_cannot_be_done_is_refused(kept: Callable[..., Kept]) -> None:
@@ -97,7 +99,7 @@ def test_a_dear_draw_has_fewer_epochs_and_one_that_cannot_be_done_is_refused(kep
     run.trial(0, 8.0, 0.2, status=STOPPED, until=0.0)
 
     def planned(times: float) -> tuple[int, str]:
-        return run.budget.plan(run.trial(7, float("inf"), config={"multiply_adds": (times * TYPICAL - 1) / 3}))
+        return run.plans.plan(run.trial(7, float("inf"), config={"multiply_adds": (times * TYPICAL - 1) / 3}))
 
     assert planned(0.5) == (27, "")
     # Its own model alone, without a retraining.
@@ -141,7 +143,7 @@ def test_the_end_is_kept_free_for_the_training_on_all_pictures_too(kept: Callabl
 def test_where_trials_are_short_their_epochs_come_before_a_retraining(kept: Callable[..., Kept]) -> None:
     run = kept()
     run.trial(1, 20.0, *[0.4] * 9, status=FINISHED, until=0.0)
-    assert run.budget.epochs(KERAS[0]) == 27
+    assert run.plans.epochs(KERAS[0]) == 27
     # 9 epochs of 20 s, a quarter longer, are more than a fifth of 1,000 s: time for the trial's own model is kept back.
     assert run.budget.reserves() == [pytest.approx(9 + 300 / 1000 * 20.0 / 3)]
     given = kept(epochs=27)
@@ -154,13 +156,13 @@ def test_the_base_has_a_part_of_its_family_s_share(kept: Callable[..., Kept], se
     run = kept()
     run.trial(1, seconds, 0.2, status=STOPPED, until=0.0)
     # 150 s of 1,000.
-    assert run.budget.plan(run.trial(0, math.inf, planned=0)) == (planned, "")
+    assert run.plans.plan(run.trial(0, math.inf, planned=0)) == (planned, "")
 
 
 def test_a_base_that_is_too_slow_is_not_tried(kept: Callable[..., Kept]) -> None:
     run = kept()
     run.trial(1, 60.0, 0.2, status=STOPPED, until=0.0)
-    _, objection = run.budget.plan(run.trial(0, math.inf, planned=0))
+    _, objection = run.plans.plan(run.trial(0, math.inf, planned=0))
     assert objection == NO_TIME + "3 epochs would take about 180 s, more than the 150 s that there are for it"
 
 
@@ -175,8 +177,8 @@ def test_a_probe_and_a_head_on_stored_features_are_never_too_dear(kept: Callable
         record.config = {**base, **more}
         return record
 
-    assert run.budget.plan(plain(head="probe", beside="none")) == (1, "")
-    assert run.budget.plan(plain(head="trained")) == (9, "")
+    assert run.plans.plan(plain(head="probe", beside="none")) == (1, "")
+    assert run.plans.plan(plain(head="trained")) == (9, "")
 
 
 def test_where_a_trained_head_leads_the_largest_probe_is_reckoned_with(kept: Callable[..., Kept]) -> None:
@@ -238,7 +240,7 @@ def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) 
         return one
 
     # Nobody knows what they take yet.
-    assert run.budget.plan(record()) == (1, "")
+    assert run.plans.plan(record()) == (1, "")
     first = record()
     first.values[1], first.waited, first.fastest, first.status, first.until = 0.9, 100.0, 4.0, FINISHED, 0.0
     assert run.pace.features("mobilenet", probe) == 0.0
@@ -248,6 +250,6 @@ def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) 
     assert run.pace.features("mobilenet", {**probe, **other}) == unlike
     assert run.pace.features("mobilenet", {**probe, "beside": "MobileNetV2-1.0"}) == unlike
     assert run.pace.solving({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(8.0)
-    assert run.budget.plan(record(image_size=448)) == (1, "")
-    _, objection = run.budget.plan(record(image_size=896))
+    assert run.plans.plan(record(image_size=448)) == (1, "")
+    _, objection = run.plans.plan(record(image_size=896))
     assert objection == NO_TIME + "its features would take about 1604 s, more than the 600 s left"

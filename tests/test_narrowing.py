@@ -26,10 +26,12 @@ from search.narrowing import of_family, read_space, rule, with_space
 from search.record.journal import FINISHED, Journal, Record
 from search.schedule.budget import Budget
 from search.schedule.pace import Pace
+from search.schedule.plans import Plans
 from search.settings import Settings, resumed
 from search.studies.hyperparameters import TrialHyperParameters, contains, distributions
 from search.studies.narrowed import Narrowed, check, every_point, lines, look, moved, narrow, rules_of
-from search.studies.study import Study, spaces_of, studies_of
+from search.studies.spaces import spaces_of
+from search.studies.study import Study, studies_of
 from search.studies.warm_start import project
 from search.training.weights import Weights
 from spaces import FAMILIES
@@ -409,11 +411,11 @@ def test_the_only_configuration_is_no_mere_comparison(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "trials.jsonl")
     pace = Pace(journal, settings.families, pictures=100, test=10, growth=1.2, most_views=1)
     pace.sampled["scratch_keras"] = 6.0 / pace.epoch_work("scratch_keras", record.config)
-    budget = Budget(settings, journal, pace, {"scratch_keras": pace.epoch_work("scratch_keras", record.config)})
+    plans = Plans(Budget(settings, journal, pace), {"scratch_keras": pace.epoch_work("scratch_keras", record.config)})
     # Of the study's own configuration 3 epochs of 6 s are more than 15 % of the time.
-    assert budget.plan(record)[1].endswith("3 epochs would take about 18 s, more than the 14 s that there are for it")
-    budget.alone = {"scratch_keras"}
-    assert budget.plan(record)[1] == ""
+    assert plans.plan(record)[1].endswith("3 epochs would take about 18 s, more than the 14 s that there are for it")
+    plans.alone = {"scratch_keras"}
+    assert plans.plan(record)[1] == ""
     journal.close()
 
 

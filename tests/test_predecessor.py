@@ -27,7 +27,8 @@ from search.record.journal import Journal
 from search.schedule.course import Course
 from search.settings import Settings
 from search.studies.predecessor import own_spaces, run_before, score, sides_before, with_recipes
-from search.studies.study import Study, spaces_of, studies_of
+from search.studies.spaces import spaces_of
+from search.studies.study import Study, studies_of
 from search.studies.warm_start import Prior, project
 from search.training.predecessor import answer
 

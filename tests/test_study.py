@@ -53,7 +53,7 @@ def test_the_point_makes_the_configuration_again() -> None:
 def test_what_was_drawn_blindly_is_known_and_so_are_given_points(
     monkeypatch: pytest.MonkeyPatch, share: float, drawn: set[str]
 ) -> None:
-    monkeypatch.setattr("search.studies.study.BLIND", share)
+    monkeypatch.setattr("search.studies.observed.BLIND", share)
     study = studies()["scratch_keras"]
     for number in range(6):
         study.suggest(str(number))
@@ -71,7 +71,7 @@ def test_proposals_that_find_nothing_better_for_long_give_way_to_blind_draws(obj
         config, point = study.suggest("trial")
         cost = {"parameters": 9, "bytes": 36}
         study.tell(Record("trial", "mobilenet", config, point, {1: accuracy}, status=status, blind=blind, cost=cost))
-        shares.append(study._sampler.share)
+        shares.append(study._observed.sampler.share)
 
     tell(0.5)
     for _ in range(5):
@@ -169,7 +169,7 @@ def test_a_trunk_without_weights_is_trained_whole() -> None:
 
 def test_a_long_study_goes_on_from_what_tpe_learns_from(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("MOST", 30), ("KEPT", 12), ("BEST", 3)):
-        monkeypatch.setattr(f"search.studies.study.{name}", value)
+        monkeypatch.setattr(f"search.studies.observed.{name}", value)
     study = Study("mobilenet", studies()["mobilenet"]._space, (), trials=40, seed=0)
     config, point = study.suggest("running")
     ended(study, "failed", FAILED, {})

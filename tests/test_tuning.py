@@ -174,8 +174,8 @@ def test_a_failed_trial_fails_alone(plan: Plan) -> None:
     lost, _ = planned.start()
     for _ in range(3):
         planned.course.ended(lost, "its worker was lost")
-        assert planned.course.again == [lost] * (planned.journal.records[lost].status == "running")
-        planned.course.again.clear()
+        assert planned.course.trials.again == [lost] * (planned.journal.records[lost].status == "running")
+        planned.course.trials.again.clear()
     planned.through(0.2, 0.2, 0.3)
     assert planned.ends() == {
         "scratch_keras-000": ("failed", "the training loss became nan in epoch 2"),
@@ -256,7 +256,7 @@ def test_a_verdict_that_was_lost_is_given_when_the_run_goes_on(plan: Plan, pictu
         "scratch_keras-000": ("running", ""),
         "scratch_keras-001": ("stopped", "epoch 1: 0.500 below the rung's 0.600"),
     }
-    assert course.again == ["scratch_keras-000"]
+    assert course.trials.again == ["scratch_keras-000"]
 
 
 def test_a_trial_whose_machine_is_never_reached_fails_in_the_end(plan: Plan) -> None:
@@ -264,7 +264,7 @@ def test_a_trial_whose_machine_is_never_reached_fails_in_the_end(plan: Plan) -> 
     name, _ = planned.start()
     for _ in range(5):
         planned.course.ended(name, "its node could not be reached")
-        planned.course.again.clear()
+        planned.course.trials.again.clear()
     assert planned.ends() == {name: ("failed", "its node could not be reached, tried 2 times")}
     counts = [row["counts"] for row in planned.journal.rows if row["event"] == "retry"]
     assert counts == [False, False, False, True]
@@ -452,7 +452,7 @@ def test_out_of_memory_is_tried_once_with_half_the_batch(plan: Plan) -> None:
     for _ in range(2):
         assert not planned.course.reported(second, {"out of memory": "out of memory: 2 GiB"})
         planned.course.ended(second)
-        if planned.course.again:
+        if planned.course.trials.again:
             planned.start()
     assert planned.ends()[second] == ("failed", "infeasible: out of memory: 2 GiB")
 
@@ -481,7 +481,7 @@ def test_a_family_without_a_result_ends_without_retraining(plan: Plan) -> None:
 
 
 def test_rungs_stop_the_worse_but_never_the_base(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.studies.study.BLIND", 0.0)
+    monkeypatch.setattr("search.studies.observed.BLIND", 0.0)
     planned = plan(families=("scratch_keras",), trials=5, reduction=2)
     names = [planned.start()[0] for _ in range(5)]
     assert planned.report(names[1], 0.6)
@@ -512,7 +512,7 @@ def test_blind_draws_are_judged_among_themselves_also_after_a_resume(
 ) -> None:
     values: dict[str, Any] = {"families": ("scratch_keras",), "trials": 8, "reduction": 2}
     # The base and two points come first, and from there on every draw is a proposal.
-    monkeypatch.setattr("search.studies.study.BLIND", 0.0)
+    monkeypatch.setattr("search.studies.observed.BLIND", 0.0)
     planned = plan("once", **values)
     names = [planned.start()[0] for _ in range(3)]
     for name, accuracy in zip(names, (0.7, 0.8, 0.9), strict=True):
@@ -524,7 +524,7 @@ def test_blind_draws_are_judged_among_themselves_also_after_a_resume(
     planned.journal.close()
     again = plan("once", **values)
     assert [again.journal.records[name].blind for name in names + proposed] == [True] * 3 + [False] * 3
-    for name in again.course.again[:]:
+    for name in again.course.trials.again[:]:
         again.start()
         if name == proposed[2]:
             assert again.report(name, 0.3)

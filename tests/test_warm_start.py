@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from search import run
 from search.record.journal import FAILED, FINISHED, STOPPED, Journal, Record
 from search.settings import Settings, resumed
-from search.studies.study import Study, spaces_of, studies_of
+from search.studies.spaces import spaces_of
+from search.studies.study import Study, studies_of
 from search.studies.warm_start import Prior, prior_of, project, read_earlier
 from search.training.weights import Weights
 
@@ -202,7 +203,7 @@ def test_a_long_history_does_not_crowd_out_what_is_tried_first(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("MOST", 9), ("KEPT", 6), ("BEST", 3)):
-        monkeypatch.setattr(f"search.studies.study.{name}", value)
+        monkeypatch.setattr(f"search.studies.observed.{name}", value)
     before = points(old)
     study = learn(old)[2]["scratch_keras"]
     config, point = study.suggest("first")

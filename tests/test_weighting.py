@@ -17,7 +17,8 @@ from search.run import check_balanced, weighs
 from search.settings import Settings
 from search.starting import continued
 from search.studies.hyperparameters import TrialHyperParameters, distributions
-from search.studies.study import spaces_of, studies_of
+from search.studies.spaces import spaces_of
+from search.studies.study import studies_of
 from search.training.probes import solve
 from search.training.weights import Weights
 from spaces import FAMILIES, mobilenet

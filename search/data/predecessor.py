@@ -25,9 +25,10 @@ from results.records import read_object, read_probabilities, read_record, split_
 from results.rows import RUNNING, Rows, read_rows
 from search.data.decode import Decoded
 from search.data.duplicates import NEAR, find_duplicates
-from search.data.folder import SIDES, Folder
+from search.data.folder import Folder
 from search.data.grouped import shuffled
 from search.data.layout import MOST_NAMED, TEST, TRAIN, VALIDATION, leave_out, listed
+from search.data.listing import SIDES
 from search.data.rare import RareClassError
 from search.data.split import FRACTIONS, NEARLY, SAME_GROUP, Split, split_pictures
 from search.settings import Settings, own_families, placed, saved_settings

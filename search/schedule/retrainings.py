@@ -1,17 +1,18 @@
 """What is retrained of a family once it is decided, and whether there is time for it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from models.sizes import HEAD, is_probe
-from results.analysis.doubt import held_of
 from results.analysis.metrics import ACCURACY, METRICS, shown
-from results.analysis.numbers import DOUBT, best_trial, figure, full_trials
+from results.analysis.numbers import DOUBT, best_trial, figure
+from results.rows import Rows
 from search.record.journal import INFEASIBLE, Journal
 from search.schedule import Say
 from search.schedule.budget import Budget
+from search.schedule.repeats import Repeats
 from search.settings import Settings
 from search.training.worker import REFIT, RETRAIN, Job
 from spaces.costs import work
@@ -25,14 +26,14 @@ class Retrainings:
         settings: Settings,
         journal: Journal,
         budget: Budget,
-        job: Callable[..., Job],
+        repeats: Repeats,
         kept: Callable[[str], bool],
         say: Say,
     ) -> None:
         self.settings = settings
         self.journal = journal
         self.budget = budget
-        self.job = job  # makes a job of kind, family, configuration and seed
+        self.repeats = repeats
         self.kept = kept  # whether a trial's own model is kept
         self.say = say
         self.waiting: dict[str, list[Job]] = {}  # by family, those not yet given out, once the family is decided
@@ -55,7 +56,7 @@ class Retrainings:
         """The next of a family; those for which there is no time left go."""
         jobs = self.waiting[family]
         if family in self.refits and (self._beside(family) or self._exported(family)):
-            job = replace(self.refits.pop(family), held=self.told(family, DOUBT) or None)
+            job = replace(self.refits.pop(family), held=told(self.journal.read(), family, DOUBT) or None)
             if self.in_time(family, refit=job):
                 return job
             self.say(f"{family}: no time left to train the delivered model on all pictures")
@@ -106,7 +107,7 @@ class Retrainings:
         exported = any(row["event"] == "model" for row in done)
         # A probe has one optimum, whatever the seed.
         seeds = 1 if is_probe(best["config"]) else self.settings.final_seeds
-        jobs = [self.retraining(family, best, number) for number in range(seeds)]
+        jobs = [self.repeats.retraining(family, best, number) for number in range(seeds)]
         jobs = [job for job in jobs if job.seed not in scored or (job.export and not exported)]
         metric = self.settings.metric
         by = "" if metric == ACCURACY else f"{METRICS[metric].title} "
@@ -115,7 +116,7 @@ class Retrainings:
         late = bool(jobs) and work(family, best["config"]) > HEAD and not self.in_time(family)
         if late and self.kept(best["trial"]):
             # Better the model that there is than one that is half trained.
-            jobs = [self._own(family, best)]
+            jobs = [self.repeats.own(family, best)]
             self.say(f"{told}, and there is no time to retrain it: its own model is scored")
         elif late and jobs[0].export and self.other_model(family):
             jobs = []
@@ -131,7 +132,7 @@ class Retrainings:
         delivered = rows.model(family) or {}
         refitted = delivered.get("trial") == best["trial"] and delivered.get("pictures")
         if self.settings.refit == "all" and not own and not refitted:
-            self.refits[family] = replace(self.retraining(family, best, 0), kind=REFIT, export=False, probe=None)
+            self.refits[family] = self.repeats.refit(family, best)
 
     def other_model(self, family: str) -> bool:
         """Whether another family hands over a model, or still may."""
@@ -165,42 +166,6 @@ class Retrainings:
         job = self.refits[family]
         return is_probe(job.config) and self.scoring(family, job.seed)
 
-    def told(self, family: str, keys: Sequence[str]) -> dict[str, Any]:
-        """What the row of the exported model of a family says of these."""
-        model = self.journal.read().model(family) or {}
-        return {key: model[key] for key in keys if key in model}
-
-    def retraining(self, family: str, best: Mapping[str, Any], number: int) -> Job:
-        """The retraining of a trial with the seed of a number; that of number 0 is exported."""
-        planned = self.journal.records[best["trial"]].planned
-        job = self.job(RETRAIN, family, best["config"], self.settings.seed + number)
-        rows = self.journal.read()
-        return replace(
-            job, epochs=best["epoch"], planned=planned, export=number == 0,
-            held=held_of(rows, best["trial"], family), probe=self._probe(family, best) if number == 0 else None,
-        )  # fmt: skip
-
-    def _probe(self, family: str, best: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The family's best linear probe, where it is not the best itself, was tried, and there is time for it."""
-        if is_probe(best["config"]):
-            return None
-        rows = self.journal.read()
-        for record in full_trials(rows, family):
-            if is_probe(record["config"]):
-                seconds = sum(row["seconds"] or 0.0 for row in rows.trials[record["trial"]].curve)
-                # It is solved again, and with classes left out.
-                fits = not self.budget.limited or self.budget.fits(self.budget.retraining(family) + 2 * seconds, 0.0)
-                return record["config"] if fits else None
-        return None
-
-    def _own(self, family: str, best: Mapping[str, Any]) -> Job:
-        """The trial's own model, trained without the validation pictures, is scored and handed over."""
-        record = self.journal.records[best["trial"]]
-        job = self.job(RETRAIN, family, best["config"], self.settings.seed + int(record.name.rsplit("-", 1)[1]))
-        return replace(
-            job, epochs=record.planned, planned=record.planned, export=True, own=True, kept=True, name=record.name
-        )
-
     def in_time(self, family: str, refit: Job | None = None) -> bool:
         """Whether one more retraining of a family, or its `refit`, would be done in time, beside what is promised.
 
@@ -225,3 +190,9 @@ class Retrainings:
         if job.kind == REFIT and is_probe(job.config):
             return self.budget.pace.refit(job.family)
         return self.budget.retraining(job.family)
+
+
+def told(rows: Rows, family: str, keys: Sequence[str]) -> dict[str, Any]:
+    """What the row of the exported model of a family says of these."""
+    model = rows.model(family) or {}
+    return {key: model[key] for key in keys if key in model}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from search.record.journal import RUNNING, Journal
 from search.schedule.budget import Budget
 from search.schedule.limits import Limits
+from search.schedule.plans import Plans
 from search.settings import Settings
 from search.studies.study import Study
 from spaces import family_of
@@ -31,6 +32,7 @@ class Turns:
         studies: Mapping[str, Study],
         journal: Journal,
         budget: Budget,
+        plans: Plans,
         limits: Limits,
         leader: str = "",
     ) -> None:
@@ -38,6 +40,7 @@ class Turns:
         self.studies = studies
         self.journal = journal
         self.budget = budget
+        self.plans = plans
         self.limits = limits
         self.leader = leader
         self.lead = {family: family_of(family).lead for family in settings.families}
@@ -72,7 +75,7 @@ class Turns:
 
     def _open(self, family: str) -> bool:
         """Whether a family has trials left to try."""
-        return self.studies[family].more and not self.limits.given_up(family) and not self.budget.closed(family)
+        return self.studies[family].more and not self.limits.given_up(family) and not self.plans.closed(family)
 
     def _tried(self, family: str) -> int:
         """Trials of a family; those that broke a limit were not tried."""

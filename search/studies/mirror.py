@@ -21,7 +21,8 @@ from results.analysis.metrics import METRICS
 from results.rows import FAILED, RUNNING, Row, Rows, judged_by
 from search.studies.aims import Aims, Cost
 from search.studies.hyperparameters import contains
-from search.studies.study import Study, told
+from search.studies.observed import told
+from search.studies.study import Study
 
 INTERRUPTED = "the search ended before the trial; --resume goes on with it"
 CHANGED = "tried again with another configuration"

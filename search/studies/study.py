@@ -2,68 +2,39 @@
 
 import math
 import random
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from models.sizes import HEAD, is_probe
-from search.record.journal import FAILED, FINISHED, INFEASIBLE, RUNNING, Journal, Record
+from search.record.journal import INFEASIBLE, RUNNING, Journal, Record
 from search.settings import Settings
-from search.studies.aims import Aims, Cost
+from search.studies.aims import Aims
 from search.studies.hyperparameters import TrialHyperParameters, distributions, values_to_point
-from search.studies.narrowed import Narrowed, every_point, moved, rules_of, whole
-from search.studies.sampler import BLIND, BLIND_WHEN_STALE, PartlyBlind
+from search.studies.narrowed import Narrowed, every_point, moved, whole
+from search.studies.observed import Observed
+from search.studies.spaces import Space, backbones_of, fits, spaces_of
 from search.studies.warm_start import Prior
 from search.training.weights import Weights
 from spaces import FAMILIES, family_of
 from spaces.costs import work
 
-Space = Callable[[Any], dict[str, Any]]
-
 # Configurations drawn ahead, of which the cheapest is tried next: dear ones wait while cheap ones still tell something,
 # and the study has learnt from those when it draws again. More would try what the study no longer believes in.
 AHEAD = 3
-
-# A suggestion takes TPE some 30 ms for every 1,000 trials of the study. At MOST trials a fresh study goes on from KEPT
-# of them: the BEST, from which alone TPE models what is good (it takes 25), and of the others, whose weight falls with
-# their age anyway, an even sample. Over 1,200 made-up trials this found as good configurations as the whole history.
-MOST = 600
-KEPT = 300
-BEST = 50
-
-# Proposals in a row that end without a new best, after which most draws are blind until there is one: what TPE models
-# as good is by then one neighbourhood. Of 50 replayed searches of drawn pictures by 16 workers 41 came to within a
-# point of the best in their time with it, 33 without; on the photographs it changed nothing.
-STALE = 10
 
 # Points up to which a narrowed space is known by all of them: none is tried twice, and once all are tried that is all.
 MOST_POINTS = 500
 
 ACCURACY = Aims()
-STATES = {FINISHED: TrialState.COMPLETE, FAILED: TrialState.FAIL}
 
 
 class Study:
-    """One family's Optuna study.
-
-    The study lives in memory. A trial that finished its budget is told COMPLETE with its best validation accuracy, one
-    that ASHA stopped PRUNED with its values by epoch, which TPE ranks below every trial that went further, and a failed
-    one FAIL. One that breaks a limit of the run is told PRUNED with the share by which it breaks it, as a constraint:
-    TPE ranks such trials below all others, the nearest to the limit first.
-
-    With several objectives a full trial is told one value for each, and TPE models the trials of the first fronts.
-    Optuna knows no values by epoch then, so that a stopped trial is PRUNED without any: still below every full one,
-    which is what matters while more than a tenth of the trials, those that TPE models as good, run their budget. On a
-    made-up family, with rungs that spare the front, telling it COMPLETE with what it had reached found the same fronts.
-    """
+    """What is tried of one family next: its hand-written points, then what the Optuna study proposes."""
 
     def __init__(
         self,
@@ -90,23 +61,15 @@ class Study:
         self.ahead = AHEAD
         # To be drawn; whoever turns out infeasible gives its place back.
         self._left = math.inf if trials is None else trials - sum(not is_probe(record.config) for record in earlier)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            tpe = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-        self._sampler = PartlyBlind(tpe, share=BLIND, seed=seed, given=given)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(directions=aims.directions, sampler=self._sampler)
+        self._observed = Observed(space, aims, seed, given)
         self._trials: dict[str, optuna.trial.Trial] = {}
         self._drawn: list[Drawn] = []
         self._chance = random.Random(seed)
         self.size: int | None = None  # points of a narrowed space, where it has few
         self.blind: set[str] = set()  # names of the trials that were drawn or given without a look at the others
         self._enqueued = 0  # points that the next draws take as they are
-        self._told = 0  # trials that the study holds, running ones not counted
-        self._best = -math.inf  # the highest score that it was told of
-        self._since = 0  # proposals that it was told of since then
         for record in observations:
-            self._learn(record)
+            self._observed.learn(record)
         for record in earlier:
             self._recall(record)
         # The defaults of the space are the study's own configuration: it always comes first. Behind it stand the
@@ -159,6 +122,11 @@ class Study:
         found = {_key(point): point for point in every if not is_probe(point) or _key(point) in given}
         self.size = len(found)
         return {key: point for key, point in found.items() if key not in tried}
+
+    @property
+    def study(self) -> optuna.Study:
+        """The Optuna study, which is another one once it was renewed."""
+        return self._observed.study
 
     @property
     def _room(self) -> float:
@@ -224,65 +192,14 @@ class Study:
         hp = TrialHyperParameters(trial)
         config = self._space(hp)
         # Known only now: Optuna asks the sampler for a trial's first parameter, and also where a point is given.
-        blind = self._enqueued > 0 or self._sampler.blind
+        blind = self._enqueued > 0 or self._observed.sampler.blind
         self._enqueued = max(0, self._enqueued - 1)
         return Drawn(trial, config, {key: hp.values[key] for key in hp.distributions}, blind)
 
     def tell(self, record: Record) -> None:
         """How the trial of this name ended."""
-        trial = self._trials.pop(record.name)
-        state, values = told(record.status, record.values, self.aims, record.cost)
-        excess = self.aims.excess(record.cost)
-        # Optuna takes values by epoch of studies with one objective alone.
-        by_epoch = record.values if len(self.aims.objective) == 1 else {}
-        if record.changed:
-            # What was drawn has failed; what was trained in its place is an observation where the space has it.
-            trial.study.tell(trial, state=TrialState.FAIL)
-            point = {**record.point, "batch_size": record.config["batch_size"]}
-            if fits(self._space, point):
-                ended = optuna.create_trial(
-                    state=state, values=values, params=point, distributions=distributions(self._space, point),
-                    intermediate_values=by_epoch, constraints=excess,
-                )  # fmt: skip
-                self.study.add_trial(ended)
-        else:
-            for name, share in excess.items():
-                trial.set_constraint(name, share)
-            for epoch, accuracy in by_epoch.items():
-                trial.report(accuracy, epoch)
-            ended = trial.study.tell(trial, values, state=state)
-            if trial.study is not self.study:
-                # It was running when the study was renewed.
-                self.study.add_trial(ended)
+        self._observed.tell(self._trials.pop(record.name), record)
         self._left += record.status == INFEASIBLE and not is_probe(record.config)
-        self._count(record)
-        self._told += 1
-        if self._told >= MOST:
-            self._renew()
-
-    def _count(self, record: Record) -> None:
-        """Whether the proposals still find better ones decides how many of the next draws are blind."""
-        if record.best > self._best:
-            self._best, self._since = record.best, 0
-        else:
-            self._since += not record.blind and record.status != INFEASIBLE
-        # With several objectives a proposal can be worth its trial without being the most accurate.
-        stale = self._since >= STALE and len(self.aims.objective) == 1
-        self._sampler.share = BLIND_WHEN_STALE if stale else BLIND
-
-    def _learn(self, record: Record) -> None:
-        """Takes in a trial of another run, whose figures mean the same in this one."""
-        state, values = told(record.status, record.values, self.aims, record.cost)
-        seen = optuna.create_trial(
-            state=state, values=values, params=record.point, distributions=distributions(self._space, record.point),
-            intermediate_values=record.values if len(self.aims.objective) == 1 else {},
-            constraints=self.aims.excess(record.cost), user_attrs={"trial": record.name},
-        )  # fmt: skip
-        self.study.add_trial(seen)
-        self._best = max(self._best, record.best)
-        self._told += 1
-        if self._told >= MOST:
-            self._renew()
 
     def holds(self, point: Any, config: Mapping[str, Any]) -> bool:
         """Whether a row can be of a trial of this study: a point of its space, and a configuration of its form."""
@@ -301,68 +218,6 @@ class Study:
         self._trials[record.name] = self._draw().trial
         if record.status != RUNNING:
             self.tell(record)
-
-    def _renew(self) -> None:
-        """Goes on in a fresh study from the trials that TPE learns from most."""
-        seen = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        ranked = in_order(seen, self.aims)
-        best, rest = ranked[:BEST], sorted(ranked[BEST:], key=lambda trial: trial.number)
-        kept = [*best, *rest[:: -(-len(rest) // (KEPT - BEST))]] if rest else best
-        self.study = optuna.create_study(directions=self.aims.directions, sampler=self._sampler)
-        self.study.add_trials(sorted(kept, key=lambda trial: trial.number) + waiting)
-        self._told = len(kept)
-
-
-def told(status: str, values: Mapping[int, float], aims: Aims, cost: Cost) -> tuple[TrialState, list[float] | None]:
-    """What Optuna is told of a trial that has ended: its state and, of a complete one, a value for each objective."""
-    state = STATES.get(status, TrialState.PRUNED)
-    if state == TrialState.PRUNED and not values and status != INFEASIBLE:
-        # Ended from outside before it had told anything: no observation at all.
-        return TrialState.FAIL, None
-    best = max(values.values(), default=-math.inf)
-    return state, aims.values(best, cost) if state == TrialState.COMPLETE else None
-
-
-def in_order(trials: Sequence[optuna.trial.FrozenTrial], aims: Aims) -> list[optuna.trial.FrozenTrial]:
-    """Trials as TPE prefers them: full budgets by their front and accuracy, the furthest of the others, the infeasible.
-
-    Of several objectives the first front holds what no trial beats, the second what only the first beats, and so on.
-    """
-    full = [trial for trial in trials if trial.state == TrialState.COMPLETE and not infeasible(trial)]
-    front = dict(zip([trial.number for trial in full], fronts([trial.values for trial in full], aims), strict=True))
-    accuracy = aims.objective.index("accuracy")
-
-    def rank(trial: optuna.trial.FrozenTrial) -> tuple[int, float, float]:
-        if infeasible(trial):
-            return 2, infeasible(trial), 0.0
-        if trial.number in front:
-            return 0, front[trial.number], -trial.values[accuracy]
-        step = trial.last_step
-        return 1, -(step or 0), 0.0 if step is None else -trial.intermediate_values[step]
-
-    return sorted(trials, key=rank)
-
-
-def infeasible(trial: optuna.trial.FrozenTrial) -> float:
-    """By how much a trial breaks the limits, in shares of them; 0 where it breaks none."""
-    return sum(share for share in trial.constraints.values() if share > 0)
-
-
-def fronts(values: Sequence[Sequence[float]], aims: Aims) -> list[int]:
-    """Of each trial's values how many fronts are better than its own; with one objective all share the first."""
-    if len(aims.objective) == 1:
-        return [0] * len(values)
-    signs = [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in aims.directions]
-    losses = np.array(values, float).reshape(len(values), len(signs)) * signs
-    beats = np.all(losses[:, None] <= losses, axis=2) & np.any(losses[:, None] < losses, axis=2)
-    found = np.zeros(len(values), int)
-    left = np.ones(len(values), bool)
-    while left.any():
-        beaten = np.any(beats[left], axis=0)
-        found[left & beaten] += 1
-        left &= beaten
-    return found.tolist()
 
 
 def _key(point: Mapping[str, Any]) -> str:
@@ -384,55 +239,6 @@ class Drawn:
     config: dict[str, Any]
     point: dict[str, Any]
     blind: bool
-
-
-def fits(space: Space, values: Mapping[str, Any]) -> bool:
-    """Whether a space has all these names and values; a run may allow fewer backbones than were thought of."""
-    try:
-        values_to_point(space, values)
-    except ValueError:
-        return False
-    return True
-
-
-def spaces_of(
-    settings: Settings,
-    weights: Sequence[Weights],
-    own: Mapping[str, Space] | None = None,
-    *,
-    weighted: bool = False,
-) -> dict[str, tuple[Space, Sequence[Mapping[str, Any]]]]:
-    """The space of each family of a run, as far as its settings and weights allow, and the points to start from.
-
-    `own` are the spaces of the user's hypermodels; without them their families are left out. Where `weighted`, because
-    the data is imbalanced, rare classes may count more in all but these.
-    """
-    spaces: dict[str, tuple[Space, Sequence[Mapping[str, Any]]]] = {}
-    for family in settings.families:
-        known = family_of(family)
-        if family not in FAMILIES and family not in (own or {}):
-            continue
-        bound: dict[str, Any] = {"image_sizes": settings.image_sizes}
-        bound |= {"weighted": True} if weighted else {}
-        starts: Sequence[Mapping[str, Any]] = known.starts
-        if known.transfers:
-            bound["backbones"] = backbones_of(weights)
-            bound["pretrained"] = all(item.path for item in weights)
-            # What is known to be good of a trained trunk says nothing of a random one.
-            starts = starts if bound["pretrained"] else ()
-            bound["probed"] = True
-        elif starts:
-            # First on the smallest pictures, where as much time makes the most epochs.
-            starts = ({**starts[0], "image_size": min(settings.image_sizes)}, *starts)
-        space: Space = own[family] if own and family in own else partial(known.space, **bound)
-        rules = rules_of(settings.set, family, settings.families)
-        spaces[family] = Narrowed(space, rules) if rules else space, starts
-    return spaces
-
-
-def backbones_of(weights: Sequence[Weights]) -> tuple[tuple[str, float], ...]:
-    """Name and alpha of each trunk of a run, the base's first."""
-    return tuple((item.backbone, item.alpha) for item in weights)
 
 
 def studies_of(

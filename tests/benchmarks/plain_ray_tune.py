@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
-from search.studies.study import fits
+from search.studies.spaces import fits
 from search.training.weights import find_weights
 from spaces import FAMILIES
 

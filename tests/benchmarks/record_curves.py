@@ -32,7 +32,7 @@ from search.data.pictures import Indices, Pictures
 from search.parsing import names, sizes
 from search.settings import DEMO, Settings
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
-from search.studies.study import Space, fits
+from search.studies.spaces import Space, fits
 from search.training import devices
 from search.training.weights import find_weights
 from spaces import FAMILIES

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.studies.hyperparameters import TrialHyperParameters
-from search.studies.study import Space
+from search.studies.spaces import Space
 from search.training.weights import Backbone
 from spaces import FAMILIES
 

@@ -52,7 +52,8 @@ import optuna
 
 from search.settings import Settings
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
-from search.studies.study import Space, Study, fits, studies_of
+from search.studies.spaces import Space, fits
+from search.studies.study import Study, studies_of
 from search.training.weights import Weights
 from spaces import FAMILIES
 from tests.benchmarks.measuring import names_from, show
