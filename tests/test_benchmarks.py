@@ -17,8 +17,8 @@ from tests.benchmarks.measuring import ROOT, follow, parse, show
 
 COMMANDS = (
     "cost_per_trial", "fixed_list", "heads", "likeness", "limit", "memory", "mutated_pictures", "mutated_runs",
-    "plain_ray_tune", "replay", "scaling", "scratch_epoch", "stacked_heads", "time_to_accuracy", "trunks", "truth",
-    "views", "warm_start",
+    "plain_ray_tune", "replay", "runtimes", "scaling", "scratch_epoch", "stacked_heads", "time_to_accuracy", "trunks",
+    "truth", "views", "warm_start",
 )  # fmt: skip
 
 needs_tensorflow = pytest.mark.skipif(backend() != "tensorflow", reason="compares with plain TensorFlow")
