@@ -9,7 +9,8 @@ import gc
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,8 @@ def prepare(threads: int, precision: str, gpu_share: float = 0.0) -> str:
     A share of a GPU below one is a hard limit on what the process allocates there, so that trials side by side fail
     alone; with a whole GPU or more memory grows as it is needed.
 
+    With several GPUs `over_all` spreads what it runs over them.
+
     On a CPU under TensorFlow bfloat16 is a rewriting of the graph (weights and sums stay float32), which "auto" takes
     where it is faster; on a GPU, and under JAX, it is Keras's mixed policy, taken only when asked for by name.
     """
@@ -112,6 +115,8 @@ def prepare(threads: int, precision: str, gpu_share: float = 0.0) -> str:
     elif gpu_share:
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     keras = import_keras()
+    global _together
+    _together = max(1, int(gpu_share))
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -133,6 +138,38 @@ def prepare(threads: int, precision: str, gpu_share: float = 0.0) -> str:
         keras.config.set_dtype_policy("mixed_bfloat16")
         return "bfloat16"
     return "float32"
+
+
+_together = 1  # GPUs on which this process trains one model
+
+
+@contextmanager
+def over_all() -> Iterator[None]:
+    """What is built and trained meanwhile shares each batch out to all GPUs of a trial that has several, under JAX.
+
+    Raises ValueError where this process sees fewer than `prepare` was told.
+    """
+    if _together == 1:
+        yield
+        return
+    import keras
+
+    there = keras.distribution.list_devices()
+    if len(there) < _together:
+        raise ValueError(f"the trial was given {_together} devices, and this process sees {', '.join(there) or 'none'}")
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=there[:_together]))
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+def shared_out(batch: int, most: int) -> int:
+    """The pictures of a batch that can be shared out to the GPUs of a trial in equal parts, of `most` there are.
+
+    As many as wanted, or the next smaller number; at least one for each GPU.
+    """
+    return max(_together, min(batch, most) // _together * _together)
 
 
 def _put_kernels_in_place(*, compiled: bool) -> None:

@@ -17,6 +17,7 @@ from models.weighting import of_pictures
 from results.analysis import multilabel
 from results.analysis.metrics import ACCURACY, judged
 from search.data.pictures import Indices, Pictures, one_hot
+from search.training import devices
 from search.training.activations import Source, check_time, views
 from search.training.checkpoint import pack, restore
 from spaces import FAMILIES, family_of
@@ -120,6 +121,7 @@ class Trained:
     probed: "Probed | None" = None  # of a linear probe
 
 
+@devices.over_all()
 def train(
     family: str,
     config: Mapping[str, Any],
@@ -166,7 +168,7 @@ def train(
     keras.utils.set_random_seed(seed)
     material = MATERIALS[family](config, pictures, seed=seed, most_views=most_views, threads=threads, clock=clock)
     with clock("building"):
-        batch = min(int(config["batch_size"]), len(material.labels))
+        batch = devices.shared_out(int(config["batch_size"]), len(material.labels))
         passed = Passes(len(material.labels), batch, seed)
         steps = passed.steps
         if not material.compiled:
@@ -284,10 +286,11 @@ class Passes:
 def predict(model: "keras.Model", inputs: Inputs) -> NDArray[np.float32]:
     """Class probabilities (n, classes)."""
     parts = []
-    for start in range(0, len(inputs), SCORING_BATCH):
-        places = np.arange(start, min(start + SCORING_BATCH, len(inputs)))
+    size = devices.shared_out(SCORING_BATCH, SCORING_BATCH)
+    for start in range(0, len(inputs), size):
+        places = np.arange(start, min(start + size, len(inputs)))
         # Padded to one shape: a compiler that specialises on shapes would start again for the last batch.
-        padded = np.concatenate([places, np.repeat(places[-1:], SCORING_BATCH - len(places))])
+        padded = np.concatenate([places, np.repeat(places[-1:], size - len(places))])
         parts.append(np.asarray(model.predict_on_batch(inputs.take(padded)), np.float32)[: len(places)])
     return np.concatenate(parts)
 
