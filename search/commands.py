@@ -5,6 +5,7 @@ Shell completion comes from shtab, which reads the parser below: `pedigree --pri
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from results.commands import EXAMPLES, add_commands, follow, until_unread
 from results.terminal import path, prepare, run_folder
 from search import parsing, run
+from search.progress import storage
 from search.settings import TRACKERS, default_cache
 
 SEARCH_EXAMPLES = {
@@ -23,6 +25,8 @@ TRACK, TRACK_EXAMPLE = (
     "pedigree track runs/dogs --track mlflow=http://localhost:5000",
 )
 FETCH, FETCH_EXAMPLE = "bring a run here from the address of its mirror", "pedigree fetch s3://my-bucket/runs/dogs"
+
+CACHE, CACHE_EXAMPLE = "show what the cache folder holds, or make it smaller", "pedigree cache --limit 20GB"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +51,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 def command_line() -> argparse.ArgumentParser:
     """The whole command line, for its help and for completion."""
     examples = "\n".join(
-        f"  {line}" for line in [*SEARCH_EXAMPLES.values(), *EXAMPLES.values(), TRACK_EXAMPLE, FETCH_EXAMPLE]
+        f"  {line}"
+        for line in [*SEARCH_EXAMPLES.values(), *EXAMPLES.values(), TRACK_EXAMPLE, FETCH_EXAMPLE, CACHE_EXAMPLE]
     )
     parser = argparse.ArgumentParser(
         prog="pedigree",
@@ -66,6 +71,7 @@ def command_line() -> argparse.ArgumentParser:
     add_commands(commands)
     add_track(commands)
     add_fetch(commands)
+    add_cache(commands)
     return parser
 
 
@@ -120,6 +126,50 @@ def add_fetch(commands: Any) -> None:
 def fetch(given: argparse.Namespace) -> int:
     """Prints where the run lies that has been fetched by then."""
     print(given.run)
+    return 0
+
+
+def add_cache(commands: Any) -> None:
+    """Adds `cache` to a parser's commands; nothing is taken from a cache that a search uses."""
+    parser = commands.add_parser(
+        "cache",
+        help=CACHE,
+        description=f"{CACHE[0].upper()}{CACHE[1:]}. With --limit, what was used longest ago is removed first; it is "
+        "computed again where a search wants it.",
+        epilog=f"example: {CACHE_EXAMPLE}",
+    )
+    parser.add_argument(
+        "--cache-dir", type=parsing.absolute, default=default_cache(), metavar="DIR", help="(default: %(default)s)"
+    )
+    parser.add_argument("--limit", type=parsing.size, metavar="SIZE", help="remove until it has no more: 500MB, 20GB")
+    parser.set_defaults(command=cache)
+
+
+def cache(given: argparse.Namespace) -> int:
+    """Prints what the cache holds, once it has been brought to a limit; 2 where a search keeps it from that."""
+    from search.data.eviction import KINDS, entries, size_of, trim
+
+    root = Path(given.cache_dir)
+    if not root.is_dir():
+        print(f"nothing is at `{root}`")
+        return 0
+    gone = 0 if given.limit is None else trim(root, given.limit)
+    if gone:
+        print(f"{storage(gone)} that were used longest ago are removed")
+    found = entries(root)
+    print(f"{root}:")
+    for kind in KINDS:
+        own = [entry for entry in found if entry.kind == kind]
+        if own:
+            last = time.strftime("%Y-%m-%d", time.localtime(max(entry.used for entry in own)))
+            many = f"{len(own):,} {'entry' if len(own) == 1 else 'entries'}"
+            print(f"  {kind:<12} {storage(sum(entry.size for entry in own)):>8}  {many}, last used {last}")
+    for other in sorted(root.iterdir()):
+        if other.is_dir() and other.name not in (*KINDS, "users"):
+            print(f"  {other.name:<12} {storage(size_of(other)):>8}  no limit takes this away")
+    if gone is None:
+        print(f"--limit needs a cache that nobody uses, and a search is at work with `{root}`", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -17,6 +17,7 @@ from search import machine
 from search.data import pictures as data
 from search.data import treatment
 from search.data.cache import write_aside
+from search.data.eviction import using
 from search.data.pictures import Pixels
 from search.settings import Settings
 from spaces.family import FILTER
@@ -45,7 +46,8 @@ def explore(settings: Settings, say: Callable[[str], None]) -> Path:
     """
     from results.pages.exploration import write_exploration
 
-    record = measure(settings, machine.cores(), say)
+    with using(settings.cache):
+        record = measure(settings, machine.cores(), say)
     if record["obstacle"]:
         say(f"a search of this data would be refused: {record['obstacle']}")
     for note in record["notes"]:

@@ -28,6 +28,7 @@ from search.settings import (
     is_remote,
     latency,
     seconds,
+    storage,
 )
 from search.starting import DEMO_BUDGET, DEMO_SETTINGS, USUAL_BUDGET
 from spaces import FAMILIES
@@ -241,7 +242,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     where = command.add_argument_group("where it runs")
     add(where, "--concurrency", "trials at a time (default: as many as the cluster holds)", whole, metavar="N")
     add(where, "--cpus-per-trial", "CPU cores of one trial, and its threads", real, metavar="N")
-    add(where, "--gpus-per-trial", "GPU share of one trial (default: 1 where there is a GPU)", real, metavar="X")
+    add(where, "--gpus-per-trial", "GPU share of one trial, under JAX also several GPUs (default: 1 where there is a "
+        "GPU)", real, metavar="X")  # fmt: skip
     add(where, "--precision", f"of convolutions: {', '.join(PRECISIONS)}", metavar="P")
     add(where, "--worker-memory", "GiB past which a worker is replaced between trials", real, metavar="GIB")
     add(where, "--max-failures", "times that a trial whose worker died is tried again", whole, metavar="N")
@@ -278,6 +280,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
         absolute,
         metavar="DIR",
     )
+    add(
+        kept, "--cache-limit", "what was used longest ago goes from the cache until it has no more than this, at the "
+        "start and the end of a run, where no other uses it: 500MB, 20GB (default: no limit)", size, metavar="SIZE",
+    )  # fmt: skip
+
+
+def size(text: str) -> int:
+    """Bytes, or the error that argparse prints with the option's name."""
+    return _parsed(storage, text)
 
 
 def whole(text: str) -> int:

@@ -99,6 +99,14 @@ class Progress:
         return table
 
 
+def storage(size: float) -> str:
+    """Bytes as people read them: `20 GB`, `1.5 MB`."""
+    for unit, step in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+        if size >= step:
+            return f"{size / step:.3g} {unit}" if size < 1000 * step else f"{size / step:,.0f} {unit}"
+    return f"{size:.0f} B"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them."""
     whole = round(seconds)

@@ -42,7 +42,7 @@ from results.terminal import prepare
 from search import machine
 from search.home import settle_home
 from search.parsing import options
-from search.progress import Progress, duration, fail
+from search.progress import Progress, duration, fail, storage
 from search.settings import (
     Settings,
     is_remote,
@@ -145,8 +145,8 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     """One run from beginning to end, or from where it was left; `note` is said once it surely goes on."""
     from search.cluster import check_reachable, joins
     from search.data import pictures as data
-    from search.data.cache import locked, write_aside
-    from search.data.label_sets import judged
+    from search.data.cache import locked
+    from search.data.eviction import kept_within
     from search.record.offsite import Offsite
     from search.record.tracking.trackers import Trackers
     from search.studies import predecessor
@@ -163,7 +163,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         raise ValueError("Ray needs a Python that keeps asserts and docstrings; unset PYTHONOPTIMIZE, or leave -O out")
     data.check_data(settings)
     before = predecessor.run_before(settings)
-    backend()  # raises where Keras could not be imported by any trial
+    check_backend(settings)
     trackers = Trackers(folder, settings.track, progress.say)
     offsite = Offsite(settings.offsite, folder, progress.say)
     if not resume:
@@ -172,30 +172,23 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     trackers.check()
     offsite.claim(resume=resume)
     folder.mkdir(exist_ok=True)
+
+    def trimmed(gone: int) -> None:
+        limit = storage(settings.cache_limit or 0)
+        progress.say(f"{storage(gone)} of the cache that were used longest ago are removed: --cache-limit {limit}")
+
+    within = kept_within(settings.cache, settings.cache_limit, trimmed)
     # Trackers end first: what they keep of the run is mirrored with it.
-    with locked(folder / "lock", wait=False) as ours, offsite, trackers:
+    with locked(folder / "lock", wait=False) as ours, within, offsite, trackers:
         if not ours:
             raise BlockingIOError(f"a run has one driver, and another process is at work in `{folder}`")
         for left in folder.rglob("*.part"):
             # Of a driver that was killed while it wrote.
             left.unlink()
-        records: dict[str, str] = {"settings.json": settings.to_json()}
-        goes_on = not resume
-
-        def keep() -> None:
-            """Writes down what the run is from now on; one that is resumed stays as it was until it surely goes on."""
-            nonlocal goes_on
-            goes_on = True
-            for name, content in records.items():
-                write_aside(folder / name, content)
-            progress.log_to(folder / "log.txt")
-            for line in (homeless, note):
-                if line:
-                    progress.say(line)
-
+        kept = Kept(folder, progress, [line for line in (homeless, note) if line], settings.to_json())
         if not resume:
             # From here on the run can be resumed, whatever ends it.
-            keep()
+            kept.keep()
         rows = folder / "trials.jsonl"
         try:
             runs = earlier_runs(settings)
@@ -203,35 +196,8 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 progress.say(line)
             with predecessor.own_spaces(settings, before, shared=joins(settings)) as own:
                 weights = trunks(settings, progress.say)
-                if not (folder / SPACE).exists():
-                    # Before pictures are read: only the names of hypermodels hang on them.
-                    maybe = settings.class_weights == "auto"  # which needs the pictures to be counted
-                    records |= narrowed(settings, weights, {}, progress.say, weighted=maybe)
-                sides = predecessor.sides_before(settings, before)
-                pictures, split = data.prepare(settings, machine.cores(), progress.say, sides)
-                progress.say(describe(split))
-                settings, changed = judged(settings, split)
-                if changed:
-                    progress.say(changed)
-                    progress.settings = settings
-                    records["settings.json"] = settings.to_json()
-                check_metric(settings, split)
+                settings, pictures, split = readied(settings, kept, weights, own, before, resume=resume)
                 weighted = weighs(settings, split)
-                if weighted:
-                    progress.say("the training pictures are imbalanced: how much rare classes count is searched too")
-                if resume:
-                    check_same_data(folder / "split.json", split)
-                records["split.json"] = json.dumps(split)
-                for line in own.check(len(pictures.classes)):
-                    progress.say(line)
-                if own.models.references:
-                    records["hypermodels.json"] = check_same_code(folder / "hypermodels.json", own.models)
-                    if not (folder / SPACE).exists():
-                        records |= narrowed(settings, weights, own.spaces(), progress.say, weighted=weighted)
-                elif not weighted:
-                    check_balanced(settings, weights)
-                if not resume:
-                    keep()
                 if before:
                     predecessor.score(before, folder, pictures, split, progress.say)
                 prior = learnt(settings, runs, split, weights, own.spaces(), progress.say, before, weighted=weighted)
@@ -241,13 +207,13 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
 
                 def go_on() -> None:
                     """Now nothing can refuse the run any more."""
-                    keep()
+                    kept.keep()
                     offsite.begin()
                     trackers.begin(time.monotonic() - began + (earlier.seconds if earlier else 0.0))
 
                 search(settings, progress, pictures, weights, own, prior, began, command, go_on, earlier, weighted)
         except KeyboardInterrupt:
-            if goes_on:
+            if kept.done:
                 progress.say(f"interrupted; python search/run.py --resume {shlex.quote(str(folder))} goes on")
             else:
                 progress.say("interrupted before the run went on: it is as it was; give the same command again")
@@ -260,6 +226,82 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
         status = report(settings, progress)
         trackers.finished = True
         return status
+
+
+def check_backend(settings: Settings) -> None:
+    """Raises what `backend` raises where no trial could import Keras, and ValueError for what it cannot do."""
+    found, gpus = backend(), settings.gpus_per_trial or 0
+    if gpus > 1 and found != "jax":
+        raise ValueError(
+            f"`gpus_per_trial` needs 0 to 1 under {found}, where a trial trains on one GPU or on a share of one, got "
+            f"{gpus:g}; KERAS_BACKEND=jax trains one model on several"
+        )
+
+
+class Kept:
+    """What a run is, in files of its folder; one that is resumed stays as it was until it surely goes on."""
+
+    def __init__(self, folder: Path, progress: Progress, lines: Sequence[str], settings: str) -> None:
+        """`lines` are said when it goes on; `settings` are those of the run as JSON."""
+        self.folder = folder
+        self.progress = progress
+        self.lines = lines
+        self.records = {"settings.json": settings}  # by file
+        self.done = False
+
+    def keep(self) -> None:
+        """Writes down what the run is from now on."""
+        from search.data.cache import write_aside
+
+        self.done = True
+        for name, content in self.records.items():
+            write_aside(self.folder / name, content)
+        self.progress.log_to(self.folder / "log.txt")
+        for line in self.lines:
+            self.progress.say(line)
+
+
+def readied(
+    settings: Settings, kept: Kept, weights: Any, own: Any, before: Any, *, resume: bool
+) -> tuple[Settings, Any, dict[str, Any]]:
+    """The settings that the data leads to, its pictures, and what `split.json` says of them.
+
+    What is wrong with the data, with the spaces or with hypermodels raises here.
+    """
+    from search.data import pictures as data
+    from search.data.label_sets import judged
+    from search.studies import predecessor
+
+    progress, records, folder = kept.progress, kept.records, kept.folder
+    if not (folder / SPACE).exists():
+        # Before pictures are read: only the names of hypermodels hang on them.
+        maybe = settings.class_weights == "auto"  # which needs the pictures to be counted
+        records |= narrowed(settings, weights, {}, progress.say, weighted=maybe)
+    pictures, split = data.prepare(settings, machine.cores(), progress.say, predecessor.sides_before(settings, before))
+    progress.say(describe(split))
+    settings, changed = judged(settings, split)
+    if changed:
+        progress.say(changed)
+        progress.settings = settings
+        records["settings.json"] = settings.to_json()
+    check_metric(settings, split)
+    weighted = weighs(settings, split)
+    if weighted:
+        progress.say("the training pictures are imbalanced: how much rare classes count is searched too")
+    if resume:
+        check_same_data(folder / "split.json", split)
+    records["split.json"] = json.dumps(split)
+    for line in own.check(len(pictures.classes)):
+        progress.say(line)
+    if own.models.references:
+        records["hypermodels.json"] = check_same_code(folder / "hypermodels.json", own.models)
+        if not (folder / SPACE).exists():
+            records |= narrowed(settings, weights, own.spaces(), progress.say, weighted=weighted)
+    elif not weighted:
+        check_balanced(settings, weights)
+    if not resume:
+        kept.keep()
+    return settings, pictures, split
 
 
 def trunks(settings: Settings, say: Callable[[str], None]) -> Any:
@@ -435,6 +477,7 @@ def search(
         backend(),
         os.getcwd() if own.models.references and not joins(settings) else "",
         settings.metric,
+        settings.cache_limit,
     )
     try:
         with progress.live(journal), LivePage(settings, journal):

@@ -176,7 +176,7 @@ class Settings:
     views: int = 4  # augmented versions of the training set whose activations are cached, the plain one included
     concurrency: int | None = None  # trials at a time; None fills the cluster
     cpus_per_trial: float = 1.0  # CPU cores of one trial, and its threads
-    gpus_per_trial: float | None = None  # GPU share of one trial; None is one GPU where there is one, else none
+    gpus_per_trial: float | None = None  # GPUs of one trial, or a share of one; None is one where there is one
     precision: str = "auto"  # of convolutions: float32, bfloat16, or auto: bfloat16 where it is measured faster
     reduction: int = 3  # ASHA keeps the best 1/reduction at each rung but the first
     first_rung: int = 1  # epochs before the first comparison
@@ -191,6 +191,9 @@ class Settings:
     runs_dir: str = "runs"  # where run folders are made
     offsite: str = ""  # the address to which the run is mirrored, where --runs-dir is one; its folder lies in the cache
     cache_dir: str = ""  # pixels and activations, shared by all runs and by the trials of a node
+    cache_limit: int | None = (
+        None  # bytes to which the cache is brought at the start and the end of a run; None: as it is
+    )
     address: str | None = None  # an existing Ray cluster; None starts Ray here
     dashboard: str = "auto"  # of a Ray started here: auto is on localhost where it is installed; off; or HOST[:PORT]
     worker_memory: float = 6.0  # GiB past which a worker is replaced between trials
@@ -227,6 +230,7 @@ class Settings:
         for name in ("trials", "epochs", "views", "first_rung", "final_seeds", "finalists"):
             value = getattr(self, name)
             _check(value is None or value >= 1, name, "1 or more", value)
+        _check(self.cache_limit is None or self.cache_limit >= 0, "cache_limit", "0 bytes or more", self.cache_limit)
         _check(self.refit in REFIT, "refit", f"one of {', '.join(REFIT)}", self.refit)
         _check(self.ensemble >= 0, "ensemble", "0 or more", self.ensemble)
         _check(self.reduction >= 2, "reduction", "2 or more", self.reduction)
@@ -268,10 +272,11 @@ class Settings:
         _check(self.concurrency is None or self.concurrency >= 1, "concurrency", "1 or more", self.concurrency)
         _check(0 < self.cpus_per_trial < math.inf, "cpus_per_trial", "more than 0", self.cpus_per_trial)
         _check(
-            # Of several reserved ones a trial would use one.
-            self.gpus_per_trial is None or 0 <= self.gpus_per_trial <= 1,
+            self.gpus_per_trial is None
+            or 0 <= self.gpus_per_trial <= 1
+            or (1 < self.gpus_per_trial < math.inf and self.gpus_per_trial == int(self.gpus_per_trial)),
             "gpus_per_trial",
-            "0 to 1, as a trial trains on one GPU or on a share of one",
+            "0 to 1, or a whole number of GPUs",
             self.gpus_per_trial,
         )
         _check(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
@@ -430,6 +435,21 @@ def _is(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
+def storage(text: str) -> int:
+    """Bytes from `20GB`, `500 MB` or a plain number; raises ValueError for anything else."""
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    plain = text.strip().upper()
+    number = plain.rstrip("BKMGT").strip()
+    unit = plain[len(number) :].strip()
+    try:
+        value = float(number) * units[unit]
+    except (KeyError, ValueError):
+        raise ValueError(f"needs a size such as 500MB or 20GB, got {text!r}") from None
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"needs a size of 0 or more, got {text!r}")
+    return int(value)
+
+
 def seconds(text: str) -> float:
     """A duration such as `90`, `90s`, `30m`, `1h30m` or `2d`, in seconds; raises ValueError for anything else."""
     compact = text.strip().lower()
@@ -497,8 +517,8 @@ def _check(holds: bool, field: str, rule: str, value: object) -> None:
 # data lies, of which the digest then shows that it is the same.
 GROWING = ("trials", "time_budget", "ensemble")
 FREE = (
-    "data", "images", "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "address", "worker_memory",
-    "dashboard", "max_failures", "trial_timeout", "refit", "track", "offsite",
+    "data", "images", "concurrency", "cpus_per_trial", "gpus_per_trial", "cache_dir", "cache_limit", "address",
+    "worker_memory", "dashboard", "max_failures", "trial_timeout", "refit", "track", "offsite",
 )  # fmt: skip
 
 

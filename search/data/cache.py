@@ -125,6 +125,7 @@ def intact(place: Path) -> bool:
         files = _files(place)
         note = _note(place)
         if note.exists() and json.loads(note.read_text()) == [_boot(), files]:
+            _used(place)
             return True
         sums = json.loads((place / SUMS).read_text())
         if set(sums) | {SUMS} != set(files) or any(_sum(place / name) != told for name, told in sums.items()):
@@ -133,6 +134,12 @@ def intact(place: Path) -> bool:
     except (OSError, ValueError, TypeError):
         return False
     return True
+
+
+def _used(place: Path) -> None:
+    """An entry was used now: those that were used longest ago go first where a cache has grown too large."""
+    with contextlib.suppress(OSError):  # of another user's
+        os.utime(place)
 
 
 def _files(place: Path) -> dict[str, list[int]]:
@@ -259,6 +266,7 @@ class Rows:
         """
         if self._array is None:
             self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            _used(self.path.parent)
             traffic.add("read", self._array.nbytes)
         damaged = []
         for chunk in range(self.chunks):

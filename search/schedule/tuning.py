@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from search.cluster import Cluster
+from search.data.eviction import attend
 from search.data.pictures import Pictures
 from search.schedule.course import Course
 from search.schedule.losses import NODE_LOST
@@ -155,7 +156,9 @@ def run_trial(config: dict[str, Any], pictures: Pictures, setup: Setup) -> None:
         # Here and not in the child, which is no process of Ray's and cannot reach the object store.
         from search.record.metrics import CacheMetrics
 
-        here = pictures.on_node(Path(setup.cache_dir or default_cache()))
+        cache = Path(setup.cache_dir or default_cache())
+        attend(cache, setup.cache_limit)
+        here = pictures.on_node(cache)
         _worker = Worker(setup, here, CacheMetrics(setup.run).take)
     # Goes to the actor's log, which the dashboard shows: an actor outlives its trials.
     print(f"{setup.run}: {config['name']}", flush=True)

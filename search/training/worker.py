@@ -87,6 +87,7 @@ class Setup:
     backend: str = ""  # of Keras, the driver's, whatever the node's own settings say; empty: the node's
     folder: str = ""  # where jobs run, that of the command; empty: where the worker is
     metric: str = ACCURACY  # what trials and finals are judged by
+    cache_limit: int | None = None  # bytes to which a node's cache is brought before the first job there
 
 
 class WorkerDied(Exception):
