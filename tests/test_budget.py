@@ -243,13 +243,13 @@ def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) 
     assert run.plans.plan(record()) == (1, "")
     first = record()
     first.values[1], first.waited, first.fastest, first.status, first.until = 0.9, 100.0, 4.0, FINISHED, 0.0
-    assert run.pace.features("mobilenet", probe) == 0.0
-    assert run.pace.features("mobilenet", {**probe, "image_size": 448}) == pytest.approx(400.0)
+    assert run.pace.passing.features("mobilenet", probe) == 0.0
+    assert run.pace.passing.features("mobilenet", {**probe, "image_size": 448}) == pytest.approx(400.0)
     other = {"backbone": "MobileNetV2", "image_size": 224}
     unlike = pytest.approx(2 * 100.0 * forward("MobileNetV2", 1.0, 224) / forward("MobileNet", 1.0, 224))
-    assert run.pace.features("mobilenet", {**probe, **other}) == unlike
-    assert run.pace.features("mobilenet", {**probe, "beside": "MobileNetV2-1.0"}) == unlike
-    assert run.pace.solving({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(8.0)
+    assert run.pace.passing.features("mobilenet", {**probe, **other}) == unlike
+    assert run.pace.passing.features("mobilenet", {**probe, "beside": "MobileNetV2-1.0"}) == unlike
+    assert run.pace.passing.solving({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(8.0)
     assert run.plans.plan(record(image_size=448)) == (1, "")
     _, objection = run.plans.plan(record(image_size=896))
     assert objection == NO_TIME + "its features would take about 1604 s, more than the 600 s left"

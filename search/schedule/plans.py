@@ -97,7 +97,7 @@ class Plans:
         elif base:
             room, features = (
                 min(room, BASE_SHARE * self.budget.share()),
-                self.pace.features(record.family, record.config),
+                self.pace.passing.features(record.family, record.config),
             )
             least, epochs = LADDER[0], min(full, int((room - features) / one))
         else:
@@ -122,7 +122,7 @@ class Plans:
         """Why the features that a trial needs cannot be computed in time; empty where they can or are there."""
         if not self.budget.limited:
             return ""
-        needed = self.pace.features(record.family, record.config) + self.pace.solving(record.config)
+        needed = self.pace.passing.features(record.family, record.config) + self.pace.passing.solving(record.config)
         room = self._room(record)
         if needed <= max(0.0, room):
             return ""
