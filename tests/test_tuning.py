@@ -507,6 +507,19 @@ def test_rungs_stop_the_worse_but_never_the_base(plan: Plan, monkeypatch: pytest
     ]
 
 
+def test_a_base_with_a_short_schedule_is_compared_with_no_other(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), epochs=None, time_budget=10_000.0, trials=4, reduction=2)
+    planned.course.pace.sampled["scratch_keras"] = 1e-6
+    base, first, second = (planned.start()[0] for _ in range(3))
+    assert [planned.journal.records[name].planned for name in (base, first)] == [9, 240]
+    rung = planned.course.trials.verdicts.epochs(240)[0]
+    assert planned.report(base, *[0.9] * rung)
+    assert planned.report(first, *[0.4] * rung)
+    # The better of two, both far from where the base is at the same epoch.
+    assert planned.report(second, *[0.5] * rung)
+    assert {row["trial"] for row in planned.journal.rows if row["event"] == "rung"} == {first, second}
+
+
 def test_blind_draws_are_judged_among_themselves_also_after_a_resume(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
