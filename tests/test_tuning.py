@@ -663,6 +663,23 @@ def test_the_best_of_a_family_meet_on_other_folds_and_the_better_there_is_retrai
     ]
 
 
+def test_what_is_too_dear_for_a_final_leaves_it_to_the_others(plan: Plan) -> None:
+    given: dict[str, Any] = {"families": ("scratch_keras",), "trials": 3, "finalists": 3, "final_seeds": 1}
+    for dear, met in (("scratch_keras-002", ["001", "000"]), ("scratch_keras-001", [])):
+        planned = plan(time_budget=1000.0, **given)
+        for best in (0.60, 0.62, 0.61):
+            planned.through(0.2, 0.5, best)
+        planned.journal.records[dear].fastest = 80.0
+        found = [planned.course.next() for _ in range(len(met))]
+        assert [name for name, _ in filter(None, found)] == [f"scratch_keras-{number}-final-1" for number in met]
+        if met:
+            assert f"scratch_keras: no time for {dear} in its final" in planned.said
+        else:
+            # Without the first there is nothing to decide.
+            planned.start()
+            assert "scratch_keras: no time for a final between its best 3" in planned.said
+
+
 def test_who_is_clearly_behind_leaves_the_final_and_a_lost_game_is_played_again(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=2, finalists=2, final_seeds=1)
     planned.through(0.2, 0.5, 0.60)

@@ -1,7 +1,8 @@
 """The final of a family: its best configurations meet on folds that have not chosen them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from results.analysis.numbers import contenders, final_error, final_score
 from search.record.journal import Journal
@@ -56,14 +57,18 @@ class Finals:
         played = rows.finals(family)
         if len(found) < 2 or rows.scored(family):
             return
-        seconds = [self.journal.records[record["trial"]].fastest * float(record["epoch"]) for record in found]
         folds: tuple[int, ...] = FINAL_FOLDS
         if self.budget.limited:
             half, share = self.budget.remaining() / 2, self.budget.share()
-            if sum(seconds) * len(FINAL_FOLDS) > min(FINAL_SHARE * share, half):
+            met = self._fitting(found, min(FINAL_SHARE * share, half) / len(FINAL_FOLDS))
+            if len(met) < 2:
                 self.say(f"{family}: no time for a final between its best {len(found)}")
                 return
-            if sum(seconds) * len(ALL_FOLDS) <= min(ALL_SHARE * share, half):
+            for record in found:
+                if record not in met:
+                    self.say(f"{family}: no time for {record['trial']} in its final")
+            found = met
+            if sum(map(self._seconds, found)) * len(ALL_FOLDS) <= min(ALL_SHARE * share, half):
                 folds = ALL_FOLDS
         for fold in folds:
             for record in found:
@@ -74,6 +79,17 @@ class Finals:
                 planned = self.journal.records[record["trial"]].planned
                 job = replace(job, epochs=record["epoch"], planned=planned, fold=fold, name=record["trial"])
                 yield f"{record['trial']}-{FINAL}-{fold}", job
+
+    def _seconds(self, record: Mapping[str, Any]) -> float:
+        """What one fold takes of a contender."""
+        return self.journal.records[record["trial"]].fastest * float(record["epoch"])
+
+    def _fitting(self, found: Sequence[dict[str, Any]], room: float) -> list[dict[str, Any]]:
+        """The contenders for whom there are so many seconds a fold: without the first there is no final."""
+        met = list(found)
+        while len(met) > 1 and sum(map(self._seconds, met)) > room:
+            met.remove(max(met[1:], key=self._seconds))
+        return met
 
     def _chosen_on(self) -> int:
         """Pictures of the validation side, by which the contenders were chosen."""
