@@ -23,6 +23,8 @@ STARTS: tuple[dict[str, Any], ...] = (
         "units": 0,
         "crop": 0.65,
         "colour": 0.2,
+        "mixup": 0.2,
+        "mirror_average": True,
         "label_smoothing": 0.1,
         "optimizer": "adamw",
         "weight_decay": 5e-2,
@@ -48,6 +50,9 @@ STARTS: tuple[dict[str, Any], ...] = (
 def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weighted: bool = False) -> dict[str, Any]:
     """The shared part of both scratch spaces; its defaults are the study's three convolutions and one dense layer.
 
+    With `mirror_average` a model's answer is the mean of those for a picture and for its mirror image. On photographs
+    that was 2 points better in the mean of 11 trainings of 100 epochs, and in each of them, for twice the time of an
+    answer. `mixup` was better on each of 3 divisions, by 2.3 points in the mean. Random erasing and cutmix were not.
     `image_sizes` in pixels; where `weighted`, for imbalanced data, rare classes may count more. Filters 16, 32, 64 and
     128 units are those of the Keras tutorial on image classification.
     """
@@ -63,6 +68,8 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weig
     dropout = hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.0)
     crop = hp.Choice("crop", [0.0, 0.4, 0.65], default=0.0)
     colour = hp.Choice("colour", [0.0, 0.2, 0.4], default=0.0)
+    mixup = hp.Choice("mixup", [0.0, 0.2, 0.4], default=0.0)
+    mirror_average = hp.Boolean("mirror_average", default=False)
     label_smoothing = hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
     optimizer = hp.Choice("optimizer", ["adam", "adamw", "sgd"], default="adam")
     with hp.conditional_scope("optimizer", ["adamw", "sgd"]):
@@ -83,6 +90,8 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weig
         "dropout": dropout,
         "crop": crop,
         "colour": colour,
+        "mixup": mixup,
+        "mirror_average": mirror_average,
         "weight_decay": weight_decay or 0.0,
         "label_smoothing": label_smoothing,
         "optimizer": optimizer,
@@ -95,7 +104,10 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weig
 
 
 # What decides how fast a network answers.
-SHAPE = ("image_size", "blocks", "filters", "growth", "kernel", "stem_stride", "batch_norm", "head", "units")
+SHAPE = (
+    "image_size", "blocks", "filters", "growth", "kernel", "stem_stride", "batch_norm", "head", "units",
+    "mirror_average",
+)  # fmt: skip
 
 
 def work(config: Mapping[str, Any]) -> float:

@@ -12,9 +12,10 @@ from PIL import Image
 from rounding import rounding
 from tiers import tiers
 
-from models import scratch_keras, scratch_pillow, treatment
+from models import scratch_keras, scratch_pillow
 from models.export import raw_pictures
 from search.studies.hyperparameters import TrialHyperParameters
+from search.training.trial import delivered
 from spaces import FAMILIES
 
 # Keras 3.15 reads TensorFlow's variables in a way of which NumPy 2 warns.
@@ -59,12 +60,9 @@ def test_an_unknown_filter_names_the_valid_ones() -> None:
 
 @pytest.mark.parametrize("family", tiers(("scratch_keras", "scratch_pillow"), "scratch_keras"))
 def test_the_file_loads_in_safe_mode_without_this_project(family: str, tmp_path: Path) -> None:
-    chosen = config(family)
-    if family == "scratch_keras":
-        model = scratch_keras.build(chosen, 4, seed=0)
-    else:
-        model = treatment.with_treatment(scratch_pillow.build(chosen, 4, seed=0), chosen)
-    exported = raw_pictures(model)
+    chosen = config(family, mirror_average=True)
+    build = scratch_keras.build if family == "scratch_keras" else scratch_pillow.build
+    exported = raw_pictures(delivered(family, build(chosen, 4, seed=0), chosen))
     exported.save(tmp_path / "model.keras")
     np.save(tmp_path / "pictures.npy", PICTURES)
     program = (

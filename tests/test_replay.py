@@ -212,7 +212,7 @@ def test_a_forest_answers_by_what_matters() -> None:
 def test_one_tree_answers_a_point_always_alike_and_points_of_a_region_apart(table: Path) -> None:
     found = read_table(table)
     base = found.points["scratch_keras"][0]
-    points = [{**base, "learning_rate": 1e-4 * 10 ** (place / 50)} for place in range(50)]
+    points = [{**base, "learning_rate": 1e-4 * 10 ** (place / 25)} for place in range(50)]
     one_tree, again, forest = OneTree(found), OneTree(found), Forest(found)
     given = [one_tree("scratch_keras", point) for point in points]
     assert given == [again("scratch_keras", point) for point in points]

@@ -33,6 +33,8 @@ SCRATCH_BASE = {
     "dropout": 0.0,
     "crop": 0.0,
     "colour": 0.0,
+    "mixup": 0.0,
+    "mirror_average": False,
     "weight_decay": 0.0,
     "label_smoothing": 0.0,
     "optimizer": "adam",

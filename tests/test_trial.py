@@ -93,7 +93,7 @@ def test_a_checkpoint_is_made_whenever_so_much_time_has_gone_by(
 @pytest.mark.parametrize("family", tiers(FAMILIES, "mobilenet"))
 def test_a_checkpoint_goes_on_as_if_nothing_had_happened(family: str, config: Config, pictures: Pictures) -> None:
     values: dict[str, Any] = {"dropout": 0.3, "schedule": "cosine"}
-    values |= {"augmentation": "light", "unfrozen_blocks": 2} if family == "mobilenet" else {}
+    values |= {"augmentation": "light", "unfrozen_blocks": 2} if family == "mobilenet" else {"mixup": 0.2}
     chosen = config(family, **values)
     kept: list[bytes] = []
     rows: list[Row] = []
@@ -104,6 +104,23 @@ def test_a_checkpoint_goes_on_as_if_nothing_had_happened(family: str, config: Co
     train(family, chosen, pictures, report=again.append, checkpoint=kept[1], **common)
     assert [row["epoch"] for row in again] == [3]
     np.testing.assert_allclose(figures(again), figures(rows[2:]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", tiers(("scratch_keras", "scratch_pillow"), "scratch_keras"))
+def test_what_is_averaged_with_the_mirror_image_is_scored_and_handed_over(
+    family: str, config: Config, pictures: Pictures
+) -> None:
+    chosen = config(family, mirror_average=True, mixup=0.4)
+    result, rows = trained(family, chosen, pictures, epochs=2)
+    seen = np.asarray(pictures.pixels(32)[pictures.validation])
+    exported = result.exported()
+    answers, mirrored = (np.asarray(exported.predict_on_batch(batch)) for batch in (seen, seen[:, :, ::-1]))
+    # The mean of two numbers, in another order.
+    np.testing.assert_allclose(answers, mirrored, atol=1e-6)
+    loss, accuracy = score(answers, pictures.labels[pictures.validation])
+    assert rows[-1]["validation_accuracy"] == accuracy
+    np.testing.assert_allclose(rows[-1]["validation_loss"], loss, rtol=1e-4)
+    assert exported.count_params() == rows[-1]["parameters"]
 
 
 @pytest.mark.slow

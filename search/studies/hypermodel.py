@@ -26,7 +26,8 @@ class FamilyHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     """Builds, compiles and fits one family on raw uint8 pictures (n, height, width, 3) and one-hot labels (n, classes).
 
     The models resize to the image size of their configuration, so that one array serves the whole space, and do their
-    treatment and augmentation inside. Tuners take `objective="val_accuracy"`.
+    treatment and augmentation inside. Neither are answers averaged with those for the mirror image, nor pictures mixed.
+    Tuners take `objective="val_accuracy"`.
 
     Args:
         family: a name of `spaces.FAMILIES`.

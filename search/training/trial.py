@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import network
+from models.mixing import mixed
 from models.sizes import EPOCH_PICTURES, is_probe
 from models.weighting import of_pictures
 from results.analysis import multilabel
@@ -180,6 +181,7 @@ def train(
     # A model that its user has compiled is trained as its user says.
     power = None if material.compiled else config.get("class_weight_power")
     weights = of_pictures(material.labels, len(pictures.classes), power)
+    mixup = 0.0 if material.compiled else float(config.get("mixup", 0.0))
     training = {
         "family": family, "config": dict(config), "seed": seed, "epochs": epochs, "planned": planned,
         "pictures": len(labels), "digest": pictures.digest,
@@ -199,12 +201,15 @@ def train(
             inputs = material.training(passed.number(epoch))
         with clock("training"):
             totals = np.zeros(2)
+            # By epoch: a training that goes on from a checkpoint mixes as it would have.
+            random = np.random.default_rng((seed, epoch))
             for chosen in passed.batches(epoch):
                 check_time()
+                seen, wanted = inputs.take(chosen), labels[chosen]
                 weight = None if weights is None else weights[chosen]
-                logs = material.model.train_on_batch(
-                    inputs.take(chosen), labels[chosen], sample_weight=weight, return_dict=True
-                )
+                if mixup:
+                    seen, wanted, weight = mixed(seen, wanted, weight, mixup, random)
+                logs = material.model.train_on_batch(seen, wanted, sample_weight=weight, return_dict=True)
                 if not math.isfinite(logs["loss"]):
                     raise Diverged(f"the training loss became {float(logs['loss'])} in epoch {epoch + 1}")
                 totals += logs["crossentropy"], logs["accuracy"]
@@ -325,6 +330,7 @@ def _network(
 ) -> Material:
     """A network that is trained whole, on pictures as they are stored or on treated ones and their copies."""
     from models.folding import folded
+    from models.mirroring import with_mirror
 
     known, size, labels = family_of(family), config["image_size"], pictures.labels[pictures.train]
     resize_filter = known.filter(config)
@@ -348,15 +354,18 @@ def _network(
         Inputs(pixels, pictures.validation) if len(pictures.validation) else None,
         lambda: delivered(family, model, config),
         model.count_params(),
+        scored=with_mirror(trained) if config.get("mirror_average") else None,
     )
 
 
 def delivered(family: str, model: "keras.Model", config: Mapping[str, Any]) -> "keras.Model":
     """A network as it is handed over: without its augmentation, and on raw pictures."""
     from models.augmentation import without_augmentation
+    from models.mirroring import with_mirror
     from models.treatment import with_treatment
 
     plain = without_augmentation(model)
+    plain = with_mirror(plain) if config.get("mirror_average") else plain
     return with_treatment(plain, config) if family_of(family).treated else plain
 
 
