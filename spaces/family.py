@@ -27,6 +27,10 @@ class Family:
     # Hand-written points that are tried right after the base configuration, in this order.
     starts: Points = ()
 
+    # Hyperparameters that it got after its first release, of names that its models need not be given: a run from before
+    # has neither points nor configurations with them, and goes on.
+    later: tuple[str, ...] = ()
+
     # What its models cost, told from a configuration: million multiply-adds of training on one picture, beside those of
     # a head, and parameters of the exported model of so many classes. A family of Pedigree's own needs the first; a
     # user's is counted when it is built.

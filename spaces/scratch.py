@@ -103,6 +103,9 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weig
     }
 
 
+# Hyperparameters that earlier versions did not have: their models are those of the defaults.
+LATER = ("crop", "colour", "mixup", "mirror_average")
+
 # What decides how fast a network answers.
 SHAPE = (
     "image_size", "blocks", "filters", "growth", "kernel", "stem_stride", "batch_norm", "head", "units",

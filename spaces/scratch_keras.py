@@ -27,6 +27,7 @@ FAMILY = Family(
     "scratch_keras",
     space,
     starts=scratch.STARTS,
+    later=scratch.LATER,
     work=scratch.work,
     parameters=scratch.parameters,
     shape=scratch.SHAPE,

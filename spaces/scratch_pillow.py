@@ -34,6 +34,7 @@ FAMILY = Family(
     "scratch_pillow",
     space,
     starts=STARTS,
+    later=scratch.LATER,
     work=scratch.work,
     parameters=scratch.parameters,
     # The exported model treats its pictures itself.

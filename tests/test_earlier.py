@@ -44,6 +44,26 @@ def test_the_rows_of_a_run_are_all_of_use(tmp_path: Path) -> None:
     assert list(found.records) == [clean(row) for row in rows]
 
 
+def test_a_run_from_before_a_hyperparameter_goes_on(tmp_path: Path) -> None:
+    rows = written(tmp_path)
+    start = rows[0]
+    assert (start["trial"], start["event"]) == ("scratch_keras-000", "start")
+    old = {key: {k: v for k, v in start[key].items() if k not in ("mixup", "crop")} for key in ("config", "point")}
+    assert len(old["config"]) == len(start["config"]) - 2
+    found = of([{**start, **old}, *rows[1:]])
+    assert found.skipped == 0
+    (tmp_path / "old.jsonl").write_text("\n".join(json.dumps({**row, **(old if row is start else {})}) for row in rows))
+    journal = Journal(tmp_path / "old.jsonl", earlier=found)
+    study = studies_of(SETTINGS, WEIGHTS, journal)["scratch_keras"]
+    (trial,) = (one for one in study.study.trials if one.state.is_finished())
+    assert (trial.params["mixup"], trial.params["crop"]) == (0.0, 0.0)
+    study.close()
+    journal.close()
+    # What it has always had cannot be missing, nor can what its point names.
+    for lost in ({"config": {k: v for k, v in start["config"].items() if k != "dropout"}}, {"config": old["config"]}):
+        assert of([{**start, **lost}, *rows[1:]]).skipped > 0
+
+
 def test_rows_of_other_runs_are_counted_and_left_out(tmp_path: Path) -> None:
     rows = written(tmp_path)
     start, epoch = rows[0], rows[1]

@@ -202,19 +202,29 @@ class Study:
         self._left += record.status == INFEASIBLE and not is_probe(record.config)
 
     def holds(self, point: Any, config: Mapping[str, Any]) -> bool:
-        """Whether a row can be of a trial of this study: a point of its space, and a configuration of its form."""
+        """Whether a row can be of a trial of this study: a point of its space, and a configuration of its form.
+
+        A row of an earlier version lacks what the family has got `later`.
+        """
         try:
             made = self._space(TrialHyperParameters(values=values_to_point(self._space, point)))
             work(self._family, config)
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
             return False
-        return {key: _kind(value) for key, value in config.items()} == {key: _kind(made[key]) for key in made}
+        missing = made.keys() - config.keys()
+        if missing & set(point) or not missing <= set(family_of(self._family).later):
+            return False
+        return {key: _kind(value) for key, value in config.items()} == {
+            key: _kind(made[key]) for key in made if key not in missing
+        }
 
     def _recall(self, record: Record) -> None:
         """Takes in a trial of the run that is resumed; one that had not ended is open again."""
         if not record.point:
             return  # It failed without a trace of what it was.
-        self._enqueue(record.point)
+        # What an earlier version did not have is not drawn now.
+        new = any(name not in record.point for name in family_of(self._family).later)
+        self._enqueue(values_to_point(self._space, record.point) if new else record.point)
         self._trials[record.name] = self._draw().trial
         if record.status != RUNNING:
             self.tell(record)
