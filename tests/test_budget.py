@@ -253,3 +253,15 @@ def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) 
     assert run.plans.plan(record(image_size=448)) == (1, "")
     _, objection = run.plans.plan(record(image_size=896))
     assert objection == NO_TIME + "its features would take about 1604 s, more than the 600 s left"
+
+
+def test_a_family_is_closed_where_its_trials_would_end_too_late(kept: Callable[..., Kept]) -> None:
+    run = kept()
+    run.budget.workers = 4
+    run.trial(0, 20.0, *[0.5] * 3, status=FINISHED, until=0.0)
+    run.budget.lengths[KERAS[0]] = 27
+    # A trial has nine epochs of 20 seconds at least, and retraining it is shorter than that.
+    for elapsed, closed in ((300.0, False), (750.0, True)):
+        run.journal.began = time.monotonic() - elapsed
+        assert run.plans.free() > 200
+        assert run.plans.closed(KERAS[0]) is closed

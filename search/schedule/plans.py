@@ -114,9 +114,13 @@ class Plans:
 
         Whoever takes longer than was predicted takes it from what is kept back for the end.
         """
-        free = min(self.free(), self.budget.ahead()) / SURE
+        free = self._now()
         first = not any(other.values for other in self.journal.of(record.family))
         return free if first else min(LARGEST * self.budget.share(), free)
+
+    def _now(self) -> float:
+        """Seconds that a trial which begins now may take: those of one worker before retraining and report are due."""
+        return min(self.free(), self.budget.ahead()) / SURE
 
     def _late(self, record: Record) -> str:
         """Why the features that a trial needs cannot be computed in time; empty where they can or are there."""
@@ -155,7 +159,7 @@ class Plans:
             return False
         full = self.epochs(family)
         least = full if self.settings.epochs is not None else -(-full // LEAST)
-        return least * rate * self.usual.get(family, 0.0) > self.free()
+        return least * rate * self.usual.get(family, 0.0) > self._now()
 
     def free(self) -> float:
         """Seconds of workers that nothing is expected to need yet."""
