@@ -265,3 +265,18 @@ def test_a_family_is_closed_where_its_trials_would_end_too_late(kept: Callable[.
         run.journal.began = time.monotonic() - elapsed
         assert run.plans.free() > 200
         assert run.plans.closed(KERAS[0]) is closed
+
+
+def test_a_retraining_takes_as_long_as_the_one_before_it(kept: Callable[..., Kept]) -> None:
+    run = kept()
+    run.trial(0, 8.0, *[0.5] * 10, status=FINISHED, until=0.0)
+    overhead = run.pace.overhead(KERAS[0])
+    assert run.budget.retraining(KERAS[0]) == pytest.approx(8 * 10 * 1.25 + overhead)
+    for name, seconds in (("scratch_keras-000", 40.0), ("scratch_keras-001", 90.0)):
+        run.journal.write("test", name, KERAS[0], seed=0, accuracy=0.5, seconds=seconds)
+    assert run.budget.retraining(KERAS[0]) == pytest.approx(40 + overhead)
+    # Of a trial's own model nothing was trained.
+    other = kept()
+    other.trial(0, 8.0, *[0.5] * 10, status=FINISHED, until=0.0)
+    other.journal.write("test", "scratch_keras-000", KERAS[0], seed=0, accuracy=0.5, seconds=0.0)
+    assert other.budget.retraining(KERAS[0]) == pytest.approx(8 * 10 * 1.25 + overhead)

@@ -116,11 +116,16 @@ class Pace:
         return [record for record in self.journal.of(family) if record.values and is_probe(record.config)]
 
     def retraining(self, family: str, epochs: int) -> float:
-        """Seconds that one retraining of a family's heir will take, of so many epochs."""
+        """Seconds that one retraining of a family's heir will take, of so many epochs; as long as those before it.
+
+        Beside other trials an epoch may take twice as long as alone: two workers often share a core.
+        """
         heir = self.heir(family)
         if heir is None:
             return 0.0
-        return heir.fastest * epochs * self.growth + self.overhead(family)
+        done = [row for row in self.journal.rows if row["event"] == "test" and row.get("trial") == heir.name]
+        training = max((row.get("seconds") or 0.0 for row in done), default=0.0)
+        return (training or heir.fastest * epochs * self.growth) + self.overhead(family)
 
     def refit(self, family: str) -> float:
         """Seconds that solving a family's heir, a probe, once more on all pictures will take."""
