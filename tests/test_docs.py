@@ -149,7 +149,7 @@ def reader(words: list[str]) -> tuple[str, list[str]]:
     if words[:2] == ["python", "-m"]:
         assert find_spec(f"pedigree.{words[2].removeprefix('pedigree.')}") is not None, words
         return "other", words
-    ours = ("pip", "pytest", "mkdocs", "ruff", "mypy", "bash", ".ci/numbers", ".ci/steady")
+    ours = ("pip", "pytest", "mkdocs", "ruff", "mypy", "bash", ".ci/numbers", ".ci/steady", ".ci/mutants")
     assert words[0] in (*ours, "ray", "aws", "docker", "kubectl", "sbatch", "optuna-dashboard", "tensorboard"), words
     return "other", words
 
