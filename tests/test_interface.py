@@ -154,7 +154,7 @@ def test_a_search_is_called_from_python(drawn: Path, tmp_path: Path) -> None:
         "    model.compile(keras.optimizers.Adam(hp.Float('rate', 1e-4, 1e-2)), 'categorical_crossentropy')\n"
         "    return model\n"
         f"run = pedigree.search({str(drawn)!r}, families='mobilenet', weights='none', image_sizes=[32], trials=2,\n"
-        "    epochs=1, final_seeds=1, dashboard='off', name='called', hypermodel={{'flat': build}})\n"
+        "    epochs=1, final_seeds=1, dashboard='off', name='called', hypermodel={'flat': build})\n"
         "print(run, run.winner, len(run.trials))\n"
         "print(pedigree.open('runs/called').best['trial'])\n"
         "print('flat' in run.families.index, run.families.loc['flat', 'trial'])\n"
