@@ -1,6 +1,6 @@
 """Would another runtime pass pictures through a frozen trunk faster than TensorFlow does, and as rightly?
 
-Each runtime gets the same folded trunk, one core and batches of 32 pictures. They take turns in processes of their own,
+Each runtime gets the same trunk, one core and batches of 32 pictures. They take turns in processes of their own,
 and the best call of each counts. With DATA the pooled features of its pictures are compared as well: the largest
 difference from TensorFlow's in float32, and what a logistic regression on them names rightly, over divisions.
 
@@ -46,7 +46,6 @@ def passing(runtime: str, name: str, size: int, weights: Path | None) -> Pass:
     library, _, precision = runtime.partition(" ")
     devices.prepare(1, precision if library == "tensorflow" else "float32")
 
-    from models.folding import folded
     from models.trunk import Trunk
 
     lower = Trunk(*known(name), size, weights).lower(0, [], pooled=True)
@@ -54,12 +53,13 @@ def passing(runtime: str, name: str, size: int, weights: Path | None) -> Pass:
         inference = devices.inference(lower)
         return lambda pictures: np.asarray(inference(pictures)[0], np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        model = folded(lower)
+        # They fold batch norms themselves.
+        lower(np.zeros((1, size, size, 3), np.float32))
         if library == "onnxruntime":
             import onnxruntime
 
             path = str(Path(folder) / "trunk.onnx")
-            model.export(path, format="onnx", verbose=False)
+            lower.export(path, format="onnx", verbose=False)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = options.inter_op_num_threads = 1
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -67,8 +67,8 @@ def passing(runtime: str, name: str, size: int, weights: Path | None) -> Pass:
             return lambda pictures: np.asarray(session.run(None, {given: pictures.astype(np.float32)})[0])
         import openvino
 
-        model.export(folder, format="tf_saved_model", verbose=False)
-        converted = openvino.convert_model(folder, input=[("args_0", [-1, size, size, 3])])
+        lower.export(folder, format="tf_saved_model", verbose=False)
+        converted = openvino.convert_model(folder)
         hints = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
             "INFERENCE_NUM_THREADS": 1,
