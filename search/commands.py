@@ -13,7 +13,7 @@ from typing import Any
 from results.commands import EXAMPLES, add_commands, follow, until_unread
 from results.terminal import path, prepare, run_folder
 from search import parsing, run
-from search.progress import storage
+from search.progress import shown_size
 from search.settings import TRACKERS, default_cache
 
 SEARCH_EXAMPLES = {
@@ -75,14 +75,15 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
+def _added(commands: Any, name: str, told: str, more: str, example: str) -> Any:
+    """A new command's parser: what it does, in the list of commands, and with `more` of it in its own help."""
+    description = f"{told[0].upper()}{told[1:]}{more}"
+    return commands.add_parser(name, help=told, description=description, epilog=f"example: {example}")
+
+
 def add_track(commands: Any) -> None:
     """Adds `track` to a parser's commands; what was told already is not told twice."""
-    parser = commands.add_parser(
-        "track",
-        help=TRACK,
-        description=f"{TRACK[0].upper()}{TRACK[1:]}. What has arrived before is not sent twice.",
-        epilog=f"example: {TRACK_EXAMPLE}",
-    )
+    parser = _added(commands, "track", TRACK, ". What has arrived before is not sent twice.", TRACK_EXAMPLE)
     parser.add_argument(
         "run", type=own_folder, metavar="runs/NAME", help="the folder of the run, which holds trials.jsonl"
     )
@@ -112,13 +113,8 @@ def own_folder(text: str) -> Path:
 
 def add_fetch(commands: Any) -> None:
     """Adds `fetch` to a parser's commands; what is here already is not fetched again."""
-    parser = commands.add_parser(
-        "fetch",
-        help=FETCH,
-        description=f"{FETCH[0].upper()}{FETCH[1:]}, into the cache folder, and print where it lies. Only what changed "
-        "is fetched again.",
-        epilog=f"example: {FETCH_EXAMPLE}",
-    )
+    more = ", into the cache folder, and print where it lies. Only what changed is fetched again."
+    parser = _added(commands, "fetch", FETCH, more, FETCH_EXAMPLE)
     parser.add_argument("run", type=run_folder, metavar="ADDRESS", help="s3://BUCKET/FOLDER/NAME or gs://...")
     parser.set_defaults(command=fetch)
 
@@ -131,13 +127,8 @@ def fetch(given: argparse.Namespace) -> int:
 
 def add_cache(commands: Any) -> None:
     """Adds `cache` to a parser's commands; nothing is taken from a cache that a search uses."""
-    parser = commands.add_parser(
-        "cache",
-        help=CACHE,
-        description=f"{CACHE[0].upper()}{CACHE[1:]}. With --limit, what was used longest ago is removed first; it is "
-        "computed again where a search wants it.",
-        epilog=f"example: {CACHE_EXAMPLE}",
-    )
+    more = ". With --limit, what was used longest ago is removed first; it is computed again where a search wants it."
+    parser = _added(commands, "cache", CACHE, more, CACHE_EXAMPLE)
     parser.add_argument(
         "--cache-dir", type=parsing.absolute, default=default_cache(), metavar="DIR", help="(default: %(default)s)"
     )
@@ -147,7 +138,8 @@ def add_cache(commands: Any) -> None:
 
 def cache(given: argparse.Namespace) -> int:
     """Prints what the cache holds, once it has been brought to a limit; 2 where a search keeps it from that."""
-    from search.data.eviction import KINDS, entries, size_of, trim
+    from search.data.cache import size_of
+    from search.data.eviction import KINDS, entries, trim
 
     root = Path(given.cache_dir)
     if not root.is_dir():
@@ -155,7 +147,7 @@ def cache(given: argparse.Namespace) -> int:
         return 0
     gone = 0 if given.limit is None else trim(root, given.limit)
     if gone:
-        print(f"{storage(gone)} that were used longest ago are removed")
+        print(f"{shown_size(gone)} that were used longest ago are removed")
     found = entries(root)
     print(f"{root}:")
     for kind in KINDS:
@@ -163,10 +155,10 @@ def cache(given: argparse.Namespace) -> int:
         if own:
             last = time.strftime("%Y-%m-%d", time.localtime(max(entry.used for entry in own)))
             many = f"{len(own):,} {'entry' if len(own) == 1 else 'entries'}"
-            print(f"  {kind:<12} {storage(sum(entry.size for entry in own)):>8}  {many}, last used {last}")
+            print(f"  {kind:<12} {shown_size(sum(entry.size for entry in own)):>8}  {many}, last used {last}")
     for other in sorted(root.iterdir()):
         if other.is_dir() and other.name not in (*KINDS, "users"):
-            print(f"  {other.name:<12} {storage(size_of(other)):>8}  no limit takes this away")
+            print(f"  {other.name:<12} {shown_size(size_of(other)):>8}  no limit takes this away")
     if gone is None:
         print(f"--limit needs a cache that nobody uses, and a search is at work with `{root}`", file=sys.stderr)
         return 2

@@ -99,7 +99,7 @@ class Progress:
         return table
 
 
-def storage(size: float) -> str:
+def shown_size(size: float) -> str:
     """Bytes as people read them: `20 GB`, `1.5 MB`."""
     for unit, step in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
         if size >= step:

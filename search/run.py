@@ -42,7 +42,7 @@ from results.terminal import prepare
 from search import machine
 from search.home import settle_home
 from search.parsing import options
-from search.progress import Progress, duration, fail, storage
+from search.progress import Progress, duration, fail, shown_size
 from search.settings import (
     Settings,
     is_remote,
@@ -174,8 +174,8 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
     folder.mkdir(exist_ok=True)
 
     def trimmed(gone: int) -> None:
-        limit = storage(settings.cache_limit or 0)
-        progress.say(f"{storage(gone)} of the cache that were used longest ago are removed: --cache-limit {limit}")
+        limit = shown_size(settings.cache_limit or 0)
+        progress.say(f"{shown_size(gone)} of the cache that were used longest ago are removed: --cache-limit {limit}")
 
     within = kept_within(settings.cache, settings.cache_limit, trimmed)
     # Trackers end first: what they keep of the run is mirrored with it.

@@ -10,7 +10,7 @@ import pytest
 from search import commands
 from search.data.cache import Cache, Rows, intact, settled
 from search.data.eviction import entries, kept_within, trim, using
-from search.progress import storage as shown
+from search.progress import shown_size
 from search.settings import storage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,7 +145,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 
 def test_a_size_is_shown() -> None:
-    assert [shown(size) for size in (0, 999, 1500, 2.5e6, 20e9, 1234e9, 5e15)] == [
+    assert [shown_size(size) for size in (0, 999, 1500, 2.5e6, 20e9, 1234e9, 5e15)] == [
         *("0 B", "999 B", "1.5 KB", "2.5 MB", "20 GB", "1.23 TB", "5,000 TB")
     ]
 

@@ -243,11 +243,9 @@ def contenders(rows: Rows, family: str, most: int, pictures: int) -> list[dict[s
     # Cross-validation has chosen among the probes already, on more pictures than a final has.
     probes = [record for record in found if is_probe(record["config"])]
     found = [record for record in found if record not in probes[1:]]
-    first, *rest = found
-    met = [first, *[record for record in rest if record in probes][: most - 1]]
     # The best probe is always met, however many trained heads stand before it by luck.
-    met += [record for record in rest if record not in met][: most - len(met)]
-    found = [record for record in found if record in met]
+    rest = sorted(found[1:], key=lambda record: record not in probes)
+    found = [record for record in found if record in [found[0], *rest[: most - 1]]]
     best, error = found[0]["score"], found[0]["score_error"]
     margin = 2 * (share_error(best, pictures) if error is None else error)
     return [record for record in found if record["score"] >= best - margin]

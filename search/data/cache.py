@@ -85,7 +85,7 @@ class Cache:
         """
         place = self.place(kind, key)
         if intact(place):
-            traffic.add("read", _size(place))
+            traffic.add("read", size_of(place))
             return place
         place.parent.mkdir(parents=True, exist_ok=True)
         with locked(place.with_suffix(".lock")):
@@ -102,7 +102,7 @@ class Cache:
                         shutil.rmtree(aside.with_suffix(".bad"), ignore_errors=True)
                     aside.rename(place)
                     _remember(place)
-                    traffic.add("built", _size(place))
+                    traffic.add("built", size_of(place))
                 except BaseException:
                     shutil.rmtree(aside, ignore_errors=True)
                     raise
@@ -332,8 +332,13 @@ def _boot() -> str:
     return "boot"
 
 
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size if path.is_symlink() or path.is_file() else 0
+    return total
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.data.cache import locked
+from search.data.cache import locked, size_of
 
 # What is computed again from the pictures where it is wanted; of all else that lies in a cache nothing is taken away.
 KINDS = ("activations", "code", "copies", "files", "pixels", "scans", "treated")
@@ -44,15 +44,6 @@ def entries(root: Path) -> list[Entry]:
                     if path.is_dir():
                         found.append(Entry(path, size_of(path), path.stat().st_mtime))
     return sorted(found, key=lambda entry: entry.used)
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.lstat().st_size if path.is_symlink() or path.is_file() else 0
-    return total
 
 
 @contextmanager

@@ -32,6 +32,14 @@ TRUNKS = ("MobileNet", "MobileNetV2")
 PLAIN = "logistic regression"
 
 
+def labelled_files(data: Path) -> tuple[list[Path], NDArray[np.int64]]:
+    """The pictures of a folder of class folders, class by class, and their labels."""
+    folders = [path for path in sorted(data.iterdir()) if path.is_dir()]
+    files = [sorted(pictures_below(folder)) for folder in folders]
+    labels = np.repeat(np.arange(len(files)), [len(found) for found in files])
+    return [file for found in files for file in found], labels
+
+
 def divided(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Places of the pictures to learn from, of all that are not outer test, and of the outer test."""
     random = np.random.default_rng(seed)
@@ -72,10 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from threadpoolctl import threadpool_limits
 
     options = parser().parse_args(arguments)
-    folders = [path for path in sorted(options.data.iterdir()) if path.is_dir()]
-    files = [sorted(pictures_below(folder)) for folder in folders]
-    labels = np.repeat(np.arange(len(files)), [len(found) for found in files])
-    every = [file for found in files for file in found]
+    every, labels = labelled_files(options.data)
     paths = [weights_of(options.weights, name) for name in TRUNKS]
     features = {name: pooled(every, path, name) for name, path in zip(TRUNKS, paths, strict=True)}
     # Threads of one small product wait for each other.

@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 
 from models.backbones import known
 from results.analysis.numbers import mean_interval
-from results.delivery.files import pictures_below
+from search.training.probes import solve_once
+from tests.benchmarks.heads import divided, labelled_files
 from tests.benchmarks.measuring import ROOT, show
+from tests.benchmarks.truth import STRENGTH, weights_of
 
 BATCH = 32
 PLAIN = "tensorflow float32"
@@ -107,10 +109,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def accuracies(features: NDArray[np.float32], labels: NDArray[np.int64], seeds: int) -> list[float]:
     """What a logistic regression on the features names rightly of the outer test of each division."""
-    from search.training.probes import solve_once
-    from tests.benchmarks.heads import divided
-    from tests.benchmarks.truth import STRENGTH
-
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
     found = []
     for seed in range(seeds):
@@ -134,12 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         pixels = Path(folder) / "pixels.npy"
         if options.data:
-            from tests.benchmarks.truth import weights_of
-
-            folders = [path for path in sorted(options.data.iterdir()) if path.is_dir()]
-            files = [sorted(pictures_below(path)) for path in folders]
-            labels = np.repeat(np.arange(len(files)), [len(found) for found in files])
-            np.save(pixels, pixels_of([file for found in files for file in found], options.size))
+            files, labels = labelled_files(options.data)
+            np.save(pixels, pixels_of(files, options.size))
             command += ["--trunk", str(weights_of(options.weights, options.backbone)), "--pixels", str(pixels)]
         best: dict[str, float] = dict.fromkeys(there, 0.0)
         for _ in range(options.rounds):
