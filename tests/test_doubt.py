@@ -194,7 +194,7 @@ def test_classes_that_were_left_out_are_told_apart_where_they_lie_apart() -> Non
     def found(apart: float, classes: int = 6) -> dict[str, Any]:
         features, labels = clouds(0, count=300, classes=classes, width=12, apart=apart)
         places = np.arange(300)
-        solved = Solved(features[:0], features[:0], 30.0, 1.0, places[:0], features[:0])
+        solved = Solved(features[:0], features[:0], (30.0,), (1.0,), places[:0], features[:0])
         return classes_left_out(probed(features, labels, solved), classes, seed=0)
 
     far, near = found(12.0), found(0.0)
@@ -209,7 +209,7 @@ def test_classes_that_were_left_out_are_told_apart_where_they_lie_apart() -> Non
 
 def test_the_first_pair_is_left_out_even_where_the_time_is_up() -> None:
     features, labels = clouds(1, count=120, classes=5, width=12, apart=6.0)
-    solved = Solved(features[:0], features[:0], 30.0, 1.0, np.arange(0), features[:0])
+    solved = Solved(features[:0], features[:0], (30.0,), (1.0,), np.arange(0), features[:0])
     found = classes_left_out(probed(features, labels, solved), 5, seed=0, until=0.0)
     assert len(found["pairs"]) == 1
     assert found["auroc"] == found["pairs"][0]["auroc"]

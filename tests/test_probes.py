@@ -13,7 +13,7 @@ from models.sizes import PARAMETERS, is_probe, sources
 from search.data.pictures import Pictures
 from search.studies.hyperparameters import TrialHyperParameters, values_to_point
 from search.training.latency import measure
-from search.training.probes import STRENGTHS, Solved, _weakest, solve
+from search.training.probes import STRENGTHS, TEMPERATURES, Solved, _close, _softmax, averaged, calibrated, solve
 from search.training.retraining import play, retrain
 from search.training.trial import Inputs, predict, score, train
 from spaces import mobilenet
@@ -29,7 +29,7 @@ PAIR = {**CONFIG, "beside": "MobileNetV2-0.35"}
 def test_what_is_held_out_tells_what_new_pictures_will_show() -> None:
     features, labels = clouds(0)
     solved = solve(features, labels, np.arange(len(labels)), 3, seed=0)
-    assert solved.strength in STRENGTHS
+    assert set(solved.strengths) <= set(STRENGTHS)
     assert sorted(solved.places.tolist()) == list(range(120))
     told = score(solved.probabilities, labels[solved.places])[1]
     fresh, truth = clouds(1, count=3000)
@@ -60,17 +60,49 @@ def test_copies_are_never_on_both_sides_of_a_fold() -> None:
     assert score(apart.probabilities, labels[apart.places])[1] < 0.5 < score(torn.probabilities, labels[torn.places])[1]
 
 
-def test_the_weakest_penalty_is_taken_that_cannot_be_told_from_the_best() -> None:
+def test_what_cannot_be_told_from_the_lowest_cross_entropy_is_close_to_it() -> None:
     even = np.tile([0.4, 0.6], 50).astype(np.float32)
-    # A hundredth worse on average, by chance a tenth a picture; the last is a tenth worse on every one.
+    # A hundredth worse on average, by chance a tenth a picture: one standard error.
     near = even + np.tile([0.11, -0.09], 50).astype(np.float32)
-    assert _weakest([even + 1, even, near, even + 0.1]) == 2
-    assert _weakest([even, even + 0.1, even + 0.1]) == 0
-    assert _weakest([even + 1, even + 0.5, even]) == 2
+    assert _close([even + 1, even, near, even + 0.1], 1.1) == [1, 2]
+    assert _close([even + 1, even, near, even + 0.1], 0.9) == [1]
+    assert _close([even + 1, even + 0.5, even], 3.0) == [2]
+
+
+def ruled(seed: int, count: int = 400, width: int = 30) -> tuple[Any, Any]:
+    """Features of length 1 whose labels follow from a linear rule, without an exception."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(count, width)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    return features, (features @ random.normal(size=(width, 3))).argmax(axis=1)
+
+
+def test_the_mean_of_the_fits_is_handed_over() -> None:
+    features, labels = ruled(7)
+    solved = solve(features, labels, np.arange(400), 3, seed=0)
+    assert len(solved.strengths) > 1
+    count = len(solved.strengths)
+    fits = [averaged(features, labels, 3, solved.strengths, (t,) * count) for t in (1.0, 2.0)]
+    np.testing.assert_allclose(fits[0][0], 2 * fits[1][0], rtol=1e-5, atol=1e-6)
+    whole = averaged(features, labels, 3, solved.strengths, solved.temperatures)
+    np.testing.assert_allclose(solved.weights, whole[0], rtol=1e-5, atol=1e-6)
+    # Their temperatures bring fits of any strength to one scale.
+    each = zip(solved.strengths, solved.temperatures, strict=True)
+    sizes = [np.abs(averaged(features, labels, 3, (s,), (t,))[0]).mean() for s, t in each]
+    assert max(sizes) < 3 * min(sizes)
+
+
+def test_the_temperature_is_the_best_of_all() -> None:
+    random = np.random.default_rng(8)
+    for scale in (0.01, 0.3, 1.0, 4.0, 100.0):
+        logits = (scale * random.normal(size=(300, 4))).astype(np.float32)
+        truth = np.where(random.random(300) < 0.7, logits.argmax(axis=1), random.integers(0, 4, 300))
+        losses = [score(_softmax(logits / t), truth)[0] for t in TEMPERATURES]
+        assert calibrated(logits, truth) == (float(TEMPERATURES[int(np.argmin(losses))]), min(losses))
 
 
 def test_wrong_labels_want_a_strong_penalty_and_right_ones_a_weak() -> None:
-    features, labels = clouds(5, count=400, width=60)
+    features, labels = ruled(5)
     wrong = np.where(np.random.default_rng(5).random(400) < 0.3, (labels + 1) % 3, labels)
     strong, weak = (solve(features, given, np.arange(400), 3, seed=0).strength for given in (wrong, labels))
     assert strong < weak
@@ -110,7 +142,7 @@ def test_a_search_hears_of_every_train_and_validation_picture_by_a_fit_without_i
     _, row = rows_of(CONFIG, pictures.without_test())
     assert (row["epoch"], row["held_out"]) == (1, 76)
     assert 0 < row["validation_accuracy"] <= 1
-    assert row["strength"] in STRENGTHS
+    assert STRENGTHS[0] <= row["strength"] <= STRENGTHS[-1]
     assert row["parameters"] == parameters("mobilenet", CONFIG, 4) == PARAMETERS["MobileNet", 0.25] + 257 * 4
 
 

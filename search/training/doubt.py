@@ -13,7 +13,7 @@ from results.analysis.multilabel import fitted_thresholds
 from search.data.folds import folds
 from search.data.pictures import Indices, Pictures
 from search.training.mistakes import place_of, thumbnail
-from search.training.probes import FOLDS, LARGEST, TEMPERATURES, Probed, probabilities_of, solve_once
+from search.training.probes import FOLDS, LARGEST, TEMPERATURES, Probed, averaged, probabilities_of
 from spaces.family import FILTER
 
 # How far from 1 a temperature is thought to be before a picture is seen, in its logarithm: a handful of pictures that
@@ -103,11 +103,11 @@ def classes_left_out(probed: Probed, classes: int, *, seed: int, until: float | 
         known, unknown = some[~away & (number == fold)], some[away]
         if len(np.unique(labels[fitted])) < 2 or not len(known):
             continue
-        weights, bias = solve_once(probed.features[fitted], labels[fitted], classes, probed.solved.strength)
-        sure = [
-            probabilities_of(probed.features[rows], weights, bias, probed.solved.temperature).max(axis=1)
-            for rows in (known, unknown)
-        ]
+        solved = probed.solved
+        weights, bias = averaged(
+            probed.features[fitted], labels[fitted], classes, solved.strengths, solved.temperatures
+        )
+        sure = [probabilities_of(probed.features[rows], weights, bias).max(axis=1) for rows in (known, unknown)]
         pairs.append(
             {
                 **{"classes": left.tolist(), "auroc": round(auroc(*sure), 6)},

@@ -7,7 +7,9 @@ import numpy as np
 from results.analysis.multilabel import entropies
 from search.data.folds import folds
 from search.data.pictures import Indices
-from search.training.probes import FOLDS, LARGEST, STRENGTHS, Features, Solved, _beside, _fitted, _weakest
+from search.training.probes import FOLDS, LARGEST, STRENGTHS, Features, Solved, _beside, _close, _fitted
+
+CLOSE = 1.0  # standard errors within which cross-entropies cannot be told apart
 
 
 def solve_labels(
@@ -26,12 +28,12 @@ def solve_labels(
     strength, places, told = STRENGTHS[3], np.zeros(0, np.int64), np.zeros((0, labels.shape[1]), np.float32)
     if held:
         coarse = _left_out(features, labels, held[0], STRENGTHS, mirrored)
-        best = _weakest([entropies(sigmoid(logits), labels[held[0]]) for logits in coarse])
+        best = max(_close([entropies(sigmoid(logits), labels[held[0]]) for logits in coarse], CLOSE))
         strength = STRENGTHS[best]
         rest = [_left_out(features, labels, others, (strength,), mirrored)[0] for others in held[1:]]
         places, told = np.concatenate(held), sigmoid(np.concatenate([coarse[best], *rest]))
     weights, bias = _fits(*_beside(features, labels, mirrored), (strength,))[0]
-    return Solved(weights, bias, strength, 1.0, places, told)
+    return Solved(weights, bias, (strength,), (1.0,), places, told)
 
 
 def sigmoid(logits: Features) -> Features:

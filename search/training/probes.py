@@ -7,7 +7,7 @@ outside the fit is the figure of the whole procedure.
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,9 @@ STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 LARGEST = 2e8
 STEPS = 200  # of L-BFGS, at most, for one strength
 GRADIENT = 1e-4  # its largest entry at the optimum, per picture
+# Fits whose cross-entropy is within so many standard errors of the lowest go on after the first fold, and are averaged
+# after all of them.
+GO_ON, AVERAGED = 2.0, 3.0
 # Temperatures that out-of-fold probabilities are tried at.
 TEMPERATURES = np.exp(np.linspace(np.log(0.05), np.log(5.0), 93))
 
@@ -43,12 +46,22 @@ TEMPERATURES = np.exp(np.linspace(np.log(0.05), np.log(5.0), 93))
 class Solved:
     """A fitted probe and what cross-validation said of it."""
 
-    weights: Features  # (width, classes), the temperature divided out
+    weights: Features  # (width, classes), the mean of the fits, their temperatures divided out
     bias: Features  # (classes,)
-    strength: float
-    temperature: float
+    strengths: tuple[float, ...]  # of the fits
+    temperatures: tuple[float, ...]  # theirs
     places: Indices  # of the pictures that were left out once, in the order of the features
     probabilities: Features  # theirs, from fits without them (len(places), classes)
+
+    @property
+    def strength(self) -> float:
+        """The geometric mean of the strengths of the fits."""
+        return float(np.exp(np.mean(np.log(self.strengths))))
+
+    @property
+    def temperature(self) -> float:
+        """The geometric mean of the temperatures of the fits."""
+        return float(np.exp(np.mean(np.log(self.temperatures))))
 
 
 @dataclass(frozen=True)
@@ -73,10 +86,12 @@ def solve(
     mirrored: Features | None = None,
     power: float = 0.0,
 ) -> Solved:
-    """Logistic regression on features (n, width), its strength and temperature chosen by cross-validation.
+    """Logistic regression on features (n, width), its strengths and temperatures chosen by cross-validation.
 
-    Pictures of one group are never on both sides of a fold. The penalty is the weakest of those whose cross-entropy on
-    the first fold cannot be told from the lowest; the temperature is the one with the lowest cross-entropy on all.
+    Pictures of one group are never on both sides of a fold. All strengths are tried on the first fold. Those whose
+    cross-entropy is close to the lowest are tried on the others. What is handed over is the mean of the fits, each
+    divided by its temperature, whose cross-entropy over all folds is close to the lowest.
+
     Features of the `mirrored` pictures are learnt from beside the others, and never scored. Pictures count by that
     `power` of their class counts (`models.weighting`) in the fits, and all the same where a fit is scored.
     """
@@ -92,23 +107,39 @@ def solve(
     if not held:
         # A handful of pictures, each class in one group: nothing can be left out.
         weights, bias = _fitted(*_beside(features, labels, mirrored), classes, STRENGTHS[3:4], power)[0]
-        return Solved(weights, bias, STRENGTHS[3], 1.0, np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
-    # On the weaker side of the lowest cross-entropy the accuracy is as high or higher, and a fold of a few hundred
-    # pictures hardly says where the lowest is. Over 8 divisions of photographs this rule names .950 and .941 of others
-    # rightly (two trunks, one), as does one step weaker than the lowest; with mirror images .953 and .944 against .950
-    # and .942. With a quarter of the labels wrong it is as good as the best fixed strength.
+        none = np.zeros((0, classes), np.float32)
+        return Solved(weights, bias, STRENGTHS[3:4], (1.0,), np.zeros(0, np.int64), none)
+    # A few hundred pictures hardly tell the strengths apart where the labels are right, and the mean of all that are
+    # close is as good as the best fixed strength. It is so where labels are wrong, too, which want a strong penalty.
     coarse = _left_out(features, labels, classes, held[0], STRENGTHS, mirrored, power)
-    best = _weakest([_entropies(logits, labels[held[0]]) for logits in coarse])
-    strength = STRENGTHS[best]
-    rest = [_left_out(features, labels, classes, places, (strength,), mirrored, power)[0] for places in held[1:]]
+    tried = _close([_entropies(logits, labels[held[0]])[0] for logits in coarse], GO_ON)
+    strengths = [STRENGTHS[place] for place in tried]
+    rest = [_left_out(features, labels, classes, places, strengths, mirrored, power) for places in held[1:]]
     places = np.concatenate(held)
-    found = np.concatenate([coarse[best], *rest])
-    temperature = calibrated(found, labels[places])[0]
-    weights, bias = _fitted(*_beside(features, labels, mirrored), classes, (strength,), power)[0]
-    return Solved(
-        weights / np.float32(temperature), bias / np.float32(temperature), strength, temperature, places,
-        _softmax(found / temperature),
-    )  # fmt: skip
+    found = np.concatenate([coarse[tried], *rest], axis=1)
+    judged_by = [_entropies(logits, labels[places]) for logits in found]
+    kept = _close([entropies for entropies, _ in judged_by], AVERAGED)
+    alone = np.array([judged_by[place][1] for place in kept])
+    mean = np.mean(found[kept] / alone[:, None, None].astype(np.float32), axis=0)
+    together = calibrated(mean, labels[places])[0]
+    chosen = tuple(strengths[place] for place in kept), tuple((together * alone).tolist())
+    weights, bias = averaged(*_beside(features, labels, mirrored), classes, *chosen, power)
+    return Solved(weights, bias, *chosen, places, _softmax(mean / together))
+
+
+def averaged(
+    features: Features,
+    labels: Indices,
+    classes: int,
+    strengths: Sequence[float],
+    temperatures: Sequence[float],
+    power: float = 0.0,
+) -> tuple[Features, Features]:
+    """The mean of fits of these strengths, each divided by its temperature: weights (width, classes) and bias."""
+    fits = _fitted(features, labels, classes, strengths, power)
+    divided = [(weights / t, bias / t) for (weights, bias), t in zip(fits, map(np.float32, temperatures), strict=True)]
+    weights, bias = (np.stack(parts).mean(axis=0) for parts in zip(*divided, strict=True))
+    return weights, bias
 
 
 def _beside(features: Features, labels: Indices, mirrored: Features | None) -> tuple[Features, Indices]:
@@ -118,21 +149,19 @@ def _beside(features: Features, labels: Indices, mirrored: Features | None) -> t
     return np.concatenate([features, mirrored]), np.concatenate([labels, labels])
 
 
-def _entropies(logits: Features, truth: Indices) -> Features:
-    """The cross-entropy of each picture, at the temperature that suits all of them best."""
-    right = _softmax(logits / calibrated(logits, truth)[0])[np.arange(len(truth)), truth]
+def _entropies(logits: Features, truth: Indices) -> tuple[Features, float]:
+    """The cross-entropy of each picture, at the temperature that suits all of them best, and that temperature."""
+    temperature = calibrated(logits, truth)[0]
+    right = _softmax(logits / temperature)[np.arange(len(truth)), truth]
     found: Features = -np.log(np.clip(right, 1e-7, 1.0))
-    return found
+    return found, temperature
 
 
-def _weakest(entropies: Sequence[Features]) -> int:
-    """The place of the last whose cross-entropy is within one standard error of the lowest, picture by picture."""
-    best = int(np.argmin([one.mean() for one in entropies]))
-    for place in range(len(entropies) - 1, best, -1):
-        more = entropies[place] - entropies[best]
-        if more.mean() <= more.std() / len(more) ** 0.5:
-            return place
-    return best
+def _close(entropies: Sequence[Features], errors: float) -> list[int]:
+    """The places whose cross-entropy is within so many standard errors of the lowest, picture by picture."""
+    best = entropies[int(np.argmin([one.mean() for one in entropies]))]
+    more = [one - best for one in entropies]
+    return [place for place, one in enumerate(more) if one.mean() <= errors * one.std() / len(one) ** 0.5]
 
 
 def _left_out(
@@ -154,8 +183,18 @@ def _left_out(
 
 def calibrated(logits: Features, truth: Indices) -> tuple[float, float]:
     """By what logits are to be divided for the lowest cross-entropy (Guo et al., 2017), and that cross-entropy."""
-    losses = [score(_softmax(logits / t), truth)[0] for t in TEMPERATURES]
-    best = int(np.argmin(losses))
+    losses: dict[int, float] = {}
+
+    def best_of(places: Iterable[int]) -> int:
+        for place in places:
+            if place not in losses and 0 <= place < len(TEMPERATURES):
+                losses[place] = score(_softmax(logits / TEMPERATURES[place]), truth)[0]
+        return min(losses, key=lambda place: losses[place])
+
+    # From coarse to fine: of many pictures and classes each temperature takes a while.
+    best = best_of(range(0, len(TEMPERATURES), 8))
+    for step in (4, 2, 1):
+        best = best_of((best - step, best + step))
     return float(TEMPERATURES[best]), losses[best]
 
 
@@ -190,14 +229,9 @@ def _fitted(
     return found
 
 
-def solve_once(features: Features, labels: Indices, classes: int, strength: float) -> tuple[Features, Features]:
-    """Weights (width, classes) and bias (classes,) of one strength, without cross-validation."""
-    return _fitted(features, labels, classes, (strength,))[0]
-
-
-def probabilities_of(features: Features, weights: Features, bias: Features, temperature: float) -> Features:
-    """What a fitted probe says of features, at a temperature (n, classes)."""
-    return _softmax((features @ weights + bias) / temperature)
+def probabilities_of(features: Features, weights: Features, bias: Features) -> Features:
+    """What a fitted probe says of features (n, classes)."""
+    return _softmax(features @ weights + bias)
 
 
 def _softmax(logits: Any) -> Features:
@@ -244,7 +278,7 @@ def train_probe(
         + solved.bias.size,
         "train_loss": train_loss,
         "train_accuracy": train_accuracy,
-        "strength": solved.strength,
+        "strength": round(solved.strength, 4),
         "temperature": round(solved.temperature, 4),
     }  # fmt: skip
     if len(held):
@@ -271,12 +305,11 @@ def train_probe(
 
 def answers(features: Features, solved: Solved, pictures: Pictures) -> Features:
     """What a fitted probe says of features (n, classes)."""
-    logits = features @ solved.weights + solved.bias
     if not pictures.multilabel:
-        return _softmax(logits)
+        return probabilities_of(features, solved.weights, solved.bias)
     from search.training.label_probes import sigmoid
 
-    return sigmoid(logits)
+    return sigmoid(features @ solved.weights + solved.bias)
 
 
 def probe_model(config: Mapping[str, Any], pictures: Pictures, weights: Any = None, bias: Any = None) -> "keras.Model":

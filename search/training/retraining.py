@@ -293,7 +293,7 @@ def _probabilities(trained: Trained, model: "keras.Model", pictures: Pictures, p
         some = predict(model, Inputs(pixels, pictures.test[:BATCH]))
         # Temperature 1: it is in the weights already.
         seen = features_of(config, pictures.whole(), pictures.test)
-        found = probabilities_of(seen, solved.weights, solved.bias, 1.0)
+        found = probabilities_of(seen, solved.weights, solved.bias)
         if float(np.abs(found[: len(some)] - some).max()) <= LIKE:
             return found
     return predict(model, Inputs(pixels, pictures.test))

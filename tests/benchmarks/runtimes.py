@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from models.backbones import known
 from results.analysis.numbers import mean_interval
-from search.training.probes import solve_once
+from search.training.probes import averaged
 from tests.benchmarks.heads import divided, labelled_files
 from tests.benchmarks.measuring import ROOT, show
 from tests.benchmarks.truth import STRENGTH, weights_of
@@ -113,7 +113,7 @@ def accuracies(features: NDArray[np.float32], labels: NDArray[np.int64], seeds: 
     found = []
     for seed in range(seeds):
         _, rest, outer = divided(labels, seed)
-        weights, bias = solve_once(unit[rest], labels[rest], int(labels.max()) + 1, STRENGTH)
+        weights, bias = averaged(unit[rest], labels[rest], int(labels.max()) + 1, (STRENGTH,), (1.0,))
         found.append(float(((unit[outer] @ weights + bias).argmax(axis=1) == labels[outer]).mean()))
     return found
 
