@@ -27,7 +27,7 @@ from spaces import FAMILIES
 # Enough to see every part of a search at work.
 DEMO_SETTINGS: dict[str, Any] = {"image_sizes": (64, 96), "weights": "demo"}
 # Seconds of a search that is told neither how long nor how much.
-USUAL_BUDGET, DEMO_BUDGET = 1800.0, 120.0
+USUAL_BUDGET, DEMO_BUDGET = 1800.0, 90.0
 
 
 def begun(given: Mapping[str, Any]) -> Settings:
