@@ -1,11 +1,13 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
+from search.data import duplicates
 from search.data.decode import content_of, decode, thumbnail
 from search.data.demo import demo_breeds, draw_dog
 from search.data.duplicates import Likeness, find_duplicates, stars
@@ -189,3 +191,34 @@ def test_scenes_taken_twice_are_found_among_the_photographs(tmp_path: Path) -> N
         ("n02092002_5504", "n02092002_5557"),
         ("n02092002_2448", "n02092002_6503"),
     ]
+
+
+def test_of_many_pictures_those_around_are_compared_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = dogs(400, size=64)
+    copies = [
+        ImageOps.mirror(image) if place % 2 else saved_again(image, 40) for place, image in enumerate(images[:60])
+    ]
+    every = likeness([*images, *copies])
+    compared: list[int] = []
+    around = duplicates._nearest_around
+
+    def seen(*arguments: Any) -> Any:
+        compared.append(len(arguments[1]))
+        return around(*arguments)
+
+    monkeypatch.setattr(duplicates, "_nearest_around", seen)
+    for name, value in (("MANY", 100), ("CELL", 16), ("AROUND", 8)):
+        monkeypatch.setattr(duplicates, name, value)
+    assert likeness([*images, *copies]).groups.tolist() == every.groups.tolist()
+    assert compared == [460, 460]
+    assert every.groups[400:].tolist() == list(range(60))
+
+
+def test_cells_of_next_to_nothing_are_made_up_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("MANY", 10), ("CELL", 2), ("AROUND", 1)):
+        monkeypatch.setattr(duplicates, name, value)
+    vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    near = duplicates._nearest(vectors, vectors, 24)
+    assert [len(set(row)) for row in near.tolist()] == [24] * 40
+    assert not (near == np.arange(40)[:, None]).any()

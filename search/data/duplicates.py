@@ -7,6 +7,7 @@ under a fixed camera, the form that is filled in, the shape of a digit. What is 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,9 @@ MOST_ALIKE, FEW_TO_DOUBT = 0.5, 10
 BLOCK = 256  # pairs or pictures worked on at a time
 ROWS = 64  # pictures compared with all others at a time: some 5 megabytes for 20,000 pictures
 PARTS = 20  # of such a row, whose highest values are found first
+# From so many pictures on each is compared with those in the cells around it alone: cells of about so many pictures,
+# and how many of them.
+MANY, CELL, AROUND = 25_000, 256, 12
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -63,8 +67,8 @@ def find_duplicates(
     """Groups pictures by a rule: `near`, `exact` (the same bytes or pixels), or `off`, by which each is a group.
 
     `pixels` (pictures, 2) are digests of what was decoded, 0 where that failed; `thumbnails` are (pictures, 32, 32, 3).
-    Near groups never chain: each holds one picture and what is like that one. Memory grows with the pictures, time
-    with their square.
+    Near groups never chain: each holds one picture and what is like that one. Memory and time grow with the pictures,
+    time with their square up to `MANY`.
     """
     everything = np.arange(len(digests))
     identical = _identical(digests, pixels)
@@ -250,6 +254,8 @@ def _nearest(wanted: Floats, pictures: Floats, most: int) -> Indices:
     count = len(pictures)
     most = min(most, count - 1)
     flat, wanted = pictures.reshape(count, -1), wanted.reshape(count, -1)
+    if count >= MANY:
+        return _nearest_around(wanted, flat, most)
     parts = PARTS if count > 4 * PARTS * most else 1
     length = -(-count // parts)
     near = np.empty((count, most), np.int64)
@@ -267,6 +273,41 @@ def _nearest(wanted: Floats, pictures: Floats, most: int) -> Indices:
         best = np.argsort(-found, axis=1, kind="stable")[:, :most]
         near[rows] = np.take_along_axis(columns, best, axis=1)
     return near
+
+
+def _nearest_around(wanted: Floats, pictures: Floats, most: int) -> Indices:
+    """The same for many, (pictures, values): of the cells of k-means those around the vector's own are looked through.
+
+    An inverted file, as of H. Jégou, M. Douze and C. Schmid, "Product Quantization for Nearest Neighbor Search" (2011).
+    """
+    from sklearn.cluster import MiniBatchKMeans
+
+    count = len(pictures)
+    cells = MiniBatchKMeans(-(-count // CELL), batch_size=4096, max_iter=4, n_init=1, random_state=0)
+    homes, askers = cells.fit_predict(pictures), cells.predict(wanted)
+    means = cells.cluster_centers_
+    held, asking = (_by_cell(one, len(means)) for one in (homes, askers))
+    near = np.empty((count, most), np.int64)
+    for cell, rows in enumerate(asking):
+        order = np.argsort(np.square(means - means[cell]).sum(axis=1), kind="stable")
+        sizes = np.cumsum([len(held[one]) for one in order])
+        enough = max(AROUND, int(np.searchsorted(sizes, most + 1)) + 1)
+        candidates = np.sort(np.concatenate([held[one] for one in order[:enough]]))
+        for start in range(0, len(rows), ROWS):
+            some = rows[start : start + ROWS]
+            found = wanted[some] @ pictures[candidates].T
+            found[candidates == some[:, None]] = -2
+            high = np.argpartition(found, found.shape[1] - most, axis=1)[:, found.shape[1] - most :]
+            found = np.take_along_axis(found, high, axis=1)
+            best = np.argsort(-found, axis=1, kind="stable")
+            near[some] = candidates[np.take_along_axis(high, best, axis=1)]
+    return near
+
+
+def _by_cell(homes: NDArray[Any], cells: int) -> list[Indices]:
+    """The members of each cell."""
+    order = np.argsort(homes, kind="stable")
+    return np.split(order, np.searchsorted(homes[order], np.arange(1, cells)))
 
 
 def _place(one: Floats, other: Floats) -> tuple[Floats, Floats]:
