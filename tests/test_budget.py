@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from search.record.journal import FINISHED, STOPPED, Journal, Record
 from search.schedule.budget import Budget
 from search.schedule.pace import Pace
 from search.schedule.plans import EPOCHS, Plans
+from search.schedule.turns import Turns
 from search.settings import Settings
 
 KERAS = ("scratch_keras",)
@@ -138,6 +140,19 @@ def test_the_end_is_kept_free_for_the_training_on_all_pictures_too(kept: Callabl
     run.trial(1, 1.0, *[0.4] * 8, status=FINISHED, until=0.0)
     one = 8 * 1.0 * 1.25 + 9 + 300 / 1000 / 3
     assert run.budget.reserves() == pytest.approx([one, one])
+
+
+def test_the_family_that_has_had_the_least_is_next_and_what_runs_counts(kept: Callable[..., Kept]) -> None:
+    run = kept(families=("scratch_pillow", "scratch_keras"))
+    studies = {family: SimpleNamespace(more=True) for family in run.settings.families}
+    turns = Turns(run.settings, studies, run.journal, run.budget, run.plans, SimpleNamespace(given_up=lambda f: False))  # type: ignore[arg-type]
+    run.trial(0, 2.0, 0.2, family="scratch_pillow", status=STOPPED, since=0.0, until=10.0)
+    run.trial(0, 2.0, 0.2, family="scratch_keras", status=STOPPED, since=0.0, until=20.0)
+    assert turns.next() == "scratch_pillow"
+    # Half of its 26 epochs are expected.
+    run.trial(1, 2.0, 0.2, family="scratch_pillow", since=run.journal.elapsed)
+    assert run.plans.ahead("scratch_pillow") == 26.0
+    assert turns.next() == "scratch_keras"
 
 
 def test_where_trials_are_short_their_epochs_come_before_a_retraining(kept: Callable[..., Kept]) -> None:

@@ -1,7 +1,5 @@
 """For how many epochs a trial is planned within the budget of time, and which are not begun."""
 
-from functools import partial
-
 from models.sizes import HEAD, is_probe
 from results.analysis.numbers import baseline_name
 from results.rows import NO_TIME, RUNNING
@@ -163,11 +161,16 @@ class Plans:
 
     def free(self) -> float:
         """Seconds of workers that nothing is expected to need yet."""
-        ahead = sum(self.budget.now_and_then("ahead", f, partial(self._ahead_of, f)) for f in self.settings.families)
-        return self.budget.remaining() * self.budget.workers - sum(self.budget.reserves()) - EXPECTED * ahead
+        ahead = sum(map(self.ahead, self.settings.families))
+        return self.budget.remaining() * self.budget.workers - sum(self.budget.reserves()) - ahead
 
-    def _ahead_of(self, family: str) -> float:
-        return sum(map(self._ahead, self.journal.of(family)))
+    def ahead(self, family: str) -> float:
+        """Seconds of workers that the trials of a family that are under way are expected to need yet."""
+
+        def ahead() -> float:
+            return EXPECTED * sum(map(self._ahead, self.journal.of(family)))
+
+        return self.budget.now_and_then("ahead", family, ahead)
 
     def _ahead(self, record: Record) -> float:
         if record.status != RUNNING:

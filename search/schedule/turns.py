@@ -61,7 +61,9 @@ class Turns:
         if self.leader in families and not self.journal.of(self.leader):
             return self.leader
         if self.budget.limited:
-            return min(families, key=lambda f: (self.budget.spent(f), -self.lead.get(f, 0)), default=None)
+            # What runs is as good as spent: two long trials of one family would keep the others waiting.
+            had = {family: self.budget.spent(family) + self.plans.ahead(family) for family in families}
+            return min(families, key=lambda f: (had[f], -self.lead.get(f, 0)), default=None)
         if -math.inf in self.best.values():
             return min(families, key=lambda f: self._tried(f) - self.lead.get(f, 0), default=None)
         ahead = max(self.best, key=lambda f: self.best[f])
