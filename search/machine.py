@@ -1,9 +1,12 @@
 """What this process may use of its machine: cores and memory, by affinity, cgroups and what a scheduler allotted."""
 
 import os
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 # What a scheduler says of the cores of a job, and OpenMP's own bound. Not OMP_NUM_THREADS: Ray and `ray submit` set it
@@ -12,6 +15,9 @@ ALLOTTED = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NSLOTS", "LSB_DJOB_NUM
 ROOT = Path("/")
 MIB = 2**20
 GIB = 2**30
+# Of the products by which it is measured how fast a core is alone: their size, how many at a time, how often.
+SIDE, PRODUCTS, TRIES = 384, 8, 5
+CAUTION = 0.8  # of what a core gains alone, how much is counted on
 WORKER = 3 * GIB // 2  # bytes that a worker needs: it holds 1 GiB once it has trained a few small models
 
 
@@ -154,3 +160,30 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
     except OSError:
         return []
+
+
+def alone(workers: int, threads: int) -> float:
+    """How many times as fast a worker of so many threads is while the others have nothing to do, at least 1.
+
+    Two virtual cores are often one: what both do takes nearly twice as long as what one does. It is measured on
+    products of matrices. What is told is the less, since networks also wait for memory.
+    """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    if workers == 1:
+        return 1.0
+    a, b = np.random.default_rng(0).random((2, SIDE, SIDE), np.float32)
+
+    def work(_: int) -> None:
+        for _ in range(PRODUCTS):
+            a @ b
+
+    def seconds(pool: ThreadPoolExecutor, count: int) -> float:
+        began = time.perf_counter()
+        list(pool.map(work, range(count)))
+        return time.perf_counter() - began
+
+    with threadpool_limits(1), ThreadPoolExecutor(workers * threads) as pool:
+        seconds(pool, workers * threads)
+        one, every = (min(seconds(pool, count) for _ in range(TRIES)) for count in (threads, workers * threads))
+    return 1 + CAUTION * max(0.0, min(every / one, workers) - 1)

@@ -462,6 +462,8 @@ def search(
         write_aside(settings.folder / "environment.json", json.dumps(environment(command, cluster.devices), indent=2))
     pictures = cluster.ship(pictures, weights)
     course.workers = cluster.workers()
+    if settings.time_budget is not None and cluster.ours and not cluster.resources.get("gpu"):
+        course.budget.alone = machine.alone(cluster.workers(), max(1, int(settings.cpus_per_trial)))
     progress.say(f"searching {', '.join(settings.families)}: {extent(settings)}, {cluster.workers()} at a time")
     if cluster.dashboard:
         progress.say(f"Ray's dashboard: http://{cluster.dashboard} (`ray get-auth-token` prints the token it asks for)")

@@ -199,26 +199,26 @@ def test_of_many_pictures_those_around_are_compared_alone(monkeypatch: pytest.Mo
         ImageOps.mirror(image) if place % 2 else saved_again(image, 40) for place, image in enumerate(images[:60])
     ]
     every = likeness([*images, *copies])
-    compared: list[int] = []
-    around = duplicates._nearest_around
+    asked: list[int] = []
+    nearest = duplicates.Cells.nearest
 
-    def seen(*arguments: Any) -> Any:
-        compared.append(len(arguments[1]))
-        return around(*arguments)
+    def seen(cells: duplicates.Cells, wanted: Any, most: int) -> Any:
+        asked.append(most)
+        return nearest(cells, wanted, most)
 
-    monkeypatch.setattr(duplicates, "_nearest_around", seen)
+    monkeypatch.setattr(duplicates.Cells, "nearest", seen)
     for name, value in (("MANY", 100), ("CELL", 16), ("AROUND", 8)):
         monkeypatch.setattr(duplicates, name, value)
     assert likeness([*images, *copies]).groups.tolist() == every.groups.tolist()
-    assert compared == [460, 460]
+    assert asked == [24, 2]
     assert every.groups[400:].tolist() == list(range(60))
 
 
 def test_cells_of_next_to_nothing_are_made_up_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("MANY", 10), ("CELL", 2), ("AROUND", 1)):
+    for name, value in (("CELL", 2), ("AROUND", 1)):
         monkeypatch.setattr(duplicates, name, value)
     vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    near = duplicates._nearest(vectors, vectors, 24)
+    near = duplicates.Cells(vectors).nearest(vectors, 24)
     assert [len(set(row)) for row in near.tolist()] == [24] * 40
     assert not (near == np.arange(40)[:, None]).any()

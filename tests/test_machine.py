@@ -4,10 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from search import machine
 from search.machine import GIB, cores, groups, memory, most_workers, notes, worker_memory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,3 +130,22 @@ def test_a_process_that_is_held_to_one_core_uses_one() -> None:
         check=True,
     )
     assert done.stdout == "1 1\n"
+
+
+def test_a_core_alone_is_at_least_as_fast_as_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.alone(1, 4) == 1.0
+    assert 1.0 <= machine.alone(2, 1) <= 2.0
+    # Where two take as long as one, and where they take twice as long.
+    for slower, told in ((1.0, 1.0), (2.0, 1.8), (5.0, 1.8)):
+        times = iter([9.0, *[1.0] * 5, *[slower] * 5])
+        clock = [0.0]
+
+        def now(times: Iterator[float] = times, clock: list[float] = clock) -> float:
+            clock.append(clock[-1] + (next(times) if len(clock) % 2 == 0 else 0.0))
+            return clock[-1]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(machine, "PRODUCTS", 1)
+            patch.setattr(machine, "SIDE", 4)
+            patch.setattr(time, "perf_counter", now)
+            assert machine.alone(2, 1) == pytest.approx(told)

@@ -116,7 +116,8 @@ class Sight:
         self._colours = np.concatenate([red - green, blue - green], axis=1)
         self._fine = _standard(grey)
         self._coarse = _standard(_smaller(grey, COARSE))
-        self._near = _nearest(self._coarse, self._coarse, NEIGHBOURS[1])
+        self._cells = Cells(self._coarse) if len(grey) >= MANY else None
+        self._near = self._nearest(self._coarse, NEIGHBOURS[1])
         first = min(NEIGHBOURS[0], max(2, len(grey) // 2)) - 1
         self._fine_common = self._common(self._fine, self._near[:, first:])
         self._coarse_common = self._common(self._coarse, self._near[:, first:])
@@ -129,6 +130,9 @@ class Sight:
                 common[start : start + BLOCK] = pictures[near[start : start + BLOCK]].mean(axis=1)
         return common
 
+    def _nearest(self, wanted: Floats, most: int) -> Indices:
+        return _nearest(wanted, self._coarse, most) if self._cells is None else self._cells.nearest(wanted, most)
+
     def own(self) -> float:
         """How much of a picture it has not in common with others, at the median; 1 for pictures of nothing alike."""
         parts = [slice(start, start + BLOCK) for start in range(0, len(self._fine), BLOCK)]
@@ -137,7 +141,7 @@ class Sight:
 
     def proposed(self) -> Indices:
         """The pairs whose coarse versions are nearest, each once."""
-        mirrored = _nearest(self._coarse[:, :, ::-1], self._coarse, MIRRORED)
+        mirrored = self._nearest(self._coarse[:, :, ::-1], MIRRORED)
         rows = []
         for near, flip in ((self._near[:, :PROPOSED], 0), (mirrored, 1)):
             one, other = np.repeat(np.arange(len(near)), near.shape[1]), near.ravel()
@@ -254,8 +258,6 @@ def _nearest(wanted: Floats, pictures: Floats, most: int) -> Indices:
     count = len(pictures)
     most = min(most, count - 1)
     flat, wanted = pictures.reshape(count, -1), wanted.reshape(count, -1)
-    if count >= MANY:
-        return _nearest_around(wanted, flat, most)
     parts = PARTS if count > 4 * PARTS * most else 1
     length = -(-count // parts)
     near = np.empty((count, most), np.int64)
@@ -275,33 +277,40 @@ def _nearest(wanted: Floats, pictures: Floats, most: int) -> Indices:
     return near
 
 
-def _nearest_around(wanted: Floats, pictures: Floats, most: int) -> Indices:
-    """The same for many, (pictures, values): of the cells of k-means those around the vector's own are looked through.
+class Cells:
+    """The cells of k-means that many pictures lie in. Those around a vector's own are looked through for its nearest.
 
     An inverted file, as of H. Jégou, M. Douze and C. Schmid, "Product Quantization for Nearest Neighbor Search" (2011).
     """
-    from sklearn.cluster import MiniBatchKMeans
 
-    count = len(pictures)
-    cells = MiniBatchKMeans(-(-count // CELL), batch_size=4096, max_iter=4, n_init=1, random_state=0)
-    homes, askers = cells.fit_predict(pictures), cells.predict(wanted)
-    means = cells.cluster_centers_
-    held, asking = (_by_cell(one, len(means)) for one in (homes, askers))
-    near = np.empty((count, most), np.int64)
-    for cell, rows in enumerate(asking):
-        order = np.argsort(np.square(means - means[cell]).sum(axis=1), kind="stable")
-        sizes = np.cumsum([len(held[one]) for one in order])
-        enough = max(AROUND, int(np.searchsorted(sizes, most + 1)) + 1)
-        candidates = np.sort(np.concatenate([held[one] for one in order[:enough]]))
-        for start in range(0, len(rows), ROWS):
-            some = rows[start : start + ROWS]
-            found = wanted[some] @ pictures[candidates].T
-            found[candidates == some[:, None]] = -2
-            high = np.argpartition(found, found.shape[1] - most, axis=1)[:, found.shape[1] - most :]
-            found = np.take_along_axis(found, high, axis=1)
-            best = np.argsort(-found, axis=1, kind="stable")
-            near[some] = candidates[np.take_along_axis(high, best, axis=1)]
-    return near
+    def __init__(self, pictures: Floats) -> None:
+        from sklearn.cluster import MiniBatchKMeans
+
+        self._pictures = pictures.reshape(len(pictures), -1)
+        number = -(-len(pictures) // CELL)
+        self._means = MiniBatchKMeans(number, batch_size=4096, max_iter=4, n_init=1, random_state=0)
+        self._members = _by_cell(self._means.fit_predict(self._pictures), number)
+
+    def nearest(self, wanted: Floats, most: int) -> Indices:
+        """What `_nearest` gives, but for what lies far off."""
+        means = self._means.cluster_centers_
+        wanted = wanted.reshape(len(wanted), -1)
+        most = min(most, len(wanted) - 1)
+        near = np.empty((len(wanted), most), np.int64)
+        for cell, rows in enumerate(_by_cell(self._means.predict(wanted), len(means))):
+            order = np.argsort(np.square(means - means[cell]).sum(axis=1), kind="stable")
+            sizes = np.cumsum([len(self._members[one]) for one in order])
+            enough = max(AROUND, int(np.searchsorted(sizes, most + 1)) + 1)
+            candidates = np.sort(np.concatenate([self._members[one] for one in order[:enough]]))
+            for start in range(0, len(rows), ROWS):
+                some = rows[start : start + ROWS]
+                found = wanted[some] @ self._pictures[candidates].T
+                found[candidates == some[:, None]] = -2
+                high = np.argpartition(found, found.shape[1] - most, axis=1)[:, found.shape[1] - most :]
+                found = np.take_along_axis(found, high, axis=1)
+                best = np.argsort(-found, axis=1, kind="stable")
+                near[some] = candidates[np.take_along_axis(high, best, axis=1)]
+        return near
 
 
 def _by_cell(homes: NDArray[Any], cells: int) -> list[Indices]:

@@ -19,7 +19,7 @@ from spaces.costs import work
 RETRAININGS_SHARE = 0.3  # of a family's share, for the seeds beyond the first
 MOST_RESERVED = 0.5  # of a family's share: a retraining that takes longer is not worth what it would keep from others
 SHORT_RESERVED = 0.2  # where its trials are so short that more epochs are worth more than a retraining
-REPORT_SECONDS = 10.0
+REPORT_SECONDS = 8.0
 # Of a final of heads on stored features: its folds, and seconds of one of them beside a solved head's own, and of one
 # that is trained.
 FOLDS, SOLVED, TRAINED = 4, 1.0, 2.5
@@ -36,6 +36,7 @@ class Budget:
         self.journal = journal
         self.pace = pace
         self.workers = 1
+        self.alone = 1.0  # how many times as fast a worker is while the others have nothing to do
         self.refits = int(settings.refit == "all")  # trainings of a family's best on all pictures
         # Retrainings that were not given out yet, refits among them.
         self.left = dict.fromkeys(settings.families, settings.final_seeds + self.refits)
@@ -93,8 +94,17 @@ class Budget:
 
     def fits(self, seconds: float, promised: float) -> bool:
         """Whether a job of so many seconds would be done in time, beside others that have been promised theirs."""
-        remaining = self.remaining() / SURE
-        return seconds <= remaining and seconds + promised <= remaining * self.workers
+        return self.together(seconds, promised) <= self.remaining() / SURE
+
+    def together(self, longest: float, others: float) -> float:
+        """Seconds of the clock until a job and others are done, which are shorter; no job is on two workers.
+
+        Seconds of a job are those that it takes beside others. What it does alone is done faster.
+        """
+        if self.workers == 1:
+            return longest + others
+        beside = min(longest, others / (self.workers - 1))
+        return max((longest + others) / self.workers, beside + (longest - beside) / self.alone)
 
     # --- what is kept back ------------------------------------------------------------------------------------------
 
@@ -122,8 +132,8 @@ class Budget:
                 seeds = 1
             elif self.now_and_then("once", family, partial(self._once, family)):
                 refit = self.now_and_then("refit", family, partial(self.pace.refit, family))
-                # The last that is left is the refit. Neither has a model to fall back on: both have to fit.
-                both = [SURE * one, *[SURE * refit] * self.refits]
+                # The last that is left is the refit.
+                both = [one, *[refit] * self.refits]
                 found += both[-self.left[family] :] if self.left[family] else []
                 continue
             found += [one] * min(self.left[family], seeds)
@@ -135,11 +145,13 @@ class Budget:
         return heir is not None and is_probe(heir.config)
 
     def reserve(self) -> float:
-        """Seconds of the clock that retraining and report will take: no retraining is on two workers."""
+        """Seconds of the clock that retraining and report will take."""
         found = self.reserves()
         finals = sum(self.now_and_then("final", f, partial(self._final, f)) for f in self.settings.families)
         # Whoever is retrained is known when the final is over.
-        return REPORT_SECONDS + finals / self.workers + max([sum(found) / self.workers, *found])
+        longest = max(found, default=0.0)
+        # Each has to fit once its turn has come, with what `fits` asks for.
+        return REPORT_SECONDS + finals / self.workers + SURE * self.together(longest, sum(found) - longest)
 
     def _final(self, family: str) -> float:
         """Seconds that a final between heads on stored features takes: what costs more is held where there is time."""
