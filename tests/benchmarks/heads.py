@@ -82,6 +82,8 @@ def one_division(features: Mapping[str, Array], labels: NDArray[np.int64], seed:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    # What is loaded within the limits is not limited.
+    import sklearn.linear_model  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     options = parser().parse_args(arguments)
