@@ -5,7 +5,7 @@ under a fixed camera, the form that is filled in, the shape of a digit. What is 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,11 +88,10 @@ def find_duplicates(
 
 def alike(thumbnails: Thumbnails) -> list[tuple[int, int]]:
     """The pairs of thumbnails (pictures, 32, 32, 3) that show one picture, the lower index first."""
-    grey = _grey(thumbnails)
-    seen = np.flatnonzero(_detail(grey) >= FLAT)
+    seen = np.flatnonzero(_in_blocks(thumbnails, lambda some: _detail(_grey(some))) >= FLAT)
     if len(seen) < 2:
         return []
-    sight = Sight(grey[seen], thumbnails[seen])
+    sight = Sight(thumbnails if len(seen) == len(thumbnails) else thumbnails[seen])
     pairs = sight.proposed()
     agreement = sight.agreement(pairs)
     needed = _needed(len(seen), pairs, agreement[1]) if sight.own() >= OWN else AGREEMENT[1]
@@ -108,17 +107,19 @@ def alike(thumbnails: Thumbnails) -> list[tuple[int, int]]:
 class Sight:
     """The thumbnails of a set, and what each of them has in common with others.
 
-    Each is a vector of mean 0 and length 1. A pair is a row (one, other, whether the other is mirrored).
+    Each is a vector of mean 0 and length 1. A pair is a row (one, other, whether the other is mirrored). Of many
+    pictures the values have half of the precision and of the memory.
     """
 
-    def __init__(self, grey: Floats, thumbnails: Thumbnails) -> None:
-        red, green, blue = (_smaller(thumbnails[..., channel].astype(np.float32), COARSE) for channel in range(3))
-        self._colours = np.concatenate([red - green, blue - green], axis=1)
-        self._fine = _standard(grey)
-        self._coarse = _standard(_smaller(grey, COARSE))
-        self._cells = Cells(self._coarse) if len(grey) >= MANY else None
+    def __init__(self, thumbnails: Thumbnails) -> None:
+        many = len(thumbnails) >= MANY
+        stored = np.dtype(np.float16 if many else np.float32)
+        self._colours = _in_blocks(thumbnails, _colours, stored)
+        self._fine = _in_blocks(thumbnails, lambda some: _standard(_grey(some)), stored)
+        self._coarse = _in_blocks(thumbnails, lambda some: _standard(_smaller(_grey(some), COARSE)))
+        self._cells = Cells(self._coarse) if many else None
         self._near = self._nearest(self._coarse, NEIGHBOURS[1])
-        first = min(NEIGHBOURS[0], max(2, len(grey) // 2)) - 1
+        first = min(NEIGHBOURS[0], max(2, len(thumbnails) // 2)) - 1
         self._fine_common = self._common(self._fine, self._near[:, first:])
         self._coarse_common = self._common(self._coarse, self._near[:, first:])
 
@@ -127,7 +128,7 @@ class Sight:
         common = np.zeros_like(pictures)
         if near.shape[1]:
             for start in range(0, len(pictures), BLOCK):
-                common[start : start + BLOCK] = pictures[near[start : start + BLOCK]].mean(axis=1)
+                common[start : start + BLOCK] = pictures[near[start : start + BLOCK]].mean(axis=1, dtype=np.float32)
         return common
 
     def _nearest(self, wanted: Floats, most: int) -> Indices:
@@ -136,7 +137,8 @@ class Sight:
     def own(self) -> float:
         """How much of a picture it has not in common with others, at the median; 1 for pictures of nothing alike."""
         parts = [slice(start, start + BLOCK) for start in range(0, len(self._fine), BLOCK)]
-        squares = [np.square(self._fine[part] - self._fine_common[part]).sum(axis=(1, 2)) for part in parts]
+        own = (_full(self._fine[part]) - _full(self._fine_common[part]) for part in parts)
+        squares = [np.square(one).sum(axis=(1, 2)) for one in own]
         return float(np.sqrt(np.median(np.concatenate(squares))))
 
     def proposed(self) -> Indices:
@@ -164,7 +166,7 @@ class Sight:
         for start in range(0, len(pairs), 4 * BLOCK):
             part = slice(start, start + 4 * BLOCK)
             for size, (pictures, common) in enumerate(sizes):
-                (one, other), shared = self._taken(pairs[part], pictures), common[pairs[part, :2].T]
+                (one, other), shared = self._taken(pairs[part], pictures), _full(common[pairs[part, :2].T])
                 shared[1] = _turned(shared[1], pairs[part])
                 # The lower one: in a crowd around either of the two, agreement is worth nothing.
                 found[size, part] = np.minimum(*(_cosine(one - mean, other - mean) for mean in shared))
@@ -175,7 +177,7 @@ class Sight:
         found = np.empty(len(pairs), np.float32)
         for start in range(0, len(pairs), BLOCK):
             part = pairs[start : start + BLOCK]
-            (one, other), shared = self._taken(part, self._fine), self._fine_common[part[:, :2].T]
+            (one, other), shared = self._taken(part, self._fine), _full(self._fine_common[part[:, :2].T])
             scale, shift = _place(one, other)
             there = _agreement_inside(one, other, shared[0], scale, shift)
             back = _agreement_inside(other, one, _turned(shared[1], part), np.float32(1) / scale, -shift / scale)
@@ -191,7 +193,7 @@ class Sight:
 
     @staticmethod
     def _taken(pairs: Indices, pictures: Floats) -> tuple[Floats, Floats]:
-        return pictures[pairs[:, 0]], _turned(pictures[pairs[:, 1]], pairs)
+        return _full(pictures[pairs[:, 0]]), _turned(_full(pictures[pairs[:, 1]]), pairs)
 
 
 def _second(found: Indices, known: Indices) -> Indices:
@@ -408,6 +410,28 @@ def _standard(pictures: Floats) -> Floats:
     centred = pictures - pictures.mean(axis=(1, 2), keepdims=True)
     standard: Floats = centred / np.maximum(np.sqrt(np.square(centred).sum(axis=(1, 2), keepdims=True)), 1e-6)
     return standard
+
+
+def _in_blocks(thumbnails: Thumbnails, make: Callable[[Thumbnails], Floats], kind: Any = np.float32) -> Any:
+    """What is made of each picture, a block of them at a time: what is needed on the way is many times as large."""
+    found = None
+    for start in range(0, len(thumbnails), BLOCK):
+        made = make(thumbnails[start : start + BLOCK])
+        if found is None:
+            found = np.empty((len(thumbnails), *made.shape[1:]), kind)
+        found[start : start + BLOCK] = made
+    return np.zeros(0, kind) if found is None else found
+
+
+def _full(pictures: Any) -> Floats:
+    """In full precision, the same array where it has that."""
+    full: Floats = pictures.astype(np.float32, copy=False)
+    return full
+
+
+def _colours(thumbnails: Thumbnails) -> Floats:
+    red, green, blue = (_smaller(thumbnails[..., channel].astype(np.float32), COARSE) for channel in range(3))
+    return np.concatenate([red - green, blue - green], axis=1)
 
 
 def _grey(thumbnails: Thumbnails) -> Floats:
