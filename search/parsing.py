@@ -179,7 +179,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add(what, "--max-parameters", "larger models are not trained: parameters, as 5M or 500k", number, metavar="N")
     add(
         what, "--time-budget", "of the whole command, report included, as 90s, 30m or 1h30m; all of it is used unless "
-        "--trials are done before (default: 30m, 2m for the demo, none with --trials)", lasting, metavar="T",
+        f"--trials are done before (default: {USUAL_BUDGET / 60:.0f}m, {DEMO_BUDGET:.0f}s for the demo, none with "
+        "--trials)", lasting, metavar="T",
     )  # fmt: skip
     add(what, "--image-sizes", "sides in pixels that may be chosen", sizes, metavar="S,S")
     add(

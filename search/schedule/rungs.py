@@ -46,7 +46,7 @@ class Rungs:
 
     epochs: tuple[int, ...]
     reduction: int
-    reached: dict[int, list[float]] = field(default_factory=dict)  # validation accuracies by rung
+    reached: dict[int, list[float]] = field(default_factory=dict)  # validation scores by rung
     works: list[float] = field(default_factory=list)  # per epoch, of every trial that reached the first rung
 
     def judge(self, epoch: int, value: float, work: float = 1.0) -> tuple[bool, float] | None:

@@ -12,7 +12,7 @@ from search.studies.aims import Aims
 from spaces import family_of
 from spaces.costs import work
 
-# Of a full trial so many epochs: where it is long, one epoch tells nothing, and trials are first compared at three.
+# Trials of at least `LONG` epochs are first compared after `FIRST_OF_LONG`: one epoch of many tells nothing.
 LONG = 27
 FIRST_OF_LONG = 3
 
@@ -107,7 +107,8 @@ class Verdicts:
         if group not in self.rungs:
             self.rungs[group] = Rungs(self.epochs(record.planned), self.settings.reduction)
         found = self.rungs[group]
-        # A family's base has fewer epochs than the trials that follow it.
+        # Those of the longest trial: a family's base has fewer epochs than the trials that follow it, and its first
+        # rung may stand earlier.
         found.epochs = max(found.epochs, self.epochs(record.planned), key=lambda epochs: (epochs[:1], len(epochs)))
         return found
 
