@@ -855,6 +855,9 @@ def test_a_refit_stands_back_for_that_of_a_better_family(plan: Plan) -> None:
         job = retrainings.refits.pop(family)
         assert retrainings.in_time(family, refit=job) == fits
         retrainings.refits[family] = job
+    # A family's first retraining stands back for the refit of the best alone, all other seeds for every refit.
+    assert [retrainings.in_time(family, first=True) for family in families] == [False, True]
+    assert [retrainings.in_time(family) for family in families] == [False, False]
 
 
 SEARCHED = """

@@ -113,7 +113,7 @@ class Retrainings:
         by = "" if metric == ACCURACY else f"{METRICS[metric].title} "
         told = f"{family}: {best['trial']} is best with {by}{shown(metric, figure(best)):.3f}"
         # Of a head on stored features no model is kept: it is trained again in less time than one is scored.
-        late = bool(jobs) and work(family, best["config"]) > HEAD and not self.in_time(family)
+        late = bool(jobs) and work(family, best["config"]) > HEAD and not self.in_time(family, first=True)
         if late and self.kept(best["trial"]):
             # Better the model that there is than one that is half trained.
             jobs = [self.repeats.own(family, best)]
@@ -166,17 +166,20 @@ class Retrainings:
         job = self.refits[family]
         return is_probe(job.config) and self.scoring(family, job.seed)
 
-    def in_time(self, family: str, refit: Job | None = None) -> bool:
+    def in_time(self, family: str, refit: Job | None = None, *, first: bool = False) -> bool:
         """Whether one more retraining of a family, or its `refit`, would be done in time, beside what is promised.
 
         That is a model of every family. A refit is promised before all other seeds, and before those of families that
-        are behind: they stand back for it.
+        are behind: they stand back for it. The `first` retraining of a family stands back for that of the best alone.
         """
         if not self.budget.limited:
             return True
         jobs = [job for other, waiting in self.waiting.items() for job in waiting if job.export and other != family]
         order = self.best_first()
-        before = order if refit is None or family not in order else order[: order.index(family)]
+        if first:
+            before = [other for other in order[:1] if other != family]
+        else:
+            before = order if refit is None or family not in order else order[: order.index(family)]
         jobs += [job for other, job in self.refits.items() if other in before]
         now = self.journal.elapsed
         promised = sum(map(self._cost, jobs))
