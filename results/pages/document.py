@@ -175,9 +175,11 @@ class Drawn:
 
 
 def _verdict(summary: dict[str, Any], drawn: Drawn) -> str:
-    families = summary["families"]
+    families, winner = summary["families"], summary["winner"]
+    # The winner's card comes first: on a narrow page the last one is below the fold.
     cards = "".join(
-        _card(family, record, drawn.accents[family], family == summary["winner"]) for family, record in families.items()
+        _card(family, families[family], drawn.accents[family], family == winner)
+        for family in sorted(families, key=lambda family: family != winner)
     )
     said = verdict.caveats(summary)
     caution = (
