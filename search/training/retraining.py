@@ -88,7 +88,7 @@ class Refitted:
 
     row: dict[str, Any]  # of the `model` row: seed, epochs, pictures, parameters
     model: bytes | None
-    train_accuracy: float
+    train_accuracy: float | None  # None of a probe: what is solved has no bad luck in its training
     note: str = ""  # why there is no model
 
     def keep(
@@ -101,7 +101,7 @@ class Refitted:
         """
         if self.model is None:
             return self.note
-        if self.train_accuracy < scored - SHORT_OF_SCORED:
+        if self.train_accuracy is not None and self.train_accuracy < scored - SHORT_OF_SCORED:
             return f"it names {self.train_accuracy:.3f} of its training pictures, the one that was scored {scored:.3f}"
         write_aside(folder / "models" / f"{family}.keras", self.model)
         journal.write("model", trial, family, path=f"models/{family}.keras", bytes=len(self.model), **self.row, **told)
@@ -279,7 +279,8 @@ def refit(
         model = with_temperature(model, held["temperature"])
     resize_filter = family_of(family).filter(config)
     content, note = _saved(raw_pictures(model, resize_filter=resize_filter))
-    return Refitted({**row, "parameters": model.count_params()}, content, trained.train_accuracy, note)
+    reached = trained.train_accuracy if trained.probed is None else None
+    return Refitted({**row, "parameters": model.count_params()}, content, reached, note)
 
 
 def _probabilities(trained: Trained, model: "keras.Model", pictures: Pictures, pixels: Any) -> Any:
