@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 
 from search import machine
 from search.machine import GIB, cores, groups, memory, most_workers, notes, worker_memory
@@ -149,3 +150,5 @@ def test_a_core_alone_is_at_least_as_fast_as_beside_others(monkeypatch: pytest.M
             patch.setattr(machine, "SIDE", 4)
             patch.setattr(time, "perf_counter", now)
             assert machine.alone(2, 1) == pytest.approx(told)
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: [{"user_api": "openmp"}])
+    assert machine.alone(2, 1) == 1.0
