@@ -305,6 +305,11 @@ def test_fixed_views_are_paired_with_fresh_augmentation(
     assert found["differences"]["light"]["pairs"] == 2
 
 
+def test_copies_of_made_up_thumbnails_are_found() -> None:
+    found = scaling.copies(200)
+    assert (found["found"], found["others"], found["cells"]) == (1.0, 0, False)
+
+
 def test_pictures_are_drawn_decoded_and_compared(tmp_path: Path, call: Callable[..., dict[str, Any]]) -> None:
     found = call("scaling", "--pictures", "30", out=tmp_path / "out.json")
     (thirty,) = found["pictures"]

@@ -1,8 +1,9 @@
 """How the parts of a search grow: with pictures, with trials that cost nothing, with workers.
 
 `--pictures` draws that many at 160 pixels and times listing, decoding, near-duplicates, split and a sample of the
-activations. `--trials` runs so many through studies, rungs and journal without training or Ray, and then writes the
-report. `--workers` trains one list of configurations with so many workers.
+activations. `--thumbnails` makes up so many, with a changed copy for one in twenty, and looks for the copies.
+`--trials` runs so many through studies, rungs and journal without training or Ray, and then writes the report.
+`--workers` trains one list of configurations with so many workers.
 
     python -m tests.benchmarks.scaling --pictures 2000,20000 --trials 100,1000,10000
     python -m tests.benchmarks.scaling --workers 1,2 --data DATA --weights WEIGHTS
@@ -86,6 +87,30 @@ def pictures(number: int, folder: Path, weights: str) -> Count:
         "packed_mib": packed,
         **memory(),
     }
+
+
+def copies(number: int) -> Count:
+    """Seconds in which copies among made-up thumbnails are looked for, the share that is found, and memory."""
+    from search.data.duplicates import MANY, SIDE, alike
+
+    random, every = np.random.default_rng(0), number // 20
+    made = np.empty((number, SIDE, SIDE, 3), np.uint8)
+    for start in range(0, number, 1000):
+        part = made[start : start + 1000]
+        levels = np.full(part.shape, 128, np.float32)
+        for side, weight in ((2, 45), (4, 36), (8, 27), (16, 18), (32, 9)):
+            small = random.normal(size=(len(part), side, side, 3)).astype(np.float32)
+            levels += weight * small.repeat(SIDE // side, axis=1).repeat(SIDE // side, axis=2)
+        part[:] = levels.clip(0, 255)
+    first = made[:every].astype(np.float32)
+    made[-every:] = (0.9 * first + 10 + random.normal(0, 4, first.shape)).clip(0, 255)
+    made[-(every // 2) :] = made[-(every // 2) :, :, ::-1]
+    found, seconds = _timed(alike, made)
+    wanted = {(place, number - every + place) for place in range(every)}
+    return {
+        "thumbnails": number, "cells": number >= MANY, "seconds": seconds,
+        "found": len(wanted & set(found)) / every, "others": len(set(found) - wanted), **memory(),
+    }  # fmt: skip
 
 
 def memory() -> dict[str, float]:
@@ -251,6 +276,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 [f"{number:,} pictures: {name}", found[name]]
                 for name in ("decoded_per_second", "activations_per_second", "packed_mib", "own_mib", "peak_mib")
             ]
+        for number in options.thumbnails:
+            found = copies(number)
+            result.setdefault("thumbnails", []).append(found)
+            body += [[f"{number:,} thumbnails: {name}", found[name]] for name in ("seconds", "found", "peak_mib")]
         for number in options.trials:
             found = trials(number, options.families, folder)
             result.setdefault("trials", []).append(found)
@@ -277,6 +306,7 @@ def parser() -> argparse.ArgumentParser:
         return tuple(int(part) for part in text.split(","))
 
     command.add_argument("--pictures", type=numbers, default=(), metavar="N,N", help="such as 2000,20000")
+    command.add_argument("--thumbnails", type=numbers, default=(), metavar="N,N", help="such as 20000,100000")
     command.add_argument("--trials", type=numbers, default=(), metavar="N,N", help="such as 100,1000,10000")
     command.add_argument(
         "--families",
