@@ -1,4 +1,7 @@
-"""What this process may use of its machine: cores and memory, by affinity, cgroups and what a scheduler allotted."""
+"""What this process may use of its machine: cores and memory, by affinity, cgroups and what a scheduler allotted.
+
+Also how fast a worker is while the others have nothing to do.
+"""
 
 import os
 import time
@@ -6,7 +9,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 # What a scheduler says of the cores of a job, and OpenMP's own bound. Not OMP_NUM_THREADS: Ray and `ray submit` set it
@@ -168,6 +170,7 @@ def alone(workers: int, threads: int) -> float:
     Two virtual cores are often one: what both do takes nearly twice as long as what one does. It is measured on
     products of matrices. What is told is the less, since networks also wait for memory.
     """
+    import numpy as np
     from threadpoolctl import threadpool_info, threadpool_limits  # comes with scikit-learn
 
     # Of a library whose threads nobody can limit the products say nothing.
