@@ -35,6 +35,7 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "recipe": {"trial": str, "family": str, "accuracy": (int, float)},
     "final": {"trial": str, "family": str, "fold": int, "accuracy": (int, float)},
     "model": {"family": str, "path": str},
+    "refit": {"trial": str, "family": str},
 }
 
 # What a cost row says of a model: a number each; anything else in it is kept as it came.
@@ -246,6 +247,12 @@ class Rows:
             if row["event"] == "model" and row["family"] == family:
                 found = row
         return found
+
+    def refitted(self, family: str, trial: str) -> bool:
+        """Whether a trial was trained on all pictures, and it was decided whether that model is handed over."""
+        delivered = self.model(family) or {}
+        refused = any(row["event"] == "refit" and row["trial"] == trial for row in self.records)
+        return refused or (delivered.get("trial") == trial and bool(delivered.get("pictures")))
 
     @cached_property
     def seconds(self) -> float:

@@ -58,7 +58,7 @@ JSON: Any = st.recursive(
     max_leaves=6,
 )
 FIELDS = ("event", "time", "trial", "family", "epoch", "config", "status", "seed", "accuracy", "validation_accuracy")
-EVENTS = ("start", "epoch", "end", "rung", "retry", "test", "member", "model", "cost")
+EVENTS = ("start", "epoch", "end", "rung", "retry", "test", "member", "model", "refit", "cost")
 
 
 @QUICK

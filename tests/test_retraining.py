@@ -11,6 +11,7 @@ import pytest
 from rounding import rounding
 from tiers import tiers
 
+from results.rows import Rows
 from search.data.pictures import Pictures
 from search.record.journal import Journal
 from search.training.retraining import Outcome, Refitted, refit, retrain
@@ -116,7 +117,10 @@ def test_a_refit_takes_the_place_of_the_model_that_was_scored(tmp_path: Path) ->
     )
     unsaved = Refitted(row, None, 0.9, "cannot be saved")
     assert unsaved.keep(tmp_path, journal, "net", "net-004", 0.9, {}) == "cannot be saved"
-    assert ((tmp_path / "models" / "net.keras").read_bytes(), journal.rows) == (b"scored", [])
+    assert (tmp_path / "models" / "net.keras").read_bytes() == b"scored"
+    # Where it had bad luck a run that is resumed does not train it again; what was not saved it does.
+    assert [(row["event"], row["trial"], row["train_accuracy"]) for row in journal.rows] == [("refit", "net-004", 0.72)]
+    assert (Rows(tuple(journal.rows)).refitted("net", "net-004"), Rows(()).refitted("net", "net-004")) == (True, False)
     assert Refitted(row, b"solved", None).keep(tmp_path, journal, "net", "net-004", 0.9, {}) == ""
     journal.rows.clear()
     assert Refitted(row, b"on all", 0.88).keep(tmp_path, journal, "net", "net-004", 0.9, {"temperature": 2.0}) == ""

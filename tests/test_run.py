@@ -162,6 +162,7 @@ KEYS = {
         "batch",
         "device",
     },
+    "refit": {"seed", "epochs", "pictures", "parameters", "train_accuracy", "reason"},
 }
 
 PROBES = ("mobilenet-001", "mobilenet-002")
@@ -175,7 +176,8 @@ DOUBT = {
 
 
 def test_every_row_has_its_keys(rows: list[dict[str, Any]]) -> None:
-    assert {row["event"] for row in rows} == set(KEYS)
+    # Whether a refit is refused is decided by how training goes.
+    assert {row["event"] for row in rows} | {"refit"} == set(KEYS)
     for row in rows:
         # Starts of points that were given, and of blind draws, say that no other trial was looked at.
         blind = {"blind"} if row["event"] == "start" and row.get("blind") is True else set()
@@ -222,7 +224,8 @@ def test_each_familys_best_is_retrained_with_every_seed(rows: list[dict[str, Any
     assert sorted(tests) == sorted(
         (family, seed) for family in FAMILIES for seed in (0, 1) if not (solved and (family, seed) == ("mobilenet", 1))
     )
-    models = [(row["family"], "pictures" in row) for row in rows if row["event"] == "model"]
+    # A network that has learnt less with all pictures is not handed over, which is said.
+    models = [(row["family"], "pictures" in row) for row in rows if row["event"] in ("model", "refit")]
     # First the one that is scored, and then one that has learnt all pictures.
     assert sorted(models) == [(family, refit) for family in sorted(FAMILIES) for refit in (False, True)]
     assert all(models.index((family, False)) < models.index((family, True)) for family in FAMILIES)

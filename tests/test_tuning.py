@@ -431,6 +431,16 @@ def test_a_run_that_is_resumed_trains_once_more_what_was_only_scored(plan: Plan)
     assert once_more.course.over()
 
 
+def test_a_run_that_is_resumed_does_not_train_again_what_was_refused(plan: Plan) -> None:
+    planned = plan("one", families=("scratch_keras",), trials=1, final_seeds=1, refit="none")
+    planned.through(0.2, 0.2, 0.3)
+    handed_back(planned, planned.start()[0], "scratch_keras", 0)
+    planned.journal.write("refit", "scratch_keras-000", "scratch_keras", reason="it names 0.7 of its training pictures")
+    again = plan("one", families=("scratch_keras",), trials=1, final_seeds=1, refit="all")
+    assert again.course.next() is None
+    assert again.course.over()
+
+
 def test_out_of_memory_is_tried_once_with_half_the_batch(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=2)
     name, job = planned.start()

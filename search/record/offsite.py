@@ -47,7 +47,9 @@ RECORD = "mirror.json"  # in the folder here: what the mirror has of it
 ROWS, SETTINGS, CHECKPOINTS = "trials.jsonl", "settings.json", "checkpoints"
 TUNE = "tune"  # a folder of Ray Tune's, from which nothing is read again
 LEAST, MOST = 5.0, 60.0  # seconds between two rounds: with and without a rung or an end
-EVENTS = tuple(f'{{"event": "{event}"'.encode() for event in ("rung", "end", "final", "test", "member", "model"))
+EVENTS = tuple(
+    f'{{"event": "{event}"'.encode() for event in ("rung", "end", "final", "test", "member", "model", "refit")
+)
 RENEWED = 30.0  # seconds after which a round that takes long renews the holder
 HELD = 180.0  # seconds for which a driver that is not heard of any more counts as alive
 FINISHING = 3  # attempts at the end

@@ -129,9 +129,7 @@ class Retrainings:
             self.say(f"{told}, retraining it")
         self.waiting[family] = jobs
         own = any(job.own for job in jobs) or any(row.get("own") for row in done)
-        delivered = rows.model(family) or {}
-        refitted = delivered.get("trial") == best["trial"] and delivered.get("pictures")
-        if self.settings.refit == "all" and not own and not refitted:
+        if self.settings.refit == "all" and not own and not rows.refitted(family, best["trial"]):
             self.refits[family] = self.repeats.refit(family, best)
 
     def other_model(self, family: str) -> bool:

@@ -102,7 +102,10 @@ class Refitted:
         if self.model is None:
             return self.note
         if self.train_accuracy is not None and self.train_accuracy < scored - SHORT_OF_SCORED:
-            return f"it names {self.train_accuracy:.3f} of its training pictures, the one that was scored {scored:.3f}"
+            why = f"it names {self.train_accuracy:.3f} of its training pictures, the one that was scored {scored:.3f}"
+            # A run that is resumed does not try it again: its seed would lead to the same.
+            journal.write("refit", trial, family, **self.row, train_accuracy=self.train_accuracy, reason=why)
+            return why
         write_aside(folder / "models" / f"{family}.keras", self.model)
         journal.write("model", trial, family, path=f"models/{family}.keras", bytes=len(self.model), **self.row, **told)
         return ""
