@@ -278,6 +278,9 @@ def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) 
     unlike = pytest.approx(2 * 100.0 * forward("MobileNetV2", 1.0, 224) / forward("MobileNet", 1.0, 224))
     assert run.pace.passing.features("mobilenet", {**probe, **other}) == unlike
     assert run.pace.passing.features("mobilenet", {**probe, "beside": "MobileNetV2-1.0"}) == unlike
+    # Draws are compared by what is still to be computed.
+    assert run.pace.passing.operations("mobilenet", probe) == 0.0
+    assert run.pace.passing.operations("mobilenet", {**probe, "image_size": 448}) == forward("MobileNet", 1.0, 448)
     assert run.pace.passing.solving({**probe, "beside": "MobileNetV2-1.0"}) == pytest.approx(8.0)
     assert run.plans.plan(record(image_size=448)) == (1, "")
     _, objection = run.plans.plan(record(image_size=896))

@@ -46,6 +46,13 @@ def test_rungs_are_judged_apart() -> None:
     assert rungs.reached == {1: [0.9], 3: [0.1, 0.2]}
 
 
+def test_where_few_are_expected_the_second_is_compared_already() -> None:
+    rungs = Rungs((1, 3), 3)
+    assert [rungs.judge(1, value, least=2) for value in (0.5, 0.4, 0.6, 0.5)] == [
+        (True, 0.5), (False, 0.5), (True, 0.6), (True, 0.5),
+    ]  # fmt: skip
+
+
 def test_other_epochs_are_no_rungs() -> None:
     rungs = Rungs((1, 3), 3)
     assert rungs.judge(2, 0.0) is None

@@ -88,6 +88,36 @@ def test_proposals_that_find_nothing_better_for_long_give_way_to_blind_draws(obj
     assert shares[-3:] == [stale, stale, BLIND]
 
 
+def test_the_first_start_is_tried_on_small_pictures_or_on_larger_ones() -> None:
+    study = studies()["scratch_keras"]
+    sizes = [study.suggest(str(number))[0]["image_size"] for number in range(3)]
+    assert sizes[1:2] == [32]
+    other = studies_of(Settings(image_sizes=(32, 64, 96)), WEIGHTS)["scratch_keras"]
+    assert other.larger is not None
+    assert (other.usual["image_size"], other.larger["image_size"]) == (32, 64)
+    assert {**other.usual, "image_size": 64} == other.larger
+    other.begin_larger()
+    assert (other.usual["image_size"], other.larger) == (64, None)
+    base, *starts = (other.suggest(str(number)) for number in range(3))
+    assert [config["image_size"] for config, _ in starts] == [64, 64]
+    assert [config["blocks"] for config, _ in (base, *starts)] == [3, 5, 4]
+    # Sizes of probes are no choice of this kind.
+    assert studies_of(Settings(image_sizes=(32, 64, 96)), WEIGHTS)["mobilenet"].larger is None
+
+
+def test_of_those_drawn_ahead_the_cheapest_is_tried() -> None:
+    study = studies()["mobilenet"]
+    for number in range(30):
+        study.suggest(str(number))
+    while study.draw_ahead():
+        pass
+    costs = {id(found.config): cost for found, cost in zip(study._drawn, (3.0, 1.0, 2.0), strict=True)}
+    cheapest = study._drawn[1].config
+    # What was drawn since is dearer than all of them.
+    study.cost = lambda config: costs.get(id(config), 9.0)
+    assert study.suggest("next")[0] is cheapest
+
+
 def test_optuna_is_told_the_truth() -> None:
     study = studies()["mobilenet"]
     ended(study, "a", FINISHED, {1: 0.5, 2: 0.7, 3: 0.6})

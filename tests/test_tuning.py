@@ -738,6 +738,47 @@ def test_a_few_batches_are_timed_before_the_first_trial_of_a_family(
     assert again.course.pace.sampled == pytest.approx(planned.course.pace.sampled)
 
 
+@pytest.mark.parametrize(("seconds", "size"), [(0.001, 64), (0.1, 32)])
+def test_hand_written_points_begin_with_as_large_pictures_as_the_time_allows(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, seconds: float, size: int
+) -> None:
+    values: dict[str, Any] = {"families": ("scratch_keras",), "trials": None, "epochs": None, "time_budget": 1000.0}
+    planned = plan("run", **values, image_sizes=(32, 64, 96))
+    name, job = planned.start()
+    assert job.config["image_size"] == 32
+    monkeypatch.setattr("search.schedule.course.ray.get", lambda value: value)
+    planned.course.reported(name, {"outcome": seconds})
+    planned.course.ended(name, "")
+    # A run that is resumed says the same of what is still to come.
+    again = plan("run", **values, image_sizes=(32, 64, 96))
+    for course in (planned, again):
+        base, start = course.start()[1], course.start()[1]
+        assert (base.config["blocks"], start.config["blocks"]) == (3, 5)
+        assert start.config["image_size"] == size
+        assert course.course.usual["scratch_keras"]["image_size"] == size
+
+
+def test_where_trials_are_as_long_as_the_time_allows_the_second_is_compared_already(plan: Plan) -> None:
+    planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0)
+    planned.course.turns.timed.add("scratch_keras")
+    planned.course.pace.sample("scratch_keras", planned.course.usual["scratch_keras"], 0.01)
+    base, _ = planned.start()
+    assert planned.report(base, 0.9)
+    name, job = planned.start()
+    assert (job.planned >= 27, job.rungs[0]) == (True, 3)
+    assert planned.report(name, 0.1, 0.2, 0.3)
+    other, _ = planned.start()
+    assert not planned.report(other, 0.1, 0.2, 0.25)
+    assert planned.ends() == {other: ("stopped", "epoch 3: 0.250 below the rung's 0.300")}
+    # With a number of epochs of the user's own three have to be there.
+    limited = plan(families=("scratch_keras",), trials=9, epochs=27)
+    for _ in range(2):
+        name, _ = limited.start()
+        assert limited.report(name, 0.1, 0.2, 0.3)
+    name, _ = limited.start()
+    assert limited.report(name, 0.3, 0.2, 0.25) is False
+
+
 def test_a_family_whose_batches_fail_is_searched_all_the_same(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0)
     name, _ = planned.start()

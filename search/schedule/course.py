@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import ray
@@ -71,6 +72,9 @@ class Course:
         )
         self.delivery = Delivery(settings, journal, self.budget, self._job, self.checkpoints.holds, say, leader)
         self.workers = workers
+        for family, study in studies.items():
+            study.cost = partial(self.plans.cost, family)
+            self._choose_size(family)
 
     @property
     def workers(self) -> int:
@@ -145,6 +149,15 @@ class Course:
         with suppress(ray.exceptions.RayError, KeyError):
             rate = self.pace.sample(family, self.usual[family], float(ray.get(result["outcome"])))
             self.journal.write("pace", f"{family}-{TIMING}", family, rate=rate)
+            self._choose_size(family)
+
+    def _choose_size(self, family: str) -> None:
+        """A family whose hand-written points are tried on small pictures or on larger ones, once its pace is known."""
+        study = self.studies[family]
+        if study.larger is not None and self.plans.affords(family, study.larger):
+            study.begin_larger()
+            self.usual[family] = study.usual
+            self.plans.usual[family] = self.pace.epoch_work(family, study.usual)
 
     def ended(self, name: str, reason: str = "") -> None:
         """A trial is over for Tune, with a reason where its worker was lost.

@@ -47,17 +47,23 @@ class Passing:
 
     def features(self, family: str, config: Mapping[str, Any]) -> float:
         """Seconds until the features that a configuration trains on are there; 0 where they are, or nobody knows."""
-        wanted = self._parts(family, config)
-        if not wanted:
-            return 0.0
-        found, costs = self._computed()
-        # Those that a running trial computes are shared by whoever else asks for them.
-        found = found.union(*(self._parts(record.family, record.config) for record in self.under_way()))
+        costs = self._computed()[1]
         return sum(
             self._passing(source[0], costs) * forward(*source) * self.pictures
-            for source, version in wanted
-            if (source, version) not in found
+            for source, _ in self._missing(family, config)
         )
+
+    def operations(self, family: str, config: Mapping[str, Any]) -> float:
+        """Million multiply-adds on one picture for the features of a configuration that are not there."""
+        return sum(forward(*source) for source, _ in self._missing(family, config))
+
+    def _missing(self, family: str, config: Mapping[str, Any]) -> list[Part]:
+        """The features of a configuration that are not there, nor being computed by a trial that is under way."""
+        wanted = self._parts(family, config)
+        if not wanted:
+            return []
+        found = self._computed()[0].union(*(self._parts(one.family, one.config) for one in self.under_way()))
+        return [part for part in wanted if part not in found]
 
     def solving(self, config: Mapping[str, Any]) -> float:
         """Seconds that solving a probe takes beyond its features; 0 where none was solved yet."""

@@ -1,5 +1,8 @@
 """For how many epochs a trial is planned within the budget of time, and which are not begun."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from models.sizes import HEAD, is_probe
 from results.analysis.numbers import baseline_name
 from results.rows import NO_TIME, RUNNING
@@ -19,6 +22,8 @@ LARGEST = 0.6
 BASE_SHARE = 0.15  # and the study's own configuration
 # A trial that could only have less than this part of its family's full epochs is not begun.
 LEAST = 3
+# A network from scratch learns more in so many epochs of larger pictures than in the same time of smaller ones.
+ENOUGH = 40
 EXPECTED = 0.5  # of the epochs that running trials have left, how many they will be given
 
 
@@ -67,6 +72,19 @@ class Plans:
                     family, one, min(LARGEST * self.budget.share(), self.free())
                 )
         return self.budget.lengths[family]
+
+    def cost(self, family: str, config: Mapping[str, Any]) -> float:
+        """What a full trial costs beside others of its family: million multiply-adds on one picture."""
+        trained = work(family, config)
+        features = self.pace.passing.operations(family, config)
+        return features + (trained * self.epochs(family) if trained > HEAD else trained)
+
+    def affords(self, family: str, config: Mapping[str, Any]) -> bool:
+        """Whether full trials of a configuration would be long enough for its larger pictures to pay."""
+        if self.settings.epochs is not None or not self.budget.limited or not self.pace.known(family):
+            return False
+        one = self.pace.epoch(family, config) or 0.0
+        return self._longest(family, one, LARGEST * self.budget.share()) >= ENOUGH
 
     def _longest(self, family: str, one: float, room: float) -> int:
         """The longest ladder on which a trial whose epochs take so long, and perhaps its retraining, find room."""

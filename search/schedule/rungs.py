@@ -49,11 +49,13 @@ class Rungs:
     reached: dict[int, list[float]] = field(default_factory=dict)  # validation scores by rung
     works: list[float] = field(default_factory=list)  # per epoch, of every trial that reached the first rung
 
-    def judge(self, epoch: int, value: float, work: float = 1.0) -> tuple[bool, float] | None:
+    def judge(
+        self, epoch: int, value: float, work: float = 1.0, *, least: int | None = None
+    ) -> tuple[bool, float] | None:
         """Whether a trial goes on after an epoch, and the value it had to reach; None where the epoch is no rung.
 
-        `work` is what an epoch of this trial costs, in any unit that all trials share. While fewer than `reduction`
-        trials have reached a rung there is nothing to select from, and all go on.
+        `work` is what an epoch of this trial costs, in any unit that all trials share. While fewer than `least` trials
+        (`reduction` without it) have reached a rung there is nothing to select from, and all go on.
         """
         if epoch not in self.epochs:
             return None
@@ -66,7 +68,7 @@ class Rungs:
         if work >= self.reduction * median(self.works) and len(later) >= self.reduction:
             # Of the others those alone came so far that this rung let go on: the share kept is still that of all.
             values, kept = later, min(kept, len(later))
-        if len(values) < self.reduction:
+        if len(values) < (least or self.reduction):
             return True, min(values)
         threshold = sorted(values, reverse=True)[kept - 1]
         return value >= threshold, threshold

@@ -24,8 +24,9 @@ class Verdicts:
         self.settings = settings
         self.journal = journal
         self.aims = aims
-        # By family, whether the trunk is trained, and whether the trial was drawn or given without a look at others.
-        self.rungs: dict[tuple[str, bool, bool], Rungs] = {}
+        # By family, whether the trunk is trained, and whether the trial was drawn or given without a look at others;
+        # None for both kinds together.
+        self.rungs: dict[tuple[str, bool, bool | None], Rungs] = {}
 
     def epochs(self, planned: int) -> tuple[int, ...]:
         """Where trials are compared that are planned for so many epochs."""
@@ -37,7 +38,7 @@ class Verdicts:
         cost = work(record.family, record.config)
         # A head on cached features is through before another trial has started: stopping it would save nothing.
         judged = cost > HEAD and epoch < record.planned and not self._apart(record)
-        verdict = self._rungs_of(record).judge(epoch, value, cost) if judged else None
+        verdict = self._verdict(record, epoch, value, cost) if judged else None
         if verdict is None:
             return True
         promoted, threshold = verdict
@@ -48,13 +49,30 @@ class Verdicts:
             self.journal.end(record.name, STOPPED, f"epoch {epoch}: {self._below(value, threshold)}")
         return promoted
 
+    def _verdict(self, record: Record, epoch: int, value: float, cost: float) -> tuple[bool, float] | None:
+        """Whether a trial is good enough, and what it had to reach; None where the epoch is no rung.
+
+        Where full trials are as long as the time allows, few of them find room: until enough of a trial's own kind have
+        come to the rung, it has to be as good as the best half (or third) of all that did, be it one.
+        """
+        own = self._rungs_of(record, record.blind)
+        verdict = own.judge(epoch, value, cost)
+        if verdict is None or not self._lengthened():
+            return verdict
+        together = self._rungs_of(record, None).judge(epoch, value, cost, least=2)
+        return verdict if len(own.reached[epoch]) >= self.settings.reduction else together
+
+    def _lengthened(self) -> bool:
+        """Whether full trials are as long as the time allows."""
+        return self.settings.time_budget is not None and self.settings.epochs is None
+
     def _apart(self, record: Record) -> bool:
         """Whether a trial is compared with no other: a base that has a short schedule, where long ones are planned.
 
         At its third epoch of nine it is ahead of whatever has hardly begun with fifty, and better in the end than none.
         """
         base = record.name == baseline_name(record.family)
-        return base and self.settings.time_budget is not None and self.settings.epochs is None
+        return base and self._lengthened()
 
     def _below(self, value: float, threshold: float) -> str:
         name = self.settings.metric
@@ -80,7 +98,7 @@ class Verdicts:
                 judged[row["trial"]].clear()
             elif row["event"] == "rung":
                 record = self.journal.records[row["trial"]]
-                self._rungs_of(record).judge(row["epoch"], row["value"], work(record.family, record.config))
+                self._verdict(record, row["epoch"], row["value"], work(record.family, record.config))
                 judged[record.name].add(row["epoch"])
                 if not row["promoted"]:
                     dropped.add(record.name)
@@ -101,9 +119,9 @@ class Verdicts:
                 ended.append(record)
         return ended
 
-    def _rungs_of(self, record: Record) -> Rungs:
+    def _rungs_of(self, record: Record, blind: bool | None) -> Rungs:
         tuned = family_of(record.family).transfers and record.config["unfrozen_blocks"] > 0
-        group = record.family, tuned, record.blind
+        group = record.family, tuned, blind
         if group not in self.rungs:
             self.rungs[group] = Rungs(self.epochs(record.planned), self.settings.reduction)
         found = self.rungs[group]

@@ -115,12 +115,11 @@ class Observed:
         if self._told < MOST:
             return
         seen = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         ranked = in_order(seen, self.aims)
         best, rest = ranked[:BEST], sorted(ranked[BEST:], key=lambda trial: trial.number)
         kept = [*best, *rest[:: -(-len(rest) // (KEPT - BEST))]] if rest else best
         self.study = optuna.create_study(directions=self.aims.directions, sampler=self.sampler)
-        self.study.add_trials(sorted(kept, key=lambda trial: trial.number) + waiting)
+        self.study.add_trials(sorted(kept, key=lambda trial: trial.number))
         self._told = len(kept)
 
 

@@ -2,8 +2,10 @@
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import optuna
@@ -59,6 +61,7 @@ class Study:
         self._space = space
         self.aims = aims
         self.ahead = AHEAD
+        self.cost: Callable[[Mapping[str, Any]], float] = partial(work, family)  # by which the cheapest is told
         # To be drawn; whoever turns out infeasible gives its place back.
         self._left = math.inf if trials is None else trials - sum(not is_probe(record.config) for record in earlier)
         self._observed = Observed(space, aims, seed, given)
@@ -67,7 +70,7 @@ class Study:
         self._chance = random.Random(seed)
         self.size: int | None = None  # points of a narrowed space, where it has few
         self.blind: set[str] = set()  # names of the trials that were drawn or given without a look at the others
-        self._enqueued = 0  # points that the next draws take as they are
+        self._given: list[dict[str, Any]] = []  # points that the next draws take as they are
         for record in observations:
             self._observed.learn(record)
         for record in earlier:
@@ -89,11 +92,15 @@ class Study:
         self._untried = self._all_but(earlier, points)
         tried = [record.point for record in earlier]
         waiting = [point for point in points if point not in tried]
+        # The same start on small and on larger pictures: which of them is tried hangs on what an epoch takes.
+        pairs = () if family_of(family).transfers else pairwise(points)
+        self._sizes = next(((one, two) for one, two in pairs if _larger(one, two)), None)
+        if self._sizes and self._sizes[1] in tried:
+            waiting = [point for point in waiting if point != self._sizes[0]]
         own = [point for point in waiting if not is_probe(point)]
         beyond = own[int(min(self._left, len(own))) :]
         waiting = [point for point in waiting if point not in beyond]
-        for point in waiting:
-            self._enqueue(point)
+        self._given += waiting
         self._starts = len(waiting)
         # What most configurations are like: the first of the starts that is trained by epochs, or the base.
         trained = [point for point in usual[1:] if not is_probe(point) and self._work(point) > HEAD]
@@ -147,7 +154,7 @@ class Study:
             pass
         self._starts = max(0, self._starts - 1)
         choose = min if self._room > 0 else max
-        drawn = choose(self._drawn, key=lambda found: work(self._family, found.config))
+        drawn = choose(self._drawn, key=lambda found: self.cost(found.config))
         self._drawn.remove(drawn)
         self._trials[name] = drawn.trial
         if drawn.blind:
@@ -165,7 +172,7 @@ class Study:
         if self._untried is not None and self._untried.pop(_key(drawn.point), None) is None:
             # Of few points a draw often finds one that was tried: another one is tried instead, by the seed.
             drawn.trial.study.tell(drawn.trial, state=TrialState.FAIL)
-            self._enqueue(self._untried.pop(self._chance.choice(list(self._untried))))
+            self._given.append(self._untried.pop(self._chance.choice(list(self._untried))))
             drawn = self._draw()
         self._drawn.append(drawn)
         self._left -= 1
@@ -183,17 +190,31 @@ class Study:
         self._drawn.clear()
         self._trials.clear()
 
-    def _enqueue(self, point: Mapping[str, Any]) -> None:
-        self.study.enqueue_trial(dict(point))
-        self._enqueued += 1
+    @property
+    def larger(self) -> dict[str, Any] | None:
+        """The configuration of its first start on larger pictures, while both it and the start are to come."""
+        if self._sizes is None or any(point not in self._given for point in self._sizes):
+            return None
+        return self._space(TrialHyperParameters(values=self._sizes[1]))
+
+    def begin_larger(self) -> None:
+        """Begins with `larger`: the same start on the smallest pictures is not tried."""
+        larger = self.larger
+        assert self._sizes is not None
+        assert larger is not None
+        self._given.remove(self._sizes[0])
+        self._starts -= 1
+        self.usual = larger
 
     def _draw(self) -> "Drawn":
+        point = self._given.pop(0) if self._given else None
+        if point is not None:
+            self.study.enqueue_trial(point)
         trial = self.study.ask()
         hp = TrialHyperParameters(trial)
         config = self._space(hp)
         # Known only now: Optuna asks the sampler for a trial's first parameter, and also where a point is given.
-        blind = self._enqueued > 0 or self._observed.sampler.blind
-        self._enqueued = max(0, self._enqueued - 1)
+        blind = point is not None or self._observed.sampler.blind
         return Drawn(trial, config, {key: hp.values[key] for key in hp.distributions}, blind)
 
     def tell(self, record: Record) -> None:
@@ -224,7 +245,7 @@ class Study:
             return  # It failed without a trace of what it was.
         # What an earlier version did not have is not drawn now.
         new = any(name not in record.point for name in family_of(self._family).later)
-        self._enqueue(values_to_point(self._space, record.point) if new else record.point)
+        self._given.append(values_to_point(self._space, record.point) if new else dict(record.point))
         self._trials[record.name] = self._draw().trial
         if record.status != RUNNING:
             self.tell(record)
@@ -234,6 +255,12 @@ def _key(point: Mapping[str, Any]) -> str:
     """What is the same for points that are: a float that was computed in another way may differ in its last digits."""
     plain = {name: f"{value:.9g}" if isinstance(value, float) else str(value) for name, value in point.items()}
     return repr(sorted(plain.items()))
+
+
+def _larger(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    """Whether the second of two points is the first on larger pictures."""
+    size = "image_size"
+    return {**one, size: None} == {**two, size: None} and size in one and one[size] < two[size]
 
 
 def _kind(value: Any) -> type:
