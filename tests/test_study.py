@@ -94,10 +94,11 @@ def test_the_first_start_is_tried_on_small_pictures_or_on_larger_ones() -> None:
     assert sizes[1:2] == [32]
     other = studies_of(Settings(image_sizes=(32, 64, 96)), WEIGHTS)["scratch_keras"]
     assert other.larger is not None
-    assert (other.usual["image_size"], other.larger["image_size"]) == (32, 64)
+    assert [config["image_size"] for config in (other.usual, other.larger)] == [32, 64]
     assert {**other.usual, "image_size": 64} == other.larger
     other.begin_larger()
-    assert (other.usual["image_size"], other.larger) == (64, None)
+    assert other.larger is None
+    assert other.usual["image_size"] == 64
     base, *starts = (other.suggest(str(number)) for number in range(3))
     assert [config["image_size"] for config, _ in starts] == [64, 64]
     assert [config["blocks"] for config, _ in (base, *starts)] == [3, 5, 4]
