@@ -196,12 +196,11 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                 progress.say(line)
             with predecessor.own_spaces(settings, before, shared=joins(settings)) as own:
                 weights = trunks(settings, progress.say)
-                settings, pictures, split = readied(settings, kept, weights, own, before, resume=resume)
-                weighted = weighs(settings, split)
+                settings, pictures, split, allowed = readied(settings, kept, weights, own, before, resume=resume)
                 if before:
                     predecessor.score(before, folder, pictures, split, progress.say)
-                prior = learnt(settings, runs, split, weights, own.spaces(), progress.say, before, weighted=weighted)
-                earlier = rows_before(rows, settings, weights, own, weighted=weighted) if rows.exists() else None
+                prior = learnt(settings, runs, split, weights, own.spaces(), progress.say, before, allowed)
+                earlier = rows_before(rows, settings, weights, own, allowed) if rows.exists() else None
                 if earlier and earlier.skipped:
                     progress.say(f"{earlier.skipped} lines of {rows} are no rows of this run and are passed over")
 
@@ -211,7 +210,7 @@ def run(settings: Settings, began: float, command: Sequence[str], *, resume: boo
                     offsite.begin()
                     trackers.begin(time.monotonic() - began + (earlier.seconds if earlier else 0.0))
 
-                search(settings, progress, pictures, weights, own, prior, began, command, go_on, earlier, weighted)
+                search(settings, progress, pictures, weights, own, prior, began, command, go_on, earlier, allowed)
         except KeyboardInterrupt:
             if kept.done:
                 progress.say(f"interrupted; python search/run.py --resume {shlex.quote(str(folder))} goes on")
@@ -263,8 +262,8 @@ class Kept:
 
 def readied(
     settings: Settings, kept: Kept, weights: Any, own: Any, before: Any, *, resume: bool
-) -> tuple[Settings, Any, dict[str, Any]]:
-    """The settings that the data leads to, its pictures, and what `split.json` says of them.
+) -> tuple[Settings, Any, dict[str, Any], dict[str, Any]]:
+    """The settings that the data leads to, its pictures, what `split.json` says of them, and what `spaces_of` is told.
 
     What is wrong with the data, with the spaces or with hypermodels raises here.
     """
@@ -301,7 +300,7 @@ def readied(
         check_balanced(settings, weights)
     if not resume:
         kept.keep()
-    return settings, pictures, split
+    return settings, pictures, split, {"weighted": weighted, "filters": pictures.filters}
 
 
 def trunks(settings: Settings, say: Callable[[str], None]) -> Any:
@@ -373,11 +372,13 @@ def learnt(
     weights: Any,
     own: Mapping[str, Any],
     say: Callable[[str], None],
-    before: Any = None,
-    *,
-    weighted: bool = False,
+    before: Any,
+    allowed: Mapping[str, Any],
 ) -> Any:
-    """What earlier runs give to this one, kept in its folder; None without a warm start and a run `before`."""
+    """What earlier runs give to this one, kept in its folder; None without a warm start and a run `before`.
+
+    `allowed` is what `spaces_of` is told.
+    """
     if not (settings.warm_start or settings.from_run):
         return None
     from search.data.cache import write_aside
@@ -386,7 +387,7 @@ def learnt(
     from search.studies.warm_start import WARM_START, Prior, prior_of, read_object
 
     if runs:
-        found = spaces_of(settings, weights, own, weighted=weighted)
+        found = spaces_of(settings, weights, own, **allowed)
         spaces = {family: space for family, (space, _) in found.items()}
         prior = prior_of(runs, settings, split, spaces, read_object(settings.folder / "hypermodels.json"))
         if before:
@@ -397,13 +398,13 @@ def learnt(
     return Prior.from_json((settings.folder / WARM_START).read_text(encoding="utf-8"))
 
 
-def rows_before(path: Path, settings: Settings, weights: Any, own: Any, *, weighted: bool = False) -> Any:
-    """The rows of a run that is resumed, from which its search can go on."""
+def rows_before(path: Path, settings: Settings, weights: Any, own: Any, allowed: Mapping[str, Any]) -> Any:
+    """The rows of a run that is resumed, from which its search can go on; `allowed` is what `spaces_of` is told."""
     from results.rows import read_rows
     from search.studies.earlier import usable
     from search.studies.study import studies_of
 
-    return usable(read_rows(path), settings, studies_of(settings, weights, own=own.spaces(), weighted=weighted))
+    return usable(read_rows(path), settings, studies_of(settings, weights, own=own.spaces(), **allowed))
 
 
 def search(
@@ -416,12 +417,12 @@ def search(
     began: float,
     command: Sequence[str],
     keep: Callable[[], None],
-    earlier: Any = None,
-    weighted: bool = False,
+    earlier: Any,
+    allowed: Mapping[str, Any],
 ) -> None:
     """Starts Ray and runs the experiment; `keep` is called once nothing can refuse it any more.
 
-    `earlier` are the rows of a run that is resumed, `weighted` is that of `weighs`.
+    `earlier` are the rows of a run that is resumed, `allowed` is what `spaces_of` is told.
     """
     from search.cluster import connect, joins
     from search.data.cache import write_aside
@@ -436,7 +437,7 @@ def search(
 
     metrics = RunMetrics(settings.name)
     journal = Journal(settings.folder / "trials.jsonl", began, metrics.take, earlier)
-    studies = studies_of(settings, weights, journal, own.spaces(), prior, weighted=weighted)
+    studies = studies_of(settings, weights, journal, own.spaces(), prior, **allowed)
     for family, study in studies.items():
         if study.size is not None:
             progress.say(f"{family}: its narrowed space leaves {study.size} in all to try, each of them once")

@@ -17,8 +17,17 @@ FILTERS = (FILTER, "lanczos")
 STARTS: tuple[dict[str, Any], ...] = tuple({**point, "whitening": False, "equalize": False} for point in scratch.STARTS)
 
 
-def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weighted: bool = False) -> dict[str, Any]:
-    """The shared space and what Pillow does to the pictures; `rotation` in degrees, 0 for no turned copies."""
+def space(
+    hp: keras_tuner.HyperParameters,
+    *,
+    image_sizes: tuple[int, ...],
+    weighted: bool = False,
+    filters: tuple[str, ...] = FILTERS,
+) -> dict[str, Any]:
+    """The shared space and what Pillow does to the pictures; `rotation` in degrees, 0 for no turned copies.
+
+    `filters` are those with which the pictures were resized.
+    """
     return {
         **scratch.space(hp, image_sizes=image_sizes, weighted=weighted),
         "whitening": hp.Boolean("whitening", default=True),
@@ -26,7 +35,7 @@ def space(hp: keras_tuner.HyperParameters, *, image_sizes: tuple[int, ...], weig
         "equalize": hp.Boolean("equalize", default=True),
         "transpose": hp.Boolean("transpose", default=True),
         "rotation": hp.Int("rotation", 0, 30, step=5, default=15),
-        "resize_filter": hp.Choice("resize_filter", list(FILTERS), default=FILTER),
+        "resize_filter": hp.Choice("resize_filter", list(filters), default=FILTER),
     }
 
 

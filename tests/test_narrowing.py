@@ -438,6 +438,17 @@ def test_only_sizes_that_are_left_are_decoded() -> None:
     assert [size for size, _ in shapes_needed(one)] == [96, 160, 224]
 
 
+def test_only_filters_that_are_left_are_decoded_and_one_of_many_pictures() -> None:
+    pillow = Settings(families=("scratch_pillow",), image_sizes=(32,))
+    assert shapes_needed(pillow, 4_999) == [(32, "bilinear"), (32, "lanczos")]
+    assert shapes_needed(pillow, 5_000) == [(32, "bilinear")]
+    for said, expected in (("lanczos", ["bilinear", "lanczos"]), ("bilinear", ["bilinear"])):
+        asked = replace(pillow, set=(f"scratch_pillow.resize_filter={said}",))
+        assert [name for _, name in shapes_needed(asked, 9_999)] == expected
+    studies = studies_of(pillow, (), filters=("bilinear",))
+    assert {studies["scratch_pillow"].suggest(str(number))[0]["resize_filter"] for number in range(20)} == {"bilinear"}
+
+
 def test_a_run_goes_on_with_the_space_that_it_was_begun_with() -> None:
     saved = Settings(set=("optimizer=adamw", "units=0"))
     assert resumed(saved, with_space({"set": ("units=0", "optimizer=adamw")})) == saved

@@ -249,11 +249,11 @@ def test_a_resumed_run_no_longer_needs_the_earlier_ones(old: Path, tmp_path: Pat
     settings.folder.mkdir()
     said: list[str] = []
     runs = run.earlier_runs(settings)
-    first = run.learnt(settings, runs, SPLIT, TRAINED, {}, said.append)
+    first = run.learnt(settings, runs, SPLIT, TRAINED, {}, said.append, None, {})
     assert len(said) == 2
     shutil.rmtree(gone)
     assert run.earlier_runs(settings) == []
-    assert run.learnt(settings, [], SPLIT, TRAINED, {}, said.append) == first
+    assert run.learnt(settings, [], SPLIT, TRAINED, {}, said.append, None, {}) == first
     assert len(first.observations["scratch_keras"]) == 8
     assert len(said) == 2
 

@@ -28,11 +28,13 @@ def spaces_of(
     own: Mapping[str, Space] | None = None,
     *,
     weighted: bool = False,
+    filters: Sequence[str] | None = None,
 ) -> dict[str, tuple[Space, Sequence[Mapping[str, Any]]]]:
     """The space of each family of a run, as far as its settings and weights allow, and the points to start from.
 
     `own` are the spaces of the user's hypermodels; without them their families are left out. Where `weighted`, because
-    the data is imbalanced, rare classes may count more in all but these.
+    the data is imbalanced, rare classes may count more in all but these. `filters` are those with which the pictures of
+    the data were resized; None for all that a family knows.
     """
     spaces: dict[str, tuple[Space, Sequence[Mapping[str, Any]]]] = {}
     for family in settings.families:
@@ -41,6 +43,8 @@ def spaces_of(
             continue
         bound: dict[str, Any] = {"image_sizes": settings.image_sizes}
         bound |= {"weighted": True} if weighted else {}
+        if filters is not None and len(known.filters) > 1:
+            bound["filters"] = tuple(name for name in known.filters if name in filters)
         starts: Sequence[Mapping[str, Any]] = known.starts
         if known.transfers:
             bound["backbones"] = backbones_of(weights)

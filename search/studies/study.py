@@ -287,16 +287,17 @@ def studies_of(
     *,
     probed: bool = True,
     weighted: bool = False,
+    filters: Sequence[str] | None = None,
 ) -> dict[str, Study]:
     """A study for each family of a run, over the spaces that its settings and weights allow.
 
     `own` are the spaces of the user's hypermodels. Each study is fresh but for what earlier runs have found, or knows
     every trial that the journal of a resumed run holds. Unless `probed`, no linear probes are tried.
-    `weighted` is that of `spaces_of`.
+    `weighted` and `filters` are those of `spaces_of`.
     """
     studies = {}
     order = list(dict.fromkeys((*FAMILIES, *settings.families)))
-    for family, (space, starts) in spaces_of(settings, weights, own, weighted=weighted).items():
+    for family, (space, starts) in spaces_of(settings, weights, own, weighted=weighted, filters=filters).items():
         earlier = journal.of(family) if journal else []
         observations = prior.observations.get(family, ()) if prior else ()
         first = prior.first.get(family, ()) if prior else ()

@@ -284,7 +284,7 @@ def resume(folder: Path) -> int:
         rows = folder / "trials.jsonl"
         weights = find_weights(settings.weights, seed=settings.seed)
         with OwnSpaces(settings) as own:
-            earlier = command.rows_before(rows, settings, weights, own) if rows.exists() else None
+            earlier = command.rows_before(rows, settings, weights, own, {}) if rows.exists() else None
         journal = Journal(rows, time.monotonic(), earlier=earlier)
         studies = studies_of(settings, weights, journal)
         course = Course(settings, studies, journal, 1, pictures, lambda line: None)
