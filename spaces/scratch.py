@@ -27,9 +27,10 @@ STARTS: tuple[dict[str, Any], ...] = (
         "mirror_average": True,
         "label_smoothing": 0.1,
         "optimizer": "adamw",
-        "weight_decay": 5e-2,
+        "weight_decay": 0.2,
         "learning_rate": 3e-3,
         "schedule": "cosine",
+        "batch_size": 16,
     },
     {
         "blocks": 4,
