@@ -1,6 +1,7 @@
 """The searcher: what Optuna is told, and what it suggests."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
@@ -93,17 +94,25 @@ def test_the_first_start_is_tried_on_small_pictures_or_on_larger_ones() -> None:
     sizes = [study.suggest(str(number))[0]["image_size"] for number in range(3)]
     assert sizes[1:2] == [32]
     other = studies_of(Settings(image_sizes=(32, 64, 96)), WEIGHTS)["scratch_keras"]
-    assert other.larger is not None
-    assert [config["image_size"] for config in (other.usual, other.larger)] == [32, 64]
-    assert {**other.usual, "image_size": 64} == other.larger
-    other.begin_larger()
-    assert other.larger is None
-    assert other.usual["image_size"] == 64
-    base, *starts = (other.suggest(str(number)) for number in range(3))
-    assert [config["image_size"] for config, _ in starts] == [64, 64]
-    assert [config["blocks"] for config, _ in (base, *starts)] == [3, 5, 4]
+    asked: list[dict[str, Any]] = []
+
+    def affords(larger: dict[str, Any]) -> bool:
+        asked.append(larger)
+        return True
+
+    other.affords = affords
+    assert other.usual["image_size"] == 32
+    base, *starts = (other.suggest(str(number))[0] for number in range(3))
+    assert asked == [starts[0]]
+    assert [config["image_size"] for config in starts] == [64, 64]
+    assert [config["blocks"] for config in (base, *starts)] == [3, 5, 4]
+    assert other.usual == starts[0]
     # Sizes of probes are no choice of this kind.
-    assert studies_of(Settings(image_sizes=(32, 64, 96)), WEIGHTS)["mobilenet"].larger is None
+    mobilenet = studies_of(Settings(image_sizes=(32, 64, 96)), WEIGHTS)["mobilenet"]
+    mobilenet.affords = other.affords
+    for number in range(20):
+        mobilenet.suggest(str(number))
+    assert len(asked) == 1
 
 
 def test_of_those_drawn_ahead_the_cheapest_is_tried() -> None:

@@ -756,6 +756,10 @@ def test_hand_written_points_begin_with_as_large_pictures_as_the_time_allows(
         assert (base.config["blocks"], start.config["blocks"]) == (3, 5)
         assert start.config["image_size"] == size
         assert course.course.usual["scratch_keras"]["image_size"] == size
+    # And begins no smaller one where the larger was tried.
+    once_more = plan("run", **values, image_sizes=(32, 64, 96))
+    assert once_more.start()[0] == "scratch_keras-000"
+    assert once_more.start()[1].config["image_size"] == size
 
 
 def test_where_trials_are_as_long_as_the_time_allows_the_second_is_compared_already(plan: Plan) -> None:

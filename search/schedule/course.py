@@ -74,7 +74,7 @@ class Course:
         self.workers = workers
         for family, study in studies.items():
             study.cost = partial(self.plans.cost, family)
-            self._choose_size(family)
+            study.affords = partial(self._affords, family)
 
     @property
     def workers(self) -> int:
@@ -149,15 +149,14 @@ class Course:
         with suppress(ray.exceptions.RayError, KeyError):
             rate = self.pace.sample(family, self.usual[family], float(ray.get(result["outcome"])))
             self.journal.write("pace", f"{family}-{TIMING}", family, rate=rate)
-            self._choose_size(family)
 
-    def _choose_size(self, family: str) -> None:
-        """A family whose hand-written points are tried on small pictures or on larger ones, once its pace is known."""
-        study = self.studies[family]
-        if study.larger is not None and self.plans.affords(family, study.larger):
-            study.begin_larger()
-            self.usual[family] = study.usual
-            self.plans.usual[family] = self.pace.epoch_work(family, study.usual)
+    def _affords(self, family: str, larger: dict[str, Any]) -> bool:
+        """Whether a family's first start is tried on larger pictures; what is usual is then of their size."""
+        found = self.plans.affords(family, larger)
+        if found:
+            self.usual[family] = larger
+            self.plans.usual[family] = self.pace.epoch_work(family, larger)
+        return found
 
     def ended(self, name: str, reason: str = "") -> None:
         """A trial is over for Tune, with a reason where its worker was lost.

@@ -10,7 +10,7 @@ from search.record.journal import Record
 from search.schedule.budget import SURE, Budget, length
 from search.schedule.pace import LOOKED_AT
 from spaces import family_of
-from spaces.costs import work
+from spaces.costs import copies, passes, work
 
 # Epochs that a full trial may have. Between the rungs, which grow by `--reduction`, so that the time is used well.
 LADDER = (3, 6, 9, 13, 18, 27, 40, 54, 81, 120, 160, 240)
@@ -22,7 +22,8 @@ LARGEST = 0.6
 BASE_SHARE = 0.15  # and the study's own configuration
 # A trial that could only have less than this part of its family's full epochs is not begun.
 LEAST = 3
-# A network from scratch learns more in so many epochs of larger pictures than in the same time of smaller ones.
+# Times that a network from scratch sees each picture, from which on it learns more from larger ones than from smaller
+# ones in the same time.
 ENOUGH = 40
 EXPECTED = 0.5  # of the epochs that running trials have left, how many they will be given
 
@@ -68,9 +69,11 @@ class Plans:
                 return EPOCHS
             else:
                 one = rate * self.usual.get(family, 0.0)
-                self.budget.lengths[family] = self._longest(
-                    family, one, min(LARGEST * self.budget.share(), self.free())
-                )
+                found = self._longest(family, one, min(LARGEST * self.budget.share(), self.free()))
+                if not family_of(family).transfers:
+                    # Told anew until there is a full trial: what a few batches took is no more than a guess.
+                    return found
+                self.budget.lengths[family] = found
         return self.budget.lengths[family]
 
     def cost(self, family: str, config: Mapping[str, Any]) -> float:
@@ -84,7 +87,8 @@ class Plans:
         if self.settings.epochs is not None or not self.budget.limited or not self.pace.known(family):
             return False
         one = self.pace.epoch(family, config) or 0.0
-        return self._longest(family, one, LARGEST * self.budget.share()) >= ENOUGH
+        epochs = self._longest(family, one, LARGEST * self.budget.share())
+        return epochs * copies(family, config) * passes(family, config, self.pace.pictures) >= ENOUGH
 
     def _longest(self, family: str, one: float, room: float) -> int:
         """The longest ladder on which a trial whose epochs take so long, and perhaps its retraining, find room."""

@@ -62,6 +62,8 @@ class Study:
         self.aims = aims
         self.ahead = AHEAD
         self.cost: Callable[[Mapping[str, Any]], float] = partial(work, family)  # by which the cheapest is told
+        # Whether a start is rather tried on larger pictures, by its configuration there.
+        self.affords: Callable[[dict[str, Any]], bool] = lambda larger: False
         # To be drawn; whoever turns out infeasible gives its place back.
         self._left = math.inf if trials is None else trials - sum(not is_probe(record.config) for record in earlier)
         self._observed = Observed(space, aims, seed, given)
@@ -71,6 +73,7 @@ class Study:
         self.size: int | None = None  # points of a narrowed space, where it has few
         self.blind: set[str] = set()  # names of the trials that were drawn or given without a look at the others
         self._given: list[dict[str, Any]] = []  # points that the next draws take as they are
+        self._sizes: tuple[dict[str, Any], dict[str, Any]] | None = None  # a start on small pictures and on larger ones
         for record in observations:
             self._observed.learn(record)
         for record in earlier:
@@ -190,23 +193,18 @@ class Study:
         self._drawn.clear()
         self._trials.clear()
 
-    @property
-    def larger(self) -> dict[str, Any] | None:
-        """The configuration of its first start on larger pictures, while both it and the start are to come."""
-        if self._sizes is None or any(point not in self._given for point in self._sizes):
-            return None
-        return self._space(TrialHyperParameters(values=self._sizes[1]))
-
-    def begin_larger(self) -> None:
-        """Begins with `larger`: the same start on the smallest pictures is not tried."""
-        larger = self.larger
-        assert self._sizes is not None
-        assert larger is not None
-        self._given.remove(self._sizes[0])
-        self._starts -= 1
-        self.usual = larger
+    def _size(self) -> None:
+        """Where the first start is next, on small pictures and then on larger ones: goes on to those if they pay."""
+        if self._sizes is None or self._given[:1] != [self._sizes[0]] or self._sizes[1] not in self._given:
+            return
+        larger = self._space(TrialHyperParameters(values=self._sizes[1]))
+        if self.affords(larger):
+            self._given.pop(0)
+            self._starts -= 1
+            self.usual = larger
 
     def _draw(self) -> "Drawn":
+        self._size()
         point = self._given.pop(0) if self._given else None
         if point is not None:
             self.study.enqueue_trial(point)

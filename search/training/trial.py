@@ -36,7 +36,7 @@ Keep = Callable[[bytes], None]
 PARTS = ("waiting", "building", "training", "validating")  # where the seconds of an epoch go
 SCORING_BATCH = 64
 KEPT_SECONDS = 10.0  # between two checkpoints: what is lost with a machine, which tells nobody before it goes
-TIMED_BATCHES, TIMED_EPOCHS = 3, 3
+TIMED_BATCHES, TIMED_EPOCHS = 3, 6
 SEEN = 512  # training pictures by which a model is judged that is not trained on
 
 
