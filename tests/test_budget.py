@@ -258,6 +258,16 @@ def test_time_is_kept_for_what_may_come_to_lead(kept: Callable[..., Kept]) -> No
     assert run.pace.overhead("mobilenet") == pytest.approx(9 + 5 + 300 * both * 100 / 1250)
 
 
+def test_the_base_says_nothing_of_what_was_timed(kept: Callable[..., Kept]) -> None:
+    run = kept()
+    run.trial(0, 30.0, 0.2, 0.3)
+    assert run.pace.rate(KERAS[0]) == 3.0
+    run.pace.sampled[KERAS[0]] = 2.0
+    assert run.pace.rate(KERAS[0]) == 2.0
+    run.trial(1, 40.0, 0.2)
+    assert run.pace.rate(KERAS[0]) == 4.0
+
+
 def test_features_that_nobody_has_computed_take_time(kept: Callable[..., Kept]) -> None:
     run = kept(families=("mobilenet",))
     probe = {"backbone": "MobileNet", "alpha": 1.0, "image_size": 224, "head": "probe", "beside": "none"}

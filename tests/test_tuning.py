@@ -738,14 +738,15 @@ def test_a_few_batches_are_timed_before_the_first_trial_of_a_family(
     assert again.course.pace.sampled == pytest.approx(planned.course.pace.sampled)
 
 
-@pytest.mark.parametrize(("seconds", "size"), [(0.001, 64), (0.1, 32)])
+@pytest.mark.parametrize(("seconds", "size"), [(0.001, 64), (0.5, 32)])
 def test_hand_written_points_begin_with_as_large_pictures_as_the_time_allows(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, seconds: float, size: int
 ) -> None:
     values: dict[str, Any] = {"families": ("scratch_keras",), "trials": None, "epochs": None, "time_budget": 1000.0}
     planned = plan("run", **values, image_sizes=(32, 64, 96))
     name, job = planned.start()
-    assert job.config["image_size"] == 32
+    # The larger pictures are timed: on small ones what a step takes beside its arithmetic counts for more.
+    assert (job.kind, job.config["image_size"]) == (TIMING, 64)
     monkeypatch.setattr("search.schedule.course.ray.get", lambda value: value)
     planned.course.reported(name, {"outcome": seconds})
     planned.course.ended(name, "")

@@ -106,7 +106,11 @@ class Course:
         name = f"{family}-{TIMING}"
         self.turns.timing[name] = family
         self.turns.timed.add(family)
-        return name, self._job(TIMING, family, self.usual[family], self.settings.seed)
+        return name, self._job(TIMING, family, self._timed(family), self.settings.seed)
+
+    def _timed(self, family: str) -> dict[str, Any]:
+        """The configuration by which a family's pace is told."""
+        return self.studies[family].larger or self.usual[family]
 
     def _job(self, kind: str, family: str, config: dict[str, Any], seed: int) -> Job:
         return Job(kind, family, config, seed, EPOCHS, EPOCHS, self.settings.views, kept=not is_probe(config))
@@ -147,7 +151,7 @@ class Course:
     def _paced(self, family: str, result: Mapping[str, Any]) -> None:
         # Where it fails, so will the family's trials, each of which says why.
         with suppress(ray.exceptions.RayError, KeyError):
-            rate = self.pace.sample(family, self.usual[family], float(ray.get(result["outcome"])))
+            rate = self.pace.sample(family, self._timed(family), float(ray.get(result["outcome"])))
             self.journal.write("pace", f"{family}-{TIMING}", family, rate=rate)
 
     def _affords(self, family: str, larger: dict[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any
 
 from models.sizes import HEAD, convolutions, is_probe, sources
+from results.analysis.numbers import baseline_name
 from search.record.journal import Journal, Record
 from search.schedule.passing import Passing, size_of
 from spaces import family_of
@@ -64,7 +65,9 @@ class Pace:
         return median(others) if others else None
 
     def _ratios(self, family: str) -> list[float]:
-        records = [record for record in self.journal.of(family)[-RECENT:] if record.values]
+        # The study's own configuration is of another kind than what follows it, of which a few batches say more.
+        base = baseline_name(family) if family in self.sampled else ""
+        records = [one for one in self.journal.of(family)[-RECENT:] if one.values and one.name != base]
         costs = [(record.fastest, self.epoch_work(family, record.config)) for record in records]
         return [seconds / cost for seconds, cost in costs if cost > HEAD and seconds > 0]
 

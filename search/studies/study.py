@@ -193,12 +193,17 @@ class Study:
         self._drawn.clear()
         self._trials.clear()
 
+    @property
+    def larger(self) -> dict[str, Any] | None:
+        """The configuration of a start on larger pictures, while it and the same on small ones are to come."""
+        if self._sizes is None or any(point not in self._given for point in self._sizes):
+            return None
+        return self._space(TrialHyperParameters(values=self._sizes[1]))
+
     def _size(self) -> None:
-        """Where the first start is next, on small pictures and then on larger ones: goes on to those if they pay."""
-        if self._sizes is None or self._given[:1] != [self._sizes[0]] or self._sizes[1] not in self._given:
-            return
-        larger = self._space(TrialHyperParameters(values=self._sizes[1]))
-        if self.affords(larger):
+        """Where a start is next, on small pictures and then on larger ones: goes on to those if they pay."""
+        larger = self.larger
+        if larger is not None and self._sizes and self._given[0] == self._sizes[0] and self.affords(larger):
             self._given.pop(0)
             self._starts -= 1
             self.usual = larger
