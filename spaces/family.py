@@ -59,7 +59,7 @@ class Family:
     # Epochs after which a trial has learnt what it ever will; None: as many as there is time for.
     most_epochs: int | None = None
     # Up to so many epochs more of them are worth more than a retraining that has the validation pictures too: where
-    # time is short, the trial's own model is handed over.
+    # time is short, the trial's own model is handed over. Of copies of a picture each counts.
     rather_epochs: int = 27
 
     # In print: its name and the colour of its curves (where empty, the report finds them), what the notebook study

@@ -175,6 +175,13 @@ def test_where_trials_are_short_their_epochs_come_before_a_retraining(kept: Call
     assert run.plans.epochs(KERAS[0]) == 27
     # 9 epochs of 20 s, a quarter longer, are more than a fifth of 1,000 s: time for the trial's own model is kept back.
     assert run.budget.reserves() == [pytest.approx(9 + 300 / 1000 * 20.0 / 3)]
+    # Of four copies of each picture an epoch is worth four: that is no short training.
+    copied = kept(families=("scratch_pillow",))
+    turned = {"transpose": True, "rotation": 15}
+    copied.trial(1, 20.0, *[0.4] * 9, family="scratch_pillow", config=turned, status=FINISHED, until=0.0)
+    assert copied.plans.epochs("scratch_pillow") == 27
+    # An epoch has half of the 4,000.
+    assert copied.budget.reserves() == [pytest.approx(9 * 20.0 * 1.25 + 9 + 300 / 500 * 20.0 / 3)]
     given = kept(epochs=27)
     given.trial(1, 20.0, *[0.4] * 9, status=FINISHED, until=0.0)
     assert given.budget.reserves() == [pytest.approx(9 * 20.0 * 1.25 + 9 + 300 / 1000 * 20.0 / 3)]

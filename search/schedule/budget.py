@@ -14,7 +14,7 @@ from search.record.journal import Journal, Record
 from search.schedule.pace import Pace
 from search.settings import Settings
 from spaces import family_of
-from spaces.costs import work
+from spaces.costs import copies, work
 
 RETRAININGS_SHARE = 0.3  # of a family's share, for the seeds beyond the first
 MOST_RESERVED = 0.5  # of a family's share: a retraining that takes longer is not worth what it would keep from others
@@ -126,7 +126,7 @@ class Budget:
         for family in self.settings.families:
             one = self.retraining(family)
             seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else self.left[family]
-            short = self.lengths.get(family, math.inf) <= family_of(family).rather_epochs
+            short = self._epochs(family) <= family_of(family).rather_epochs
             if one > (SHORT_RESERVED if short else MOST_RESERVED) * self.share():
                 one = min(one, self.now_and_then("overhead", family, partial(self.pace.overhead, family)))
                 seeds = 1
@@ -138,6 +138,11 @@ class Budget:
                 continue
             found += [one] * min(self.left[family], seeds)
         return found
+
+    def _epochs(self, family: str) -> float:
+        """Epochs of a full trial like the family's heir, of which each counts for every copy of a picture."""
+        heir = self.pace.heir(family)
+        return self.lengths.get(family, math.inf) * (1 if heir is None else copies(family, heir.config))
 
     def _once(self, family: str) -> bool:
         """Whether the family's heir is a probe, which has one optimum whatever the seed."""
