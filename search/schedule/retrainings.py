@@ -188,8 +188,8 @@ class Retrainings:
         """Seconds that one of the jobs behind the final takes."""
         if job.own:
             return self.budget.pace.overhead(job.family)
-        if job.kind == REFIT and is_probe(job.config):
-            return self.budget.pace.refit(job.family)
+        if job.kind == REFIT:
+            return self.budget.refit(job.family)
         return self.budget.retraining(job.family)
 
 
