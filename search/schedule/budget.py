@@ -125,25 +125,23 @@ class Budget:
 
         Where one would take too much of the share, the time to score the trial's own model.
         """
-        found: list[float] = []
-        for family in self.settings.families:
-            one = self.retraining(family)
-            seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else self.left[family]
-            short = self._epochs(family) <= family_of(family).rather_epochs
-            if one > (SHORT_RESERVED if short else MOST_RESERVED) * self.share():
-                found += [min(one, self.now_and_then("overhead", family, partial(self.pace.overhead, family)))][
-                    : self.left[family]
-                ]
-                continue
-            if self.now_and_then("once", family, partial(self._once, family)):
-                # The last that is left is the refit.
-                both = [one, *[self.refit(family)] * self.refits]
-                found += both[-self.left[family] :] if self.left[family] else []
-                continue
-            kept = [one] * min(self.left[family], seeds)
-            both = [one, *[self.refit(family)] * self.refits][: self.left[family]]
-            found += both if sum(kept) < sum(both) <= REFIT_RESERVED * self.share() else kept
-        return found
+        return [one for family in self.settings.families for one in self._kept_back(family)]
+
+    def _kept_back(self, family: str) -> list[float]:
+        left, one = self.left[family], self.retraining(family)
+        short = self._epochs(family) <= family_of(family).rather_epochs
+        if one > (SHORT_RESERVED if short else MOST_RESERVED) * self.share():
+            return [min(one, self.now_and_then("overhead", family, partial(self.pace.overhead, family)))][:left]
+        both = [one, *[self.refit(family)] * self.refits]
+        if self.now_and_then("once", family, partial(self._once, family)):
+            # The last that is left is the refit.
+            return both[-left:] if left else []
+        seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else left
+        kept, both = [one] * min(left, seeds), both[:left]
+        assert self.settings.time_budget is not None
+        most = min(REFIT_RESERVED * self.share(), self.settings.time_budget / 2)
+        # One after the other, as one job.
+        return [sum(both)] if sum(kept) < sum(both) <= most else kept
 
     def refit(self, family: str) -> float:
         """Seconds that training the family's heir once more, on all pictures, will take."""
