@@ -39,7 +39,7 @@ Shape = tuple[int, str]  # side in pixels, resize filter
 
 MOST_LOST = 0.03  # share of the training pictures that copies may cost without a warning
 MOST_NAMED = 8  # pictures of the largest group that the log names
-# Of so many pictures the spaces have one filter. A second makes decoding twice as long, and on the recorded curves
+# Of so many pictures the spaces have one filter. A second makes decoding longer, and on the recorded curves
 # Lanczos was 2.8 points better on photographs (standard error 1.5) and 2.9 worse on drawn pictures (2.4).
 ONE_FILTER = 5_000
 # Part of every key below: raise it when the same input would give other arrays.
