@@ -323,6 +323,11 @@ class Settings:
         return any(family_of(family).transfers for family in self.families)
 
     @property
+    def timed(self) -> bool:
+        """Whether full trials are as long as the time allows."""
+        return self.time_budget is not None and self.epochs is None
+
+    @property
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.runs_dir) / self.name

@@ -33,7 +33,7 @@ class Kept:
         families = self.settings.families
         self.pace = Pace(self.journal, families, pictures=1000, test=0, growth=1.25, most_views=4)
         self.budget = Budget(self.settings, self.journal, self.pace)
-        self.plans = Plans(self.budget, dict.fromkeys(families, TYPICAL))
+        self.plans = Plans(self.budget, dict.fromkeys(families, TYPICAL).__getitem__)
 
     def trial(self, number: int, fastest: float, *values: float, family: str = KERAS[0], **more: Any) -> Record:
         name = f"{family}-{number:03d}"

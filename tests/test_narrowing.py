@@ -411,7 +411,7 @@ def test_the_only_configuration_is_no_mere_comparison(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "trials.jsonl")
     pace = Pace(journal, settings.families, pictures=100, test=10, growth=1.2, most_views=1)
     pace.sampled["scratch_keras"] = 6.0 / pace.epoch_work("scratch_keras", record.config)
-    plans = Plans(Budget(settings, journal, pace), {"scratch_keras": pace.epoch_work("scratch_keras", record.config)})
+    plans = Plans(Budget(settings, journal, pace), lambda family: pace.epoch_work(family, record.config))
     # Of the study's own configuration 3 epochs of 6 s are more than 15 % of the time.
     assert plans.plan(record)[1].endswith("3 epochs would take about 18 s, more than the 14 s that there are for it")
     plans.alone = {"scratch_keras"}

@@ -724,7 +724,7 @@ def test_a_few_batches_are_timed_before_the_first_trial_of_a_family(
 ) -> None:
     planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0)
     name, job = planned.start()
-    assert (name, job.kind, job.config) == ("scratch_keras-pace", TIMING, planned.course.usual["scratch_keras"])
+    assert (name, job.kind, job.config) == ("scratch_keras-pace", TIMING, planned.studies["scratch_keras"].usual)
     # Nothing of the family begins before the answer.
     assert planned.course.next() is None
     assert not planned.course.over()
@@ -756,7 +756,7 @@ def test_hand_written_points_begin_with_as_large_pictures_as_the_time_allows(
         base, start = course.start()[1], course.start()[1]
         assert (base.config["blocks"], start.config["blocks"]) == (3, 5)
         assert start.config["image_size"] == size
-        assert course.course.usual["scratch_keras"]["image_size"] == size
+        assert course.studies["scratch_keras"].usual["image_size"] == size
     # And begins no smaller one where the larger was tried.
     once_more = plan("run", **values, image_sizes=(32, 64, 96))
     assert once_more.start()[0] == "scratch_keras-000"
@@ -766,7 +766,7 @@ def test_hand_written_points_begin_with_as_large_pictures_as_the_time_allows(
 def test_where_trials_are_as_long_as_the_time_allows_the_second_is_compared_already(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0)
     planned.course.turns.timed.add("scratch_keras")
-    planned.course.pace.sample("scratch_keras", planned.course.usual["scratch_keras"], 0.01)
+    planned.course.pace.sample("scratch_keras", planned.studies["scratch_keras"].usual, 0.01)
     base, _ = planned.start()
     assert planned.report(base, 0.9)
     name, job = planned.start()
@@ -795,7 +795,7 @@ def test_a_family_whose_batches_fail_is_searched_all_the_same(plan: Plan) -> Non
 
 def test_where_there_is_no_time_to_retrain_the_trial_s_own_model_is_handed_over(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0, finalists=1)
-    family, config = "scratch_keras", planned.course.usual["scratch_keras"]
+    family, config = "scratch_keras", planned.studies["scratch_keras"].usual
     planned.course.turns.timed.add(family)
     planned.course.pace.sample(family, config, 0.1)
     name, job = planned.start()
@@ -819,7 +819,7 @@ def test_where_there_is_no_time_to_retrain_the_trial_s_own_model_is_handed_over(
 def test_where_there_is_nothing_to_hand_over_the_retraining_is_short(plan: Plan) -> None:
     planned = plan(families=("scratch_keras",), trials=None, epochs=None, time_budget=1000.0, finalists=1)
     planned.course.turns.timed.add("scratch_keras")
-    planned.course.pace.sample("scratch_keras", planned.course.usual["scratch_keras"], 0.1)
+    planned.course.pace.sample("scratch_keras", planned.studies["scratch_keras"].usual, 0.1)
     name, _ = planned.start()
     # No state of it has come.
     planned.report(name, 0.3, seconds=30.0)

@@ -133,7 +133,7 @@ class Budget:
         if one > (SHORT_RESERVED if short else MOST_RESERVED) * self.share():
             return [min(one, self.now_and_then("overhead", family, partial(self.pace.overhead, family)))][:left]
         both = [one, *[self.refit(family)] * self.refits]
-        if self.now_and_then("once", family, partial(self._once, family)):
+        if self._once(family):
             # The last that is left is the refit.
             return both[-left:] if left else []
         seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else left
@@ -145,7 +145,7 @@ class Budget:
 
     def refit(self, family: str) -> float:
         """Seconds that training the family's heir once more, on all pictures, will take."""
-        if self.now_and_then("once", family, partial(self._once, family)):
+        if self._once(family):
             return self.now_and_then("refit", family, partial(self.pace.refit, family))
         return self.retraining(family) * self.pace.whole
 
@@ -156,8 +156,12 @@ class Budget:
 
     def _once(self, family: str) -> bool:
         """Whether the family's heir is a probe, which has one optimum whatever the seed."""
-        heir = self.pace.heir(family)
-        return heir is not None and is_probe(heir.config)
+
+        def once() -> bool:
+            heir = self.pace.heir(family)
+            return heir is not None and is_probe(heir.config)
+
+        return bool(self.now_and_then("once", family, once))
 
     def reserve(self) -> float:
         """Seconds of the clock that retraining and report will take."""

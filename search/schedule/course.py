@@ -55,10 +55,8 @@ class Course:
             journal, settings.families, pictures=len(pictures.train), test=len(pictures.test), growth=growth,
             most_views=settings.views,
         )  # fmt: skip
-        self.usual = {family: study.usual for family, study in studies.items()}
-        usual = {family: self.pace.epoch_work(family, config) for family, config in self.usual.items()}
         self.budget = Budget(settings, journal, self.pace)
-        self.plans = Plans(self.budget, usual)
+        self.plans = Plans(self.budget, lambda family: self.pace.epoch_work(family, studies[family].usual))
         self.plans.alone = {family for family, study in studies.items() if study.size == 1 or study.recipe}
         verdicts = Verdicts(settings, journal, aims)
         for record in verdicts.recall():
@@ -74,7 +72,7 @@ class Course:
         self.workers = workers
         for family, study in studies.items():
             study.cost = partial(self.plans.cost, family)
-            study.affords = partial(self._affords, family)
+            study.affords = partial(self.plans.affords, family)
 
     @property
     def workers(self) -> int:
@@ -110,7 +108,7 @@ class Course:
 
     def _timed(self, family: str) -> dict[str, Any]:
         """The configuration by which a family's pace is told."""
-        return self.studies[family].larger or self.usual[family]
+        return self.studies[family].larger or self.studies[family].usual
 
     def _job(self, kind: str, family: str, config: dict[str, Any], seed: int) -> Job:
         return Job(kind, family, config, seed, EPOCHS, EPOCHS, self.settings.views, kept=not is_probe(config))
@@ -153,14 +151,6 @@ class Course:
         with suppress(ray.exceptions.RayError, KeyError):
             rate = self.pace.sample(family, self._timed(family), float(ray.get(result["outcome"])))
             self.journal.write("pace", f"{family}-{TIMING}", family, rate=rate)
-
-    def _affords(self, family: str, larger: dict[str, Any]) -> bool:
-        """Whether a family's first start is tried on larger pictures; what is usual is then of their size."""
-        found = self.plans.affords(family, larger)
-        if found:
-            self.usual[family] = larger
-            self.plans.usual[family] = self.pace.epoch_work(family, larger)
-        return found
 
     def ended(self, name: str, reason: str = "") -> None:
         """A trial is over for Tune, with a reason where its worker was lost.

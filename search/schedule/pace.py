@@ -46,9 +46,7 @@ class Pace:
         self.pictures = pictures
         self.test = test
         self.growth = growth
-        self.whole = 1 + test / (
-            pictures * growth
-        )  # by how much a training on all pictures is longer than a retraining
+        self.whole = 1 + test / (pictures * growth)  # by how much a training on all pictures is longer than that
         self.passing = Passing(
             journal, families, pictures=pictures * growth, most_views=most_views, unknown=self._trained_work
         )

@@ -1,6 +1,6 @@
 """For how many epochs a trial is planned within the budget of time, and which are not begun."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from models.sizes import HEAD, is_probe
@@ -32,10 +32,10 @@ class Plans:
     """The length of a trial, and whether there is time for it.
 
     Args:
-        usual: by family the work of an epoch of what its starts are like.
+        usual: the work of an epoch of what a family's starts are like.
     """
 
-    def __init__(self, budget: Budget, usual: dict[str, float]) -> None:
+    def __init__(self, budget: Budget, usual: Callable[[str], float]) -> None:
         self.budget = budget
         self.settings = budget.settings
         self.journal = budget.journal
@@ -46,7 +46,7 @@ class Plans:
 
     def unknown(self, family: str) -> bool:
         """Whether a few batches of a family have to be timed before its first trial can be planned."""
-        return self.budget.limited and self.settings.epochs is None and not self.pace.known(family)
+        return self.settings.timed and not self.pace.known(family)
 
     def epochs(self, family: str) -> int:
         """Epochs of a full trial of a family."""
@@ -68,7 +68,7 @@ class Plans:
             elif rate is None:
                 return EPOCHS
             else:
-                one = rate * self.usual.get(family, 0.0)
+                one = rate * self.usual(family)
                 found = self._longest(family, one, min(LARGEST * self.budget.share(), self.free()))
                 if not family_of(family).transfers:
                     # Told anew until there is a full trial: what a few batches took is no more than a guess.
@@ -84,7 +84,7 @@ class Plans:
 
     def affords(self, family: str, config: Mapping[str, Any]) -> bool:
         """Whether full trials of a configuration would be long enough for its larger pictures to pay."""
-        if self.settings.epochs is not None or not self.budget.limited or not self.pace.known(family):
+        if not self.settings.timed or not self.pace.known(family):
             return False
         one = self.pace.epoch(family, config) or 0.0
         epochs = self._longest(family, one, LARGEST * self.budget.share())
@@ -179,7 +179,7 @@ class Plans:
             return False
         full = self.epochs(family)
         least = full if self.settings.epochs is not None else -(-full // LEAST)
-        return least * rate * self.usual.get(family, 0.0) > self._now()
+        return least * rate * self.usual(family) > self._now()
 
     def free(self) -> float:
         """Seconds of workers that nothing is expected to need yet."""

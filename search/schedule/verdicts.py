@@ -57,14 +57,10 @@ class Verdicts:
         """
         own = self._rungs_of(record, record.blind)
         verdict = own.judge(epoch, value, cost)
-        if verdict is None or not self._lengthened():
+        if verdict is None or not self.settings.timed:
             return verdict
         together = self._rungs_of(record, None).judge(epoch, value, cost, least=2)
         return verdict if len(own.reached[epoch]) >= self.settings.reduction else together
-
-    def _lengthened(self) -> bool:
-        """Whether full trials are as long as the time allows."""
-        return self.settings.time_budget is not None and self.settings.epochs is None
 
     def _apart(self, record: Record) -> bool:
         """Whether a trial is compared with no other: a base that has a short schedule, where long ones are planned.
@@ -72,7 +68,7 @@ class Verdicts:
         At its third epoch of nine it is ahead of whatever has hardly begun with fifty, and better in the end than none.
         """
         base = record.name == baseline_name(record.family)
-        return base and self._lengthened()
+        return base and self.settings.timed
 
     def _below(self, value: float, threshold: float) -> str:
         name = self.settings.metric

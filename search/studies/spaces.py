@@ -53,7 +53,8 @@ def spaces_of(
             starts = starts if bound["pretrained"] else ()
             bound["probed"] = True
         elif starts:
-            # First on the smallest pictures, where as much time makes the most epochs.
+            # First on the smallest pictures, where as much time makes the most epochs: where there is plenty of it, the
+            # study goes on to the next.
             starts = ({**starts[0], "image_size": min(settings.image_sizes)}, *starts)
         space: Space = own[family] if own and family in own else partial(known.space, **bound)
         rules = rules_of(settings.set, family, settings.families)
