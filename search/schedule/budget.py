@@ -18,9 +18,6 @@ from spaces.costs import copies, work
 
 RETRAININGS_SHARE = 0.3  # of a family's share, for the seeds beyond the first
 MOST_RESERVED = 0.5  # of a family's share: a retraining that takes longer is not worth what it would keep from others
-# And so much of it for one retraining and the training on all pictures, from which more is expected than from the last
-# trials. No whole search was measured with and without it yet.
-REFIT_RESERVED = 0.65
 SHORT_RESERVED = 0.2  # where its trials are so short that more epochs are worth more than a retraining
 REPORT_SECONDS = 8.0
 # Of a final of heads on stored features: its folds, and seconds of one of them beside a solved head's own, and of one
@@ -132,16 +129,12 @@ class Budget:
         short = self._epochs(family) <= family_of(family).rather_epochs
         if one > (SHORT_RESERVED if short else MOST_RESERVED) * self.share():
             return [min(one, self.now_and_then("overhead", family, partial(self.pace.overhead, family)))][:left]
-        both = [one, *[self.refit(family)] * self.refits]
         if self._once(family):
             # The last that is left is the refit.
+            both = [one, *[self.refit(family)] * self.refits]
             return both[-left:] if left else []
         seeds = max(1, int(RETRAININGS_SHARE * self.share() / one)) if one else left
-        kept, both = [one] * min(left, seeds), both[:left]
-        assert self.settings.time_budget is not None
-        most = min(REFIT_RESERVED * self.share(), self.settings.time_budget / 2)
-        # One after the other, as one job.
-        return [sum(both)] if sum(kept) < sum(both) <= most else kept
+        return [one] * min(left, seeds)
 
     def refit(self, family: str) -> float:
         """Seconds that training the family's heir once more, on all pictures, will take."""
