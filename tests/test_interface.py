@@ -96,7 +96,7 @@ def test_a_hypermodel_of_a_session_is_written_into_a_file(tmp_path: Path) -> Non
     assert [find(text)(2).build(3) if number == 0 else find(text).build(3) for number, text in enumerate(given)] == [
         *(6, 15)
     ]
-    assert len(list((tmp_path / "mine" / "hypermodels").iterdir())) == 2
+    assert len(list((tmp_path / "mine" / "hypermodels").glob("*.py"))) == 2
     session["double"] = (one for one in "generators cannot be pickled")
     with pytest.raises(ValueError, match=r"it cannot be taken out of this session .*write it into a file"):
         interface.reference(session["build"], tmp_path)

@@ -84,16 +84,16 @@ def _unpack(archive: Path, into: Path) -> str:
     most = ALWAYS + MOST_TIMES * archive.stat().st_size
     total = count = passed = 0
     first_passed = ""
-    with _members(archive) as members:
-        for member in members:
+    with members(archive) as found:
+        for member in found:
             count += 1
             shown = printable(member.name)
             if count > MOST_MEMBERS:
                 raise ValueError(f"needs archives of at most {MOST_MEMBERS:,} members, got more in `{archive}`")
-            path = _below(member.name)
+            path = below(member.name)
             if path is None:
                 raise ValueError(f"needs archives whose members stay in their folder, and `{archive}` has `{shown}`")
-            if member.target and _below(os.path.join(path.parent, member.target)) is None:
+            if member.target and below(os.path.join(path.parent, member.target)) is None:
                 raise ValueError(
                     f"needs archives whose members stay in their folder, and `{shown}` of `{archive}` is a link to "
                     f"`{printable(member.target)}`"
@@ -106,7 +106,7 @@ def _unpack(archive: Path, into: Path) -> str:
                 passed, first_passed = passed + 1, first_passed or shown
                 continue
             try:
-                _write(member, into / path)
+                write(member, into / path)
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
                 raise ValueError(
                     f"needs archives in which a name is a file or a folder, and `{shown}` of `{archive}` is both"
@@ -131,7 +131,7 @@ def _check_size(archive: Path, into: Path, total: int, size: int, most: int) -> 
         )
 
 
-def _below(name: str) -> PurePosixPath | None:
+def below(name: str) -> PurePosixPath | None:
     """A member's path below the folder; None where it leads out of it."""
     whole = PurePosixPath(os.path.normpath(name.replace("\\", "/")))
     if "\0" in name or whole.is_absolute() or ".." in whole.parts:
@@ -139,7 +139,8 @@ def _below(name: str) -> PurePosixPath | None:
     return whole
 
 
-def _write(member: Member, path: Path) -> None:
+def write(member: Member, path: Path) -> None:
+    """Writes a member that is a file; raises ValueError where it ends early."""
     path.parent.mkdir(parents=True, exist_ok=True)
     left = member.size
     with member.opened() as source, path.open("wb") as target:
@@ -152,7 +153,7 @@ def _write(member: Member, path: Path) -> None:
 
 
 @contextmanager
-def _members(archive: Path) -> Iterator[Iterator[Member]]:
+def members(archive: Path) -> Iterator[Iterator[Member]]:
     """The entries of an archive in their order; what its reader raises becomes a ValueError that names it."""
     try:
         if zipfile.is_zipfile(archive) and not archive.name.lower().endswith(SUFFIXES[1:]):
